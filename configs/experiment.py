@@ -1,0 +1,86 @@
+"""Any model on any data set: `--config=configs/experiment.py:genesis,gqn`.
+
+Published defaults come first, then what the model and the data set say, then `SPECIAL_CASES`.
+"""
+
+import difflib
+
+import ml_collections
+from ml_collections import config_dict
+
+from configs import datasets, models
+
+# (model, data set) -> fields that differ from the defaults, with their source.
+SPECIAL_CASES: dict[tuple[str, str], dict] = {}
+
+
+def _defaults() -> ml_collections.ConfigDict:
+  return ml_collections.ConfigDict(
+    dict(
+      seed=0,
+      batch_size=32,  # images per step, over all devices and hosts
+      num_steps=500_000,
+      optimizer=dict(name="adam", learning_rate=1e-4),  # adam, rmsprop, sgd
+      objective=dict(
+        geco=True,  # Rezende & Viola 2018; False: constant or warmed-up beta
+        goal=0.5655,  # nats per pixel and channel; GENESIS, ICLR 2020
+        target_psnr=config_dict.placeholder(float),  # dB; the readable way to set the goal
+        step_size=1e-5,  # at 64x64; scaled by 64^2 / image_size^2
+        alpha=0.99,  # weight of the past in the moving average of the error
+        speedup=10.0,  # on the step size while the error is below the goal
+        beta_init=1.0,
+        beta_min=1e-10,
+        beta_max=1e10,
+        beta=0.5,  # weight of the KL without GECO
+        beta_warmup=True,  # from 0 over the first fifth of training, without GECO
+      ),
+      matmul_precision="default",  # default, high, highest: float32 products on GPU and TPU
+      log_every=100,  # steps
+      images_every=5_000,
+      validate_every=10_000,
+      num_validation_images=10_000,
+      num_segmentation_images=320,  # of them, scored against ground-truth instances
+      checkpoint_every=5_000,
+      keep_checkpoints=3,  # newest ones
+      keep_every=50_000,  # and every one at these steps; 0: none
+      log_distributions=False,  # histograms of posterior and prior means and stds
+      log_weights=False,  # histograms of weights and gradients
+    )
+  )
+
+
+def _choose(kind: str, name: str, table: dict):
+  if name not in table:
+    near = difflib.get_close_matches(name, table, 1)
+    hint = f'; did you mean "{near[0]}"?' if near else ""
+    raise ValueError(f"{kind} is {name!r}; allowed: {sorted(table)}{hint}")
+  return table[name]()
+
+
+def compose(model: str, dataset: str) -> ml_collections.ConfigDict:
+  """Configuration of one model on one data set.
+
+  Raises:
+    ValueError: for an unknown model or data set, naming what is allowed.
+  """
+  config = _defaults()
+  config.model = _choose("model", model, models.MODELS)
+  config.data = _choose("data set", dataset, datasets.DATASETS)
+  # One number, two readers: setting either field sets both.
+  image_size = config_dict.FieldReference(datasets.IMAGE_SIZE[dataset])
+  config.model.image_size = image_size
+  config.data.image_size = image_size
+  if model != "vae":
+    config.model.num_slots = datasets.NUM_SLOTS[dataset]
+  config.update_from_flattened_dict(SPECIAL_CASES.get((model, dataset), {}))
+  return config
+
+
+def get_config(spec: str = "genesis,gqn") -> ml_collections.ConfigDict:
+  """`spec` is "model,dataset", for example "genesis_v2,clevr"."""
+  if spec.count(",") != 1:
+    raise ValueError(
+      f"experiment is {spec!r}; expected model,dataset with model one of {sorted(models.MODELS)} "
+      f"and dataset one of {sorted(datasets.DATASETS)}"
+    )
+  return compose(*spec.split(","))

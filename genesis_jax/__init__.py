@@ -1,0 +1,8 @@
+"""GENESIS, GENESIS-V2, MONet and VAEs in JAX."""
+
+from genesis_jax import fid, metrics
+from genesis_jax.models import build_model
+from genesis_jax.objective import GecoState, geco, geco_state
+from genesis_jax.outputs import Latent, Outputs, Samples
+from genesis_jax.runs import load
+from genesis_jax.torch_names import from_torch, to_torch

@@ -1,0 +1,151 @@
+"""The training objective: mean error + beta x mean KL, with beta from GECO or a schedule.
+
+GECO (Rezende & Viola, "Taming VAEs", 2018) minimises the KL subject to the error reaching a goal;
+beta is the inverse of the Lagrange multiplier of that constraint. Here it is an optax
+transformation that leaves the gradients alone and keeps its state in the optimizer's, so that
+checkpoints and replication cover it:
+
+  tx = optax.chain(geco(goal=..., step_size=...), optax.adam(1e-4))
+  beta = geco_state(opt_state).beta       # weighs the KL in this step's loss
+  updates, opt_state = tx.update(grads, opt_state, params, err=err)
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+
+class GecoState(NamedTuple):
+  """State of `geco`: all scalars."""
+
+  count: chex.Array  # int32, updates so far
+  beta: chex.Array  # float32, weight of the KL in the next step
+  err_ema: chex.Array  # float32, moving average of the error; nats per image
+
+
+def geco(
+  goal: float,
+  step_size: float,
+  alpha: float = 0.99,
+  init: float = 1.0,
+  minimum: float = 1e-10,
+  maximum: float = 1e10,
+  speedup: float = 10.0,
+) -> optax.GradientTransformationExtraArgs:
+  """Adapts beta so that the error reaches `goal`; gradients pass through unchanged.
+
+  Args:
+    goal: error to reach, nats per image.
+    step_size: change of log beta per nat of constraint.
+    alpha: weight of the past in the moving average of the error.
+    init, minimum, maximum: of beta.
+    speedup: multiplies the step size while the average error is below the goal.
+
+  Returns:
+    A transformation whose `update` needs the keyword `err`, the batch's mean error in nats.
+  """
+
+  def init_fn(params):
+    del params
+    return GecoState(jnp.zeros([], jnp.int32), jnp.float32(init), jnp.zeros([], jnp.float32))
+
+  def update_fn(updates, state, params=None, *, err, **extra_args):
+    del params, extra_args
+    err = jax.lax.stop_gradient(jnp.asarray(err, jnp.float32))
+    # A counter marks the first step: a NaN as marker would look like divergence.
+    err_ema = jnp.where(state.count == 0, err, alpha * state.err_ema + (1 - alpha) * err)
+    constraint = goal - err_ema
+    rate = jnp.where(constraint > 0, speedup * step_size, step_size)
+    beta = jnp.clip(state.beta * jnp.exp(rate * constraint), minimum, maximum)
+    return updates, GecoState(state.count + 1, beta, err_ema)
+
+  return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def geco_state(opt_state) -> GecoState | None:
+  """The `GecoState` inside an optimizer state, or None where GECO is not used."""
+  leaves = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, GecoState))
+  return next((leaf for leaf in leaves if isinstance(leaf, GecoState)), None)
+
+
+def error_floor(pixel_std: float) -> float:
+  """Least possible error of a perfect reconstruction; nats per pixel and channel."""
+  return math.log(pixel_std) + 0.5 * math.log(2 * math.pi)
+
+
+def goal_per_element(config, model_config) -> float:
+  """The GECO goal in nats per pixel and channel, from `goal` or `target_psnr`.
+
+  Args:
+    config: the objective's configuration.
+    model_config: the model's; its pixel stds set the floor.
+
+  Raises:
+    ValueError: if the goal lies at or below the likelihood's floor, where beta would run to its
+      minimum and the KL be ignored.
+  """
+  std = min(model_config.pixel_std, getattr(model_config, "pixel_std_first", math.inf))
+  floor = error_floor(std)
+  if config.target_psnr is not None:
+    mse = 10 ** (-config.target_psnr / 10)
+    return floor + mse / (2 * std**2)
+  if config.goal <= floor:
+    raise ValueError(
+      f"objective.goal is {config.goal}, but with a pixel std of {std} the error cannot fall below "
+      f"{floor:.5f} nats per pixel and channel; choose a goal above it, or set "
+      "objective.target_psnr (in dB, for example 25) instead"
+    )
+  return config.goal
+
+
+def beta_schedule(config, num_steps: int) -> Callable[[chex.Array], chex.Array] | None:
+  """Weight of the KL as a function of the step; None where GECO sets it."""
+  if config.geco:
+    return None
+  if not config.beta_warmup:
+    return optax.constant_schedule(config.beta)
+  return optax.linear_schedule(0.0, config.beta, max(1, num_steps // 5))
+
+
+# Hyperparameters as in the original: PyTorch's defaults where it names none.
+OPTIMIZERS = {
+  "adam": lambda rate: optax.adam(rate, b1=0.9, b2=0.999, eps=1e-8),
+  "rmsprop": lambda rate: optax.rmsprop(rate, decay=0.99, eps=1e-8, eps_in_sqrt=False),
+  "sgd": lambda rate: optax.sgd(rate, momentum=0.9),
+}
+
+
+def optimizer(config) -> optax.GradientTransformationExtraArgs:
+  """The optimizer of an experiment: GECO where it is on, then the update rule.
+
+  Args:
+    config: the experiment's configuration, with `model`, `objective` and `optimizer`.
+
+  Raises:
+    ValueError: for an unknown optimizer or an unreachable goal.
+  """
+  if config.optimizer.name not in OPTIMIZERS:
+    raise ValueError(
+      f"optimizer.name is {config.optimizer.name!r}; allowed: {sorted(OPTIMIZERS)}"
+    )
+  rule = OPTIMIZERS[config.optimizer.name](config.optimizer.learning_rate)
+  if not config.objective.geco:
+    return optax.with_extra_args_support(rule)
+  objective, size = config.objective, config.model.image_size
+  return optax.chain(
+    geco(
+      goal=goal_per_element(objective, config.model) * 3 * size**2,  # nats per image
+      step_size=objective.step_size * 64**2 / size**2,
+      alpha=objective.alpha,
+      init=objective.beta_init,
+      minimum=objective.beta_min,
+      maximum=objective.beta_max,
+      speedup=objective.speedup,
+    ),
+    rule,
+  )

@@ -1,0 +1,208 @@
+"""One training step and one evaluation step, as pure functions of state and batch.
+
+  state = create_train_state(jax.random.key(0), model, tx)
+  step = functools.partial(train_step, model=model, tx=tx, axis_name="batch")
+  state, scalars = jax.pmap(step, axis_name="batch", donate_argnums=0)(state, batch)
+
+A batch is {"image": uint8 [B,S,S,3], ...} with the rows of one device. Noise is drawn per example
+from its index in the global batch, and batch norm sees the whole batch, so the number of devices
+does not change a run.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from genesis_jax import metrics
+from genesis_jax.noise import draw_noise
+from genesis_jax.objective import geco_state
+from genesis_jax.outputs import Outputs
+
+ELBO_LIMIT = 1e8  # nats per image; training beyond it has diverged (SPEC of the original)
+
+
+@flax.struct.dataclass
+class TrainState:
+  """All that must survive a crash."""
+
+  step: chex.Array  # int32, updates done
+  params: Any
+  batch_stats: Any
+  opt_state: Any
+  key: chex.Array  # uint32 [2], never changes: each step folds its number into it
+  diverged_at: chex.Array  # int32, the first step that diverged, or -1
+
+  @property
+  def variables(self) -> dict:
+    """What `model.apply` takes."""
+    return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def to_float(images: chex.Array) -> chex.Array:
+  """Uint8 images as float32 in [0, 1]; floating images as they are."""
+  if images.dtype == jnp.uint8:
+    return images.astype(jnp.float32) / 255
+  return images
+
+
+def create_train_state(key: chex.PRNGKey, model: nn.Module, tx) -> TrainState:
+  """Freshly initialised state, from a typed key."""
+  key_params, key_steps = jax.random.split(key)
+  size = model.image_size
+
+  def init():
+    images = jnp.zeros((1, size, size, 3))
+    variables = model.init({"params": key_params, "noise": key_params}, images, train=False)
+    return TrainState(
+      step=jnp.zeros([], jnp.int32),
+      params=variables["params"],
+      batch_stats=variables.get("batch_stats", {}),
+      opt_state=tx.init(variables["params"]),
+      key=jax.random.key_data(key_steps),
+      diverged_at=jnp.full([], -1, jnp.int32),
+    )
+
+  return jax.jit(init)()
+
+
+def total_kl(out: Outputs) -> chex.Array:
+  """Sum of all KLs of each image; nats, `[B]`."""
+  return sum(kl.reshape(kl.shape[0], -1).sum(1) for kl in out.kl.values())
+
+
+def image_scalars(out: Outputs, images: chex.Array) -> dict[str, chex.Array]:
+  """What is reported of each image: name -> `[B]`; KLs of slot k as `kl_<name>/<k>`."""
+  kl = total_kl(out)
+  mse = jnp.mean((out.recon - images) ** 2, (1, 2, 3))
+  scalars = {
+    "err": out.err,
+    "err_element": out.err / images[0].size,
+    "kl": kl,
+    "elbo": out.err + kl,  # negative evidence lower bound, as the original reports it
+    "mse": mse,
+    "rmse": jnp.sqrt(mse),
+  }
+  for name, value in out.kl.items():
+    if value.ndim == 2:
+      scalars |= {f"kl_{name}/{k}": value[:, k] for k in range(value.shape[1])}
+      value = value.sum(1)
+    scalars[f"kl_{name}"] = value
+  if out.log_masks is not None:
+    scalars |= metrics.slot_health(out.log_masks)
+  return scalars
+
+
+def _pmean(tree, axis_name: str | None):
+  return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+
+def _batch_noise(key, model, count: int, axis_name: str | None):
+  first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * count
+  return draw_noise(key, model.noise_spec(), first + jnp.arange(count))
+
+
+def train_step(
+  state: TrainState,
+  batch: dict[str, chex.Array],
+  *,
+  model: nn.Module,
+  tx: optax.GradientTransformationExtraArgs,
+  beta_schedule: Callable | None = None,
+  axis_name: str | None = None,
+) -> tuple[TrainState, dict[str, chex.Array]]:
+  """One update of the parameters.
+
+  A step whose ELBO exceeds `ELBO_LIMIT`, or with anything not finite, changes nothing but
+  `diverged_at`; neither does any step after it, so the state stays the last good one.
+
+  Args:
+    state: replicated over the devices.
+    batch: this device's part of the batch.
+    model: a model of `genesis_jax.build_model`.
+    tx: an optimizer of `genesis_jax.objective.optimizer`.
+    beta_schedule: weight of the KL at each step; None where GECO sets it.
+    axis_name: of the devices' axis, under pmap.
+
+  Returns:
+    The new state, and scalars averaged over the global batch.
+  """
+  images = to_float(batch["image"])
+  key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+  noise = _batch_noise(key, model, images.shape[0], axis_name)
+  geco = geco_state(state.opt_state)
+  # The loss of a step weighs the KL with the beta from before it.
+  beta = geco.beta if beta_schedule is None else beta_schedule(state.step)
+
+  def loss_fn(params):
+    out, updates = model.clone(axis_name=axis_name).apply(
+      {"params": params, "batch_stats": state.batch_stats},
+      images,
+      train=True,
+      noise=noise,
+      mutable=["batch_stats"],
+    )
+    loss = out.err.mean() + beta * total_kl(out).mean()
+    return loss, (out, updates.get("batch_stats", {}))
+
+  (loss, (out, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+  scalars = {name: value.mean() for name, value in image_scalars(out, images).items()}
+  grads, scalars = _pmean((grads, scalars | {"loss": loss}), axis_name)
+  updates, opt_state = tx.update(grads, state.opt_state, state.params, err=scalars["err"])
+  scalars |= {"beta": beta, "grad_norm": optax.global_norm(grads)}
+
+  # Written so that NaN counts as bad: every comparison with NaN is false.
+  good = (scalars["elbo"] <= ELBO_LIMIT) & jnp.isfinite(scalars["grad_norm"])
+  good &= state.diverged_at < 0
+  new_state = state.replace(
+    step=state.step + 1,
+    params=optax.apply_updates(state.params, updates),
+    batch_stats=batch_stats,
+    opt_state=opt_state,
+  )
+  state = jax.tree.map(lambda new, old: jnp.where(good, new, old), new_state, state)
+  bad_step = jnp.where(state.diverged_at < 0, state.step, state.diverged_at)
+  state = state.replace(diverged_at=jnp.where(good, -1, bad_step))
+
+  if geco is not None:
+    err_ema = geco_state(opt_state).err_ema
+    scalars |= {"err_ema": err_ema, "err_ema_element": err_ema / images[0].size}
+  return state, scalars | {"diverged_at": state.diverged_at}
+
+
+def eval_step(
+  variables: dict,
+  batch: dict[str, chex.Array],
+  key: chex.Array,
+  *,
+  model: nn.Module,
+  axis_name: str | None = None,
+) -> dict[str, chex.Array]:
+  """Losses and segmentation scores of each image of a batch.
+
+  Args:
+    variables: params and batch_stats.
+    batch: "image", and "instances" `[B,S,S]` for the segmentation scores.
+    key: uint32 [2], of this batch.
+    model: a model of `genesis_jax.build_model`.
+    axis_name: of the devices' axis, under pmap.
+
+  Returns:
+    Name -> `[B]`: those of `image_scalars`, and with instances `ari`, `ari_fg`, `msc`, `msc_fg` of
+    the attention masks and the same with suffix `_r` of the decoded ones.
+  """
+  images = to_float(batch["image"])
+  noise = _batch_noise(jax.random.wrap_key_data(key), model, images.shape[0], axis_name)
+  out = model.apply(variables, images, train=False, noise=noise)
+  scalars = image_scalars(out, images)
+  if "instances" in batch:
+    for suffix, log_masks in (("", out.log_masks), ("_r", out.log_masks_recon)):
+      if log_masks is not None:
+        scores = metrics.segmentation_scores(batch["instances"], log_masks)
+        scalars |= {name + suffix: value for name, value in scores.items()}
+  return scalars
