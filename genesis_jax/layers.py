@@ -1,0 +1,223 @@
+"""Layers with the original's initialisation, padding and parameter shapes.
+
+Kernels are stored as `[height, width, in, out]` (dense: `[in, out]`), also those of transposed
+convolutions. All layers compute in `dtype` with float32 parameters; images are NHWC.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Dtype = Any
+EPSILON = 1e-5  # of all norms; flax's default is 1e-6
+
+
+def uniform_fan_in(fan_in: int):
+  """Initialiser of weights and biases: uniform in +-1/sqrt(fan_in)."""
+  bound = 1 / math.sqrt(fan_in)
+
+  def init(key, shape, dtype=jnp.float32):
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+  return init
+
+
+def coordinates(size: int) -> Float[Array, "S S 2"]:
+  """(row, column) of each pixel, from -1 to 1."""
+  line = jnp.linspace(-1.0, 1.0, size)
+  return jnp.stack(jnp.meshgrid(line, line, indexing="ij"), -1)
+
+
+def softplus_std(x: Float[Array, "..."]) -> Float[Array, "..."]:
+  """Standard deviation from an unbounded output; its square is the original's `to_var`."""
+  return jax.nn.softplus(x + 0.5) + 1e-8
+
+
+def convolve(x, kernel, stride: int, padding):
+  """Plain NHWC x HWIO convolution."""
+  return jax.lax.conv_general_dilated(
+    x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
+
+
+class Dense(nn.Module):
+  """Affine map of the last axis."""
+
+  features: int
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "... I"]) -> Float[Array, "... O"]:
+    init = uniform_fan_in(x.shape[-1])
+    kernel = self.param("kernel", init, (x.shape[-1], self.features))
+    bias = self.param("bias", init, (self.features,))
+    return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+
+
+class Conv(nn.Module):
+  """Convolution with `padding` zeros on every side."""
+
+  features: int
+  kernel_size: int
+  stride: int = 1
+  padding: int = 0
+  use_bias: bool = True
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "N H W I"]) -> Float[Array, "N H2 W2 O"]:
+    size, channels = self.kernel_size, x.shape[-1]
+    init = uniform_fan_in(size * size * channels)
+    kernel = self.param("kernel", init, (size, size, channels, self.features))
+    bias = self.param("bias", init, (self.features,)) if self.use_bias else None
+    x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+    if self.padding == 0 and x.shape[1:3] == (size, size):
+      # A kernel over the whole image is a matrix product, and much faster as one.
+      y = (x.reshape(len(x), -1) @ kernel.reshape(-1, self.features))[:, None, None]
+    else:
+      y = convolve(x, kernel, self.stride, ((self.padding, self.padding),) * 2)
+    return y if bias is None else y + bias.astype(self.dtype)
+
+
+def convolve_transposed(x, kernel, stride: int, padding: int):
+  """Transposed convolution from `[N,H,W,I]` to `[N,stride*H,stride*W,O]`.
+
+  Output position stride * m + phase sees input m + d through kernel entry
+  phase + padding - stride * d: one dense convolution for each of the stride^2 phases, interleaved.
+  Dilating the input with zeros instead would multiply by zero in all but one of stride^2 products.
+  """
+  size = kernel.shape[0]
+
+  def taps(phase):  # (largest kernel entry, padding) along one axis
+    last = size - 1 - (size - 1 - phase - padding) % stride
+    first_offset = (phase + padding - last) // stride
+    return last, (-first_offset, last // stride + first_offset)
+
+  def one_phase(row, column):
+    (last_row, pad_rows), (last_column, pad_columns) = taps(row), taps(column)
+    part = kernel[last_row::-stride, last_column::-stride]
+    return convolve(x, part, 1, (pad_rows, pad_columns))
+
+  rows = [jnp.stack([one_phase(r, c) for c in range(stride)], 3) for r in range(stride)]
+  n, height, width, _ = x.shape
+  return jnp.stack(rows, 2).reshape(n, height * stride, width * stride, -1)
+
+
+class ConvTranspose(nn.Module):
+  """Transposed convolution with output padding `stride - 1`, as the original uses it.
+
+  From 1x1 with padding 0 it fills an image of the kernel's size; else it multiplies the sides by
+  `stride`, which takes kernel_size = 2 * padding + 1.
+  """
+
+  features: int
+  kernel_size: int
+  stride: int = 1
+  padding: int = 0
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "N H W I"]) -> Float[Array, "N H2 W2 O"]:
+    size, channels = self.kernel_size, x.shape[-1]
+    init = uniform_fan_in(size * size * self.features)  # of the output: PyTorch's convention
+    kernel = self.param("kernel", init, (size, size, channels, self.features))
+    bias = self.param("bias", init, (self.features,))
+    x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+    if x.shape[1:3] == (1, 1) and self.padding == 0:
+      y = jnp.einsum("ni,hwio->nhwo", x[:, 0, 0], kernel)
+    else:
+      assert size == 2 * self.padding + 1, "the sides would not be multiplied by the stride"
+      y = convolve_transposed(x, kernel, self.stride, self.padding)
+    return y + bias.astype(self.dtype)
+
+
+class BatchNorm(nn.Module):
+  """Batch norm over the whole batch, of all devices on `axis_name`; statistics in float32.
+
+  As in the original, running averages take a tenth of the new value, and of the *unbiased*
+  variance (flax's own layer takes the biased one).
+  """
+
+  axis_name: str | None = None
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "N H W C"], train: bool) -> Float[Array, "N H W C"]:
+    channels = x.shape[-1]
+    scale = self.param("scale", nn.initializers.ones, (channels,))
+    bias = self.param("bias", nn.initializers.zeros, (channels,))
+    running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+    running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+    if train:
+      x32 = x.astype(jnp.float32)
+      mean = self._over_devices(x32.mean((0, 1, 2)))
+      var = self._over_devices(((x32 - mean) ** 2).mean((0, 1, 2)))
+      count = x.size // channels * self._num_devices()
+      unbiased = var * (count / max(count - 1, 1))
+      running_mean.value = 0.9 * running_mean.value + 0.1 * mean
+      running_var.value = 0.9 * running_var.value + 0.1 * unbiased
+    else:
+      mean, var = running_mean.value, running_var.value
+    factor = scale * jax.lax.rsqrt(var + EPSILON)
+    offset = bias - mean * factor
+    return (x.astype(jnp.float32) * factor + offset).astype(self.dtype)
+
+  def _over_devices(self, value):
+    return value if self.axis_name is None else jax.lax.pmean(value, self.axis_name)
+
+  def _num_devices(self) -> int:
+    return 1 if self.axis_name is None else jax.lax.axis_size(self.axis_name)
+
+
+class Norm(nn.Module):
+  """The norm named by `kind`: bn (batch), in (instance), gn (group, 8 groups) or none."""
+
+  kind: str
+  axis_name: str | None = None
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "N H W C"], train: bool) -> Float[Array, "N H W C"]:
+    if self.kind == "none":
+      return x
+    if self.kind == "bn":
+      return BatchNorm(self.axis_name, self.dtype, name="norm")(x, train)
+    groups = {"gn": 8, "in": x.shape[-1]}[self.kind]
+    return nn.GroupNorm(
+      groups, epsilon=EPSILON, use_fast_variance=False, dtype=self.dtype, name="norm"
+    )(x)
+
+
+class LSTM(nn.Module):
+  """PyTorch's LSTM: gates in the order input, forget, cell, output, and two bias vectors.
+
+  Computes in float32: it is small, and its outputs are latents.
+  """
+
+  features: int
+  in_features: int
+
+  def setup(self):
+    init, gates = uniform_fan_in(self.features), 4 * self.features
+    self.kernel_in = self.param("kernel_in", init, (self.in_features, gates))
+    self.kernel_rec = self.param("kernel_rec", init, (self.features, gates))
+    # Merging the two would change Adam's steps.
+    self.bias_in = self.param("bias_in", init, (gates,))
+    self.bias_rec = self.param("bias_rec", init, (gates,))
+
+  def initial_carry(self, batch: int):
+    """Zero hidden and cell state."""
+    return (jnp.zeros((batch, self.features)),) * 2
+
+  def __call__(self, carry, x: Float[Array, "B I"]):
+    """One step: (new carry, output `[B,features]`)."""
+    hidden, cell = carry
+    gates = x @ self.kernel_in + self.bias_in + hidden @ self.kernel_rec + self.bias_rec
+    i, f, g, o = jnp.split(gates, 4, -1)
+    cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+    hidden = jax.nn.sigmoid(o) * jnp.tanh(cell)
+    return (hidden, cell), hidden

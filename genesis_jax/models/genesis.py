@@ -1,0 +1,166 @@
+"""GENESIS (Engelcke et al., ICLR 2020, arXiv:1907.13052)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from genesis_jax.distributions import mixture_nll, sampled_kl, slot_stds
+from genesis_jax.models.common import Model, mix
+from genesis_jax.networks import BroadcastDecoder, ComponentVAE
+from genesis_jax.outputs import Latent, Outputs, Samples
+from genesis_jax.priors import AutoregressivePrior, ComponentPrior
+from genesis_jax.slots import LatentAttention
+
+
+class Genesis(Model):
+  """Mask latents first, then a component latent for each slot given its mask."""
+
+  image_size: int = 64
+  num_slots: int = 5
+  two_stage: bool = True  # False: GENESIS-S, appearances decoded from the mask latents
+  autoregressive_prior: bool = True
+  component_prior: bool = True
+  mask_latent_dim: int = 64
+  encoder_norm: str = "bn"
+  decoder_norm: str = "bn"
+  component_encoder_channels: int = 32
+  component_latent_dim: int = 16
+  component_decoder_channels: int = 32
+  component_decoder_layers: int = 4
+  component_symmetric: bool = False
+  monte_carlo_kl: bool = True  # the only KL there is here; MONet also has a closed form
+  pixel_bound: bool = True
+  pixel_std_first: float = 0.7
+  pixel_std: float = 0.7
+  axis_name: str | None = None
+  dtype: jnp.dtype = jnp.float32
+
+  def setup(self):
+    self.attention = LatentAttention(
+      self.mask_latent_dim,
+      self.image_size,
+      self.encoder_norm,
+      self.decoder_norm,
+      self.axis_name,
+      self.dtype,
+    )
+    if self.autoregressive_prior:
+      self.mask_prior = AutoregressivePrior(self.mask_latent_dim, 256)
+    if not self.two_stage:
+      self.decoder = BroadcastDecoder(
+        3,
+        self.image_size,
+        self.component_decoder_channels,
+        self.component_decoder_layers,
+        nn.elu,
+        self.dtype,
+      )
+      return
+    self.component_vae = ComponentVAE(
+      3,
+      self.image_size,
+      self.component_latent_dim,
+      self.component_encoder_channels,
+      self.component_decoder_channels,
+      self.component_decoder_layers,
+      nn.elu,
+      self.component_symmetric,
+      self.encoder_norm,
+      self.decoder_norm,
+      self.axis_name,
+      self.dtype,
+    )
+    if self.component_prior:
+      self.component_latent_prior = ComponentPrior(self.component_latent_dim)
+
+  def noise_spec(self, num_slots: int | None = None):
+    """Draws of one example: normal noise of every latent."""
+    k = num_slots or self.num_slots
+    spec = {"mask": ("normal", (k, self.mask_latent_dim))}
+    if self.two_stage:
+      spec["component"] = ("normal", (k, self.component_latent_dim))
+    return spec
+
+  def __call__(
+    self, images: Float[Array, "B S S 3"], train: bool = False, noise: dict | None = None
+  ) -> Outputs:
+    """Inference; `noise` replaces the random draws (see `noise_spec`)."""
+    noise = self.noise_or_draw(noise, len(images))
+    latents = {"mask": self._mask_latent(images, noise["mask"], train)}
+    z_mask = latents["mask"].sample
+    log_masks, log_scopes = self.attention.decode(z_mask, train)
+    if self.two_stage:
+      latents["component"] = self._component_latent(
+        images, log_masks, z_mask, noise["component"], train
+      )
+    components = self._decode(latents["component" if self.two_stage else "mask"].sample, train)
+    std = slot_stds(self.pixel_std_first, self.pixel_std, self.num_slots)
+    return Outputs(
+      recon=mix(log_masks, components),
+      err=mixture_nll(images, components, log_masks, std),
+      kl={name: sampled_kl(latent) for name, latent in latents.items()},
+      latents=latents,
+      log_masks=log_masks,
+      components=components,
+      log_scopes=log_scopes,
+    )
+
+  def _mask_latent(self, images, noise, train):
+    mean, std, z = self.attention.encode(images, noise, train)
+    return Latent(mean, std, z, *(self.mask_prior(z) if self.autoregressive_prior else ()))
+
+  def _component_latent(self, images, log_masks, z_mask, noise, train):
+    mean, std = self.component_vae.encode(images, log_masks, train)
+    prior = self.component_latent_prior(z_mask) if self.component_prior else ()
+    return Latent(mean, std, mean + std * noise, *prior)
+
+  def _decode(self, z, train):
+    """Appearances `[B,K,S,S,3]` of component latents; one-stage: of mask latents."""
+    if self.two_stage:
+      out = self.component_vae.decode(z, train)
+    else:
+      out = self.decoder(z.reshape(-1, z.shape[-1]))
+      out = out.reshape(*z.shape[:2], *out.shape[1:])
+    return jax.nn.sigmoid(out) if self.pixel_bound else out
+
+  def sample(
+    self,
+    num_images: int,
+    noise: dict | None = None,
+    num_slots: int | None = None,
+    original_prior_mean: bool = False,
+  ) -> Samples:
+    """Ancestral samples from the priors.
+
+    Args:
+      num_images: how many.
+      noise: replaces the random draws (see `noise_spec`).
+      num_slots: other than in training.
+      original_prior_mean: leave out the tanh on the mask prior's mean, as the original code does
+        when it samples; for comparison with its published FID.
+    """
+    noise = self.noise_or_draw(noise, num_images, num_slots)
+    z_mask = noise["mask"]
+    if self.autoregressive_prior:
+      z_mask = self.mask_prior.sample(z_mask, bounded_mean=not original_prior_mean)
+    latents = {"mask": z_mask}
+    if self.two_stage:
+      latents["component"] = noise["component"]
+      if self.component_prior:
+        mean, std = self.component_latent_prior(z_mask)
+        latents["component"] = mean + std * noise["component"]
+    log_masks, _ = self.attention.decode(z_mask, False)
+    components = self._decode(latents.get("component", z_mask), False)
+    return Samples(mix(log_masks, components), latents, components, log_masks)
+
+  def features(
+    self, images: Float[Array, "B S S 3"], noise: dict | None = None
+  ) -> Float[Array, "B F"]:
+    """Mask latents of all slots but the last and component latents of all; one-stage: all masks."""
+    out = self(images, noise=noise)
+    z_mask = out.latents["mask"].sample
+    if not self.two_stage:
+      return z_mask.reshape(len(images), -1)
+    z = (z_mask[:, :-1], out.latents["component"].sample)
+    return jnp.concatenate([part.reshape(len(images), -1) for part in z], -1)

@@ -1,0 +1,131 @@
+"""Names and allowed values of the models' options, under our names and the original's.
+
+Released checkpoints of the original come with a `flags.json` in which every flag of its training
+program stands beside those of the model; it is accepted as it is.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+# Original flag -> field.
+ORIGINAL_NAMES = {
+  "img_size": "image_size",
+  "K_steps": "num_slots",
+  "autoreg_prior": "autoregressive_prior",
+  "comp_prior": "component_prior",
+  "attention_latents": "mask_latent_dim",
+  "enc_norm": "encoder_norm",
+  "dec_norm": "decoder_norm",
+  "comp_enc_channels": "component_encoder_channels",
+  "comp_ldim": "component_latent_dim",
+  "comp_dec_channels": "component_decoder_channels",
+  "comp_dec_layers": "component_decoder_layers",
+  "comp_symmetric": "component_symmetric",
+  "pixel_std1": "pixel_std_first",
+  "pixel_std2": "pixel_std",
+  "montecarlo_kl": "monte_carlo_kl",
+  "feat_dim": "feature_dim",
+  "dynamic_K": "dynamic_slots",
+  "klm_loss": "mask_kl_loss",
+  "detach_mr_in_klm": "detach_recon_masks",
+  "filter_start": "unet_channels",
+  "prior_mode": "mask_prior",
+  "latent_dimension": "latent_dim",
+}
+
+# Flags of the original's training program and data sets: no part of a model.
+OTHER_FLAGS = frozenset(
+  "data_config model_config results_dir run_name report_loss_every run_validation_every "
+  "num_checkpoints resume log_grads_and_weights log_distributions train_iter batch_size optimiser "
+  "learning_rate N_eval beta beta_warmup geco g_goal g_lr g_alpha g_init g_min g_speedup gpu "
+  "multi_gpu debug seed data_folder unique_colours load_instances num_workers mem_map dataset "
+  "dataset_size buffer_size val_frac split_name shuffle_test copy_to_tmp input_channels".split()
+)
+
+ORIGINAL_MODELS = {"genesisv2": "genesis_v2"}
+
+CHOICES = {
+  "encoder_norm": ("bn", "in", "none"),
+  "decoder_norm": ("bn", "in", "none"),
+  "kernel": ("epanechnikov", "gaussian", "laplacian"),
+  "mask_prior": ("scope", "softmax"),
+  "dtype": ("bfloat16", "float32"),
+}
+
+IMAGE_SIZES = {
+  "genesis": (32, 64, 128, 256),  # strides of the gated networks
+  "genesis_v2": (32, 64, 128),  # levels of the U-Net
+  "monet": (32, 64, 128),
+  "vae": (32, 64, 128, 256),
+}
+
+LEAST = {"num_slots": 2}  # of whole numbers; 1 for the others
+
+
+def closest(name: str, names) -> str:
+  """A hint at the nearest of `names`, or an empty string."""
+  near = difflib.get_close_matches(name, names, 1)
+  return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def translate(config: Mapping[str, Any], fields) -> tuple[str, dict[str, Any]]:
+  """(model name, options) in our names.
+
+  Args:
+    config: options in our names or the original's.
+    fields: all options of all models.
+
+  Raises:
+    ValueError: for an option that no model has, or one given twice with different values.
+  """
+  config = dict(config)
+  name = config.pop("name", None) or config.pop("model", None)
+  if name is None and "model_config" in config:  # such as models/genesis_config.py
+    name = str(config["model_config"]).split("/")[-1].removesuffix(".py").removesuffix("_config")
+  options = {}
+  for given, value in config.items():
+    if given in OTHER_FLAGS:
+      continue
+    field = ORIGINAL_NAMES.get(given, given)
+    if field not in fields:
+      hint = closest(given, [*fields, *ORIGINAL_NAMES])
+      raise ValueError(f"model.{given} = {value!r} is no option of a model{hint or ''}; "
+                       f"allowed: {sorted(fields)}")  # fmt: skip
+    if options.setdefault(field, value) != value:
+      raise ValueError(f"model.{field} is given twice, as {options[field]!r} and {value!r}")
+  return ORIGINAL_MODELS.get(name, name), options
+
+
+def check(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any]):
+  """Checks the options of model `name` against their allowed values and the defaults' types.
+
+  Raises:
+    ValueError: naming field, value and what is allowed.
+  """
+  for field, value in options.items():
+    if field in CHOICES and value not in CHOICES[field]:
+      raise ValueError(f"model.{field} is {value!r}; allowed: {list(CHOICES[field])}")
+    default = defaults[field]
+    if isinstance(default, bool):
+      if not isinstance(value, bool):
+        raise ValueError(f"model.{field} is {value!r}; allowed: true or false")
+    elif isinstance(default, int):
+      least = LEAST.get(field, 1)
+      if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"model.{field} is {value!r}; allowed: whole numbers from {least}")
+    elif isinstance(default, float) and not (isinstance(value, float | int) and value > 0):
+      raise ValueError(f"model.{field} is {value!r}; allowed: numbers above 0")
+  size = options.get("image_size", defaults["image_size"])
+  if size not in IMAGE_SIZES[name]:
+    raise ValueError(
+      f"model.image_size is {size!r}; allowed for {name}: {list(IMAGE_SIZES[name])}"
+    )
+  if name == "genesis" and not options.get("monte_carlo_kl", True):
+    raise ValueError(
+      "model.monte_carlo_kl is False; allowed for genesis: True (its priors depend on the samples)"
+    )
+  if name == "genesis_v2" and options.get("feature_dim", 64) % 8:
+    raise ValueError(
+      f"model.feature_dim is {options['feature_dim']}; allowed: multiples of 8 (group norm)"
+    )

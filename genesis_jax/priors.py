@@ -1,0 +1,76 @@
+"""Learned priors over slot latents.
+
+Each prior has one function from what came before to (mean, std); the KL and sampling share it.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from genesis_jax.layers import LSTM, Dense
+
+
+def prior_std(x: Float[Array, "..."]) -> Float[Array, "..."]:
+  """Standard deviation of a prior from an unbounded output: in (1e-4, 1.0001)."""
+  return jax.nn.sigmoid(x + 4.0) + 1e-4
+
+
+class AutoregressivePrior(nn.Module):
+  """p(z_k | z_1..z_{k-1}) by an LSTM; p(z_1) = N(0, 1). GENESIS sec. 3.1, GENESIS-V2 sec. 3.3."""
+
+  latent_dim: int
+  hidden: int
+
+  def setup(self):
+    self.lstm = LSTM(self.hidden, self.latent_dim)
+    self.linear = Dense(2 * self.latent_dim)
+
+  def step(self, carry, z: Float[Array, "B D"], bounded_mean: bool = True):
+    """(new carry, mean, std) of the next slot's latent, given this slot's."""
+    carry, out = self.lstm(carry, z)
+    mean, std = jnp.split(self.linear(out), 2, -1)
+    return carry, jnp.tanh(mean) if bounded_mean else mean, prior_std(std)
+
+  def __call__(self, z: Float[Array, "B K D"]):
+    """(mean, std) of every slot's prior given the slots before it, each `[B,K,D]`."""
+
+    def step(module, carry, z_k):
+      carry, mean, std = module.step(carry, z_k)
+      return carry, (mean, std)
+
+    _, (mean, std) = self._scan(step)(self, self.lstm.initial_carry(len(z)), z[:, :-1])
+    first = jnp.zeros_like(z[:, :1])
+    return jnp.concatenate([first, mean], 1), jnp.concatenate([first + 1, std], 1)
+
+  def sample(self, noise: Float[Array, "B K D"], bounded_mean: bool = True):
+    """Latents `[B,K,D]`, ancestrally from standard normal noise."""
+
+    def step(module, carry, noise_k):
+      state, z = carry
+      state, mean, std = module.step(state, z, bounded_mean)
+      z = mean + std * noise_k
+      return (state, z), z
+
+    first = noise[:, 0]
+    carry = (self.lstm.initial_carry(len(noise)), first)
+    _, rest = self._scan(step)(self, carry, noise[:, 1:])
+    return jnp.concatenate([first[:, None], rest], 1)
+
+  def _scan(self, step):
+    return nn.scan(step, variable_broadcast="params", split_rngs={"params": False}, in_axes=1,
+                   out_axes=1)  # fmt: skip
+
+
+class ComponentPrior(nn.Module):
+  """p(z_component | z_mask) by an MLP, slot by slot. GENESIS sec. 3.1."""
+
+  latent_dim: int
+
+  @nn.compact
+  def __call__(self, z_mask: Float[Array, "B K M"]):
+    """(mean, std), each `[B,K,D]`."""
+    h = nn.elu(Dense(256, name="dense_0")(z_mask))
+    h = nn.elu(Dense(256, name="dense_1")(h))
+    mean, std = jnp.split(Dense(2 * self.latent_dim, name="dense_2")(h), 2, -1)
+    return jnp.tanh(mean), prior_std(std)

@@ -1,0 +1,90 @@
+"""Reads the checkpoints of a run.
+
+  model, variables, config = genesis_jax.load("runs/genesis_gqn")
+
+A checkpoint is a nested dictionary of numpy arrays (a `TrainState`), and the configuration that
+made it. Orbax is imported only when something is read.
+"""
+
+import pathlib
+import warnings
+
+FOLDER = "checkpoints"  # within a run's folder
+
+
+def checkpoint_steps(workdir: str | pathlib.Path) -> list[int]:
+  """Steps of the complete checkpoints of a run, oldest first; the names of unfinished ones differ."""
+  folder = pathlib.Path(workdir) / FOLDER
+  if not folder.is_dir():
+    return []
+  return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+
+
+def read_checkpoint(workdir: str | pathlib.Path, step: int) -> tuple[dict, dict]:
+  """One checkpoint: the state as nested dictionaries of numpy arrays, and what it belongs to.
+
+  Raises:
+    Exception: whatever Orbax says of a damaged checkpoint.
+  """
+  import orbax.checkpoint as ocp
+
+  folder = (pathlib.Path(workdir) / FOLDER / str(step)).resolve()
+  with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+    origin = reader.restore(folder / "origin")
+  with ocp.StandardCheckpointer() as reader:
+    state = reader.restore(folder / "state")
+  return state, origin
+
+
+def read_newest(workdir: str | pathlib.Path) -> tuple[int, dict, dict, dict[int, str]]:
+  """The newest checkpoint that can be read.
+
+  Returns:
+    Its step, state and origin (see `read_checkpoint`), and the newer checkpoints that cannot be
+    read: step -> reason.
+
+  Raises:
+    FileNotFoundError: if the folder has no checkpoint.
+    ValueError: if none of its checkpoints can be read.
+  """
+  steps = checkpoint_steps(workdir)
+  if not steps:
+    raise FileNotFoundError(f"no checkpoint in {pathlib.Path(workdir) / FOLDER}")
+  unreadable = {}
+  for step in reversed(steps):
+    try:
+      return step, *read_checkpoint(workdir, step), unreadable
+    except Exception as error:  # Orbax raises many kinds, depending on which file is damaged.
+      unreadable[step] = (str(error).splitlines() or [type(error).__name__])[0][:200]
+  raise ValueError(
+    f"none of the checkpoints {steps} in {pathlib.Path(workdir) / FOLDER} can be read; the newest: "
+    f"{unreadable[steps[-1]]}"
+  )
+
+
+def load(workdir: str | pathlib.Path):
+  """The newest readable checkpoint of a run.
+
+  Args:
+    workdir: of the run, as given to the training program.
+
+  Returns:
+    (model, variables, config): a module of `build_model`; {"params", "batch_stats"} as numpy
+    arrays; the experiment's configuration.
+
+  Raises:
+    FileNotFoundError: if there is no checkpoint.
+    ValueError: if none can be read.
+  """
+  import ml_collections
+
+  from genesis_jax.models import build_model
+
+  step, state, origin, unreadable = read_newest(workdir)
+  for bad_step, reason in unreadable.items():
+    warnings.warn(
+      f"checkpoint {bad_step} of {workdir} cannot be read ({reason}); using {step}", stacklevel=2
+    )
+  config = ml_collections.ConfigDict(origin["config"])
+  variables = {"params": state["params"], "batch_stats": state["batch_stats"]}
+  return build_model(config.model), variables, config
