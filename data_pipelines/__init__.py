@@ -1,0 +1,83 @@
+"""Images from disk: numpy batches of every data set, in an order that (seed, epoch) decide.
+
+for batch in data_pipelines.batches(config.data, split="train", batch_size=32, seed=0):
+  batch["image"]                    # uint8 [32, S, S, 3]
+data_pipelines.resolve(config.data).description     # which files these come from
+"""
+
+from data_pipelines import gqn
+from data_pipelines.common import SPLITS, check_choice
+from data_pipelines.common import DataError as DataError
+from data_pipelines.common import Source as Source
+from data_pipelines.stream import Batches
+
+# Each module has resolve(config), split_records(config, source, split), num_examples(...).
+DATASETS = {"gqn": gqn}
+
+
+def _module(config):
+  check_choice("data.name", config.name, DATASETS)
+  return DATASETS[config.name]
+
+
+def resolve(config) -> Source:
+  """Finds a data set's files; see the data set's module for where it looks.
+
+  Raises:
+    DataError: nothing is where `config.data_dir` points.
+    ValueError: a field of `config` has an impossible value.
+  """
+  return _module(config).resolve(config)
+
+
+def num_examples(config, split: str) -> int | None:
+  """Images of a split (damaged ones included), or None where only reading it all would tell."""
+  check_choice("split", split, SPLITS)
+  return _module(config).num_examples(config, resolve(config), split)
+
+
+def batches(
+  config,
+  *,
+  split: str,
+  batch_size: int,
+  seed: int = 0,
+  epochs: int | None = None,
+  first_batch: int = 0,
+  shard_index: int = 0,
+  shard_count: int = 1,
+) -> Batches:
+  """Iterates over dicts of "image" uint8 [B, S, S, 3] and maybe "instances" int32 [B, S, S].
+
+  Args:
+    config: fields of `configs/datasets.py`, and `image_size`.
+    split: "train" (shuffled), "val" or "test" (in the order of the files).
+    batch_size: images over all shards.
+    seed: with the epoch, decides the order of train.
+    epochs: passes over the data, the last batch perhaps incomplete; None: for ever.
+    first_batch: index of the batch to start from, exactly as if those before had been drawn.
+    shard_index: which contiguous part of every batch to return ...
+    shard_count: ... of so many; all have equally many batches.
+
+  Returns:
+    An iterator with `num_corrupt`, the damaged records that were left out so far.
+
+  Raises:
+    DataError: data is missing or, while iterating, damaged (unless on_corrupt="skip").
+    ValueError: an argument or a field of `config` has an impossible value.
+  """
+  check_choice("split", split, SPLITS)
+  module = _module(config)
+  records = module.split_records(config, module.resolve(config), split)
+  return Batches(
+    records,
+    batch_size=batch_size,
+    seed=seed,
+    epochs=epochs,
+    first_batch=first_batch,
+    shard_index=shard_index,
+    shard_count=shard_count,
+    shuffle=split == "train",
+    shuffle_buffer=config.shuffle_buffer,
+    on_corrupt=config.on_corrupt,
+  )

@@ -1,0 +1,103 @@
+"""What every data set needs: errors, checked choices, a data set's address, resizing, cropping.
+
+images = resize_images(images, 64, "bilinear")     # uint8 [B, H, W, 3] -> [B, 64, 64, 3]
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+import tensorflow as tf
+
+SPLITS = ("train", "val", "test")
+RESIZE = ("nearest", "bilinear", "area")
+ON_CORRUPT = ("error", "skip")
+
+
+class DataError(ValueError):
+  """Data that is missing, empty or damaged; the message is one line with cause and cure."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Where the images of a run came from.
+
+  Attributes:
+    name: data set, as in the configuration.
+    variant: which of its published versions.
+    root: folder of that variant.
+    stand_in: whether these are rendered scenes in place of the published ones.
+    description: one line for people, with how many files of how many.
+    num_files: per split that is there, how many files.
+  """
+
+  name: str
+  variant: str
+  root: Path
+  stand_in: bool
+  description: str
+  num_files: dict[str, int]
+
+  def metadata(self) -> dict:
+    """Plain values for the record of a run."""
+    return dataclasses.asdict(self) | {"root": str(self.root)}
+
+
+def check_choice(field: str, value: object, allowed: Iterable[str]) -> None:
+  """Raises a ValueError that names field, value and what is allowed, unless value is allowed."""
+  allowed = sorted(allowed)
+  if value in allowed:
+    return
+  close = difflib.get_close_matches(str(value), allowed, n=1)
+  hint = f'. Did you mean "{close[0]}"?' if close else ""
+  raise ValueError(f"{field} is {value!r}; allowed: {', '.join(allowed)}{hint}")
+
+
+def check_config(config, variants: Iterable[str]) -> None:
+  """Raises a ValueError for the first field of a data configuration with an impossible value."""
+  check_choice("data.variant", config.variant, variants)
+  check_choice("data.resize", config.resize, RESIZE)
+  check_choice("data.on_corrupt", config.on_corrupt, ON_CORRUPT)
+  for field, least in (("image_size", 1), ("limit", 0), ("shuffle_buffer", 1)):
+    if getattr(config, field) < least:
+      raise ValueError(f"data.{field} is {getattr(config, field)}; it must be at least {least}")
+
+
+def _nearest(images: tf.Tensor, size: int, *, centred: bool) -> tf.Tensor:
+  """[B, H, W, ...] -> [B, size, size, ...]; takes pixel floor((i + offset) * H / size)."""
+  offset = 0.5 if centred else 0.0
+  for axis in (1, 2):
+    scale = images.shape[axis] / size
+    images = tf.gather(images, [int((i + offset) * scale) for i in range(size)], axis=axis)
+  return images
+
+
+def resize_images(images: tf.Tensor, size: int, method: str) -> tf.Tensor:
+  """Resizes uint8 images [B, H, W, 3] to [B, size, size, 3], uint8.
+
+  "nearest" takes pixel floor(i * H / size), as PyTorch's interpolate and so the original GENESIS
+  code does (halving keeps the even rows and columns); "bilinear" is antialiased; "area" averages.
+  """
+  if images.shape[1:3] == (size, size):
+    return images
+  if method == "nearest":
+    return _nearest(images, size, centred=False)
+  resized = tf.image.resize(images, (size, size), method=method, antialias=method == "bilinear")
+  return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+
+def resize_ids(ids: tf.Tensor, size: int, method: str) -> tf.Tensor:
+  """Resizes integer maps [B, H, W] to [B, size, size] so that they lie over the resized images.
+
+  Always takes one pixel each, since ids cannot be mixed; which one depends on the images' method.
+  """
+  if ids.shape[1:3] == (size, size):
+    return ids
+  return _nearest(ids, size, centred=method != "nearest")
+
+
+def centre_crop(images: tf.Tensor, size: int) -> tf.Tensor:
+  """The central [B, size, size, ...] of [B, H, W, ...]; odd margins leave more below and right."""
+  top, left = (images.shape[1] - size) // 2, (images.shape[2] - size) // 2
+  return images[:, top : top + size, left : left + size]

@@ -1,0 +1,29 @@
+"""Reads the size of a JPEG from its header, so that nothing unexpected is ever decoded.
+
+jpeg_size(frame)      # (64, 64), or a ValueError that says what is wrong
+"""
+
+_START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
+_START_OF_SCAN = 0xDA
+# Markers that carry the size; the three left out of 0xC0-0xCF mean other things.
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def jpeg_size(data: bytes) -> tuple[int, int]:
+  """Height and width in pixels; ValueError unless `data` starts and ends as a JPEG does."""
+  if data[:2] != _START_OF_IMAGE:
+    raise ValueError("is not a JPEG")
+  at = 2
+  while at + 9 <= len(data) and data[at] == 0xFF:
+    marker = data[at + 1]
+    if marker in _START_OF_FRAME:
+      if data.rfind(_END_OF_IMAGE) < at:
+        raise ValueError("is a JPEG that ends too early")
+      return int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
+    if marker == _START_OF_SCAN:
+      break
+    if marker == 0xFF:  # a fill byte before the marker
+      at += 1
+      continue
+    at += 2 + int.from_bytes(data[at + 2 : at + 4])
+  raise ValueError("is a JPEG without a readable header")
