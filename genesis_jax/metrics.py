@@ -14,9 +14,9 @@ NUM_IDS = 64  # ids that `segmentation_scores` can tell apart; more than any dat
 
 
 def _counts(true_ids, pred_ids, num_true: int, num_pred: int):
-  """Contingency table `[B,T,P]`: pixels with each pair of ids; negative ids count nowhere."""
+  """Contingency table `[B,1+T,P]` of pixels; row 0 holds all negative ids, row 1 id 0."""
   b = len(true_ids)
-  true = jax.nn.one_hot(true_ids.reshape(b, -1), num_true)
+  true = jax.nn.one_hot(jnp.maximum(true_ids.reshape(b, -1), -1) + 1, 1 + num_true)
   pred = jax.nn.one_hot(pred_ids.reshape(b, -1), num_pred)
   return jnp.einsum("bnt,bnp->btp", true, pred, precision="highest")
 
@@ -49,7 +49,7 @@ def _covering_of_counts(counts, pred_sizes, present, scaled: bool) -> Float[Arra
 @functools.partial(jax.jit, static_argnames=("num_true", "num_pred", "foreground_only"))
 def _adjusted_rand_index(true_ids, pred_ids, *, num_true, num_pred, foreground_only):
   counts = _counts(true_ids, pred_ids, num_true, num_pred)
-  return _ari_of_counts(counts[:, 1:] if foreground_only else counts)
+  return _ari_of_counts(counts[:, 2:] if foreground_only else counts)
 
 
 @functools.partial(jax.jit, static_argnames=("num_true", "num_pred", "foreground_only", "scaled"))
@@ -58,18 +58,18 @@ def _segmentation_covering(true_ids, pred_ids, *, num_true, num_pred, foreground
 
 
 def _covering(counts, foreground_only: bool, scaled: bool = False):
+  counts = counts[:, 1:]  # predicted pixels where the true id is negative do not count
   present = counts.sum(2) > 0
   if foreground_only:
     present = present.at[:, 0].set(False)
-  # Predicted pixels where the true id is negative are in no row of `counts`: not counted.
   return _covering_of_counts(counts, counts.sum(1), present, scaled)
 
 
 def _dense_ids(ids) -> tuple[np.ndarray, int]:
-  """Ids renumbered without gaps, and how many; negative ids become -1, 0 stays 0."""
+  """Ids renumbered without gaps, and how many from 0 on; negative ids become -1, 0 stays 0."""
   ids = np.maximum(np.asarray(ids), -1)
   values = np.union1d(ids, [-1, 0])
-  return np.searchsorted(values, ids) - 1, len(values) - 1
+  return (np.searchsorted(values, ids) - 1).astype(np.int32), len(values) - 1
 
 
 def _prepared(true_ids, pred_ids):
@@ -89,7 +89,8 @@ def adjusted_rand_index(
   """Adjusted Rand index (Hubert & Arabie 1985) over pixels, of concrete arrays.
 
   Args:
-    true_ids: ground truth; 0 is background, negative ids are ignored.
+    true_ids: ground truth; 0 is background. The original's ARI takes pixels with negative ids for
+      one more segment, and so does this; ARI-FG leaves them out.
     pred_ids: predicted segments, in any numbering.
     foreground_only: only over pixels with a true id above 0 (ARI-FG).
 
@@ -136,7 +137,7 @@ def segmentation_scores(
   counts = _counts(true_ids, log_masks.argmax(1), NUM_IDS, log_masks.shape[1])
   return {
     "ari": _ari_of_counts(counts),
-    "ari_fg": _ari_of_counts(counts[:, 1:]),
+    "ari_fg": _ari_of_counts(counts[:, 2:]),
     "msc": _covering(counts, foreground_only=False),
     "msc_fg": _covering(counts, foreground_only=True),
   }

@@ -7,17 +7,20 @@ import zlib
 
 import numpy as np
 
-HERE = pathlib.Path(__file__).parent
-# Cases that travel with the repository, and a folder with more of them.
-FOLDERS = [HERE / "data" / "golden", HERE.parent.parent / "shared" / "golden"]
+# GENESIS_JAX_GOLDEN names a folder with further cases.
+FOLDERS = [pathlib.Path(__file__).parent / "data" / "golden"]
 if "GENESIS_JAX_GOLDEN" in os.environ:
   FOLDERS.append(pathlib.Path(os.environ["GENESIS_JAX_GOLDEN"]))
 
 
-def cases() -> dict[str, pathlib.Path]:
-  """Name -> file of every model case there is."""
-  files = {file.stem: file for folder in FOLDERS for file in sorted(folder.glob("*.npz"))}
-  return {name: file for name, file in files.items() if "meta" in np.load(file)}
+def files() -> dict[str, pathlib.Path]:
+  """Name -> file of every case."""
+  return {file.stem: file for folder in FOLDERS for file in sorted(folder.glob("*.npz"))}
+
+
+def model_cases() -> list[str]:
+  """Names of the cases of a model."""
+  return [name for name, file in files().items() if "model" in Case(file).meta]
 
 
 class Case:
@@ -25,7 +28,7 @@ class Case:
 
   def __init__(self, file):
     self.arrays = dict(np.load(file))
-    self.meta = json.loads(bytes(self.arrays.pop("meta")))
+    self.meta = json.loads(bytes(self.arrays.pop("meta", b"{}")))
 
   def group(self, prefix: str) -> dict[str, np.ndarray]:
     """Arrays whose names start with `prefix/`, without it."""
@@ -42,7 +45,7 @@ class Case:
 
     return {entry[0]: draw(*entry) for entry in self.meta["state_dict"]}
 
-  @property
-  def images(self) -> np.ndarray:
-    """Float32 in [0, 1], NHWC."""
-    return self.arrays["images"].astype(np.float32) / 255
+
+def to_float(images: np.ndarray) -> np.ndarray:
+  """Uint8 images as float32 in [0, 1]."""
+  return images.astype(np.float32) / 255

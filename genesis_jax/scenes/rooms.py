@@ -1,0 +1,174 @@
+"""Rooms with one to three solids, seen from a ring: after GQN's `rooms_ring_camera`.
+
+    scene = jax.jit(partial(room_scene, image_size=64))(jax.random.key(0))
+    scene["image"]        # uint8 [10, 64, 64, 3]
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from genesis_jax.scenes import raycast
+from genesis_jax.scenes.raycast import SHAPES, Solids, Surface
+from genesis_jax.scenes.textures import PATTERNS, pattern
+
+MAX_OBJECTS = 3
+HALF_ROOM = 3.2  # from the middle of the room to a wall; one unit is about a metre
+WALL_HEIGHT = 2.4
+RING = 2.9  # distance of the camera from the vertical axis of the room
+SPREAD = 1.35  # objects lie within this distance of that axis
+GAP = 0.15  # at least so much room between two objects
+FIELD_OF_VIEW = 1.05  # radians
+NUM_LAYOUTS = 64  # drawn at random; the first without a collision is used
+
+
+def _hsv(hue: Array, saturation: Array, value: Array) -> Float[Array, "... 3"]:
+  """Colours from hue, saturation and value, all in [0, 1]."""
+  ramp = jnp.abs((hue[..., None] + jnp.array([0.0, 2 / 3, 1 / 3])) % 1 * 6 - 3) - 1
+  return value[..., None] * (1 + saturation[..., None] * (jnp.clip(ramp, 0, 1) - 1))
+
+
+def _positions(key: Array, radius: Float[Array, "N"], exists: Bool[Array, "N"]):
+  """Places on the floor [N, 2] where objects of the given radius keep apart."""
+  angle_key, distance_key = jax.random.split(key)
+  shape = (NUM_LAYOUTS, MAX_OBJECTS)
+  angle = jax.random.uniform(angle_key, shape, maxval=2 * jnp.pi)
+  distance = SPREAD * jnp.sqrt(jax.random.uniform(distance_key, shape))
+  layouts = distance[..., None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
+  apart = jnp.linalg.norm(layouts[:, :, None] - layouts[:, None], axis=-1)
+  gaps = apart - radius[:, None] - radius
+  matters = exists[:, None] & exists & ~jnp.eye(MAX_OBJECTS, dtype=bool)
+  gap = jnp.where(matters, gaps, jnp.inf).min((1, 2))
+  return layouts[jnp.argmax(jnp.minimum(gap, GAP))]  # the roomiest where none is free of collisions
+
+
+def _objects(key: Array) -> Solids:
+  """One to three vividly coloured solids that stand on the floor."""
+  keys = jax.random.split(key, 8)
+  each = (MAX_OBJECTS,)
+  count = jax.random.randint(keys[0], (), 1, MAX_OBJECTS + 1)
+  exists = jnp.arange(MAX_OBJECTS) < count
+  shape = jax.random.randint(keys[1], each, 0, len(SHAPES))
+  radius = jax.random.uniform(keys[2], each, minval=0.42, maxval=0.68)
+  is_sphere = shape == SHAPES.index("sphere")
+  height = jnp.where(is_sphere, 1.0, jax.random.uniform(keys[3], each, minval=0.75, maxval=1.25))
+  width = radius * jnp.where(shape == raycast.BOX, 0.8, 1.0)  # its corners reach farther
+  half_size = jnp.stack([width, width, radius * height], -1)
+  place = _positions(keys[4], width * jnp.where(shape == raycast.BOX, 2**0.5, 1.0), exists)
+  # Hues a third of the circle apart, so that no two objects look alike.
+  tint = jax.random.uniform(keys[5], (3, MAX_OBJECTS))
+  turn = jax.random.uniform(keys[6])
+  hue = (turn + jnp.arange(MAX_OBJECTS) / MAX_OBJECTS + 0.12 * (tint[0] - 0.5)) % 1
+  return Solids(
+    shape=shape,
+    centre=jnp.concatenate([place, half_size[:, 2:]], -1),
+    half_size=half_size,
+    yaw=jax.random.uniform(keys[7], each, maxval=2 * jnp.pi),
+    color=_hsv(hue, 0.85 + 0.15 * tint[1], 0.85 + 0.15 * tint[2]),
+    gloss=jnp.full(each, 0.35),
+    exists=exists,
+  )
+
+
+def _paint(key: Array, patterns: tuple[int, ...]):
+  """A muted colour with a slightly darker one, and a pattern of the two: (code, [2, 3])."""
+  code_key, color_key = jax.random.split(key)
+  hue, saturation, value, contrast = jax.random.uniform(color_key, (4,))
+  light = _hsv(hue, 0.12 + 0.25 * saturation, 0.62 + 0.33 * value)
+  code = jnp.array(patterns)[jax.random.randint(code_key, (), 0, len(patterns))]
+  return code, jnp.stack([light * (0.72 + 0.14 * contrast), light])
+
+
+def room(key: Array) -> raycast.Backdrop:
+  """A square room, open above, with painted walls and floor, for rays from inside."""
+  floor_key, wall_key, sky_key = jax.random.split(key, 3)
+  names = [draw.__name__ for draw in PATTERNS]
+  floor_code, floor_colors = _paint(floor_key, (names.index("_checks"), names.index("_planks"),
+                                                names.index("_dots")))
+  wall_code, wall_colors = _paint(wall_key, tuple(range(len(PATTERNS))))
+  sky_tone = jax.random.uniform(sky_key, minval=0.0, maxval=1.0)
+
+  def backdrop(origin, direction):
+    toward = jnp.where(direction < 0, -1.0, 1.0)
+    steps = (toward[:2] * HALF_ROOM - origin[:2]) / raycast._away_from_zero(direction[:2])
+    to_floor = -origin[2] / jnp.minimum(direction[2], -1e-9)
+    to_wall = jnp.minimum(steps[0], steps[1])
+    is_floor = to_floor < to_wall
+    distance = jnp.minimum(to_floor, to_wall)
+    x, y, z = origin + distance * direction
+    is_x_wall = steps[0] < steps[1]
+    zero, one = jnp.zeros_like(x), jnp.ones_like(x)
+    normal = jnp.where(
+      is_floor,
+      jnp.stack([zero, zero, one]),
+      jnp.where(
+        is_x_wall, jnp.stack([-toward[0], zero, zero]), jnp.stack([zero, -toward[1], zero])
+      ),
+    )
+    along = jnp.where(is_x_wall, y, x)
+    floor_mix = pattern(floor_code, x * 1.25, y * 1.25)
+    wall_mix = pattern(wall_code, along * 1.25, z * 1.25)
+    floor_color = floor_colors[0][:, None] * (1 - floor_mix) + floor_colors[1][:, None] * floor_mix
+    wall_color = wall_colors[0][:, None] * (1 - wall_mix) + wall_colors[1][:, None] * wall_mix
+    is_sky = ~is_floor & (z > WALL_HEIGHT)
+    height = jnp.clip(direction[2] * 1.5, 0, 1)
+    horizon = jnp.array([0.80, 0.87, 0.93])[:, None]
+    zenith = (jnp.array([0.40, 0.60, 0.85]) + sky_tone * jnp.array([0.15, 0.10, 0.05]))[:, None]
+    color = jnp.where(is_floor, floor_color, wall_color)
+    color = jnp.where(is_sky, horizon * (1 - height) + zenith * height, color)
+    distance = jnp.where(is_sky, 1e3, distance)
+    return Surface(distance, normal, color, zero, 1 - is_sky.astype(x.dtype))
+
+  return backdrop
+
+
+def _ring_cameras(key: Array, num_views: int) -> Float[Array, "V 5"]:
+  """Cameras all around the room that look at its middle, give or take a little."""
+  start_key, jitter_key = jax.random.split(key)
+  jitter = jax.random.uniform(jitter_key, (4, num_views), minval=-1.0, maxval=1.0)
+  turn = jax.random.uniform(start_key) + (jnp.arange(num_views) + 0.4 * jitter[0]) / num_views
+  angle = 2 * jnp.pi * turn
+  x, y, z = RING * jnp.cos(angle), RING * jnp.sin(angle), 1.45 + 0.25 * jitter[1]
+  pitch = -jnp.arctan2(z - 0.5, RING) + 0.04 * jitter[2]
+  yaw = (angle + jnp.pi + 0.06 * jitter[3] + jnp.pi) % (2 * jnp.pi) - jnp.pi
+  return jnp.stack([x, y, z, yaw, pitch], -1)
+
+
+def room_scene(key: Array, *, image_size: int = 64, num_views: int = 10, samples: int = 2) -> dict:
+  """Renders one room.
+
+  Returns a dict of
+    image: uint8 [V, S, S, 3].
+    instances: int32 [V, S, S]; 0 for floor, walls and sky, n for object n, from 1.
+    cameras: float32 [V, 5]; x, y, z in metres, yaw and pitch in radians.
+    factors: dict of the fields of `raycast.Solids`, [N] or [N, 3] each.
+  """
+  object_key, room_key, camera_key, light_key = jax.random.split(key, 4)
+  solids, backdrop = _objects(object_key), room(room_key)
+  cameras = _ring_cameras(camera_key, num_views)
+  light_angle = jax.random.uniform(light_key, maxval=2 * jnp.pi)
+  elevation = 1.0  # radians above the horizon
+  to_light = jnp.stack([
+    jnp.cos(light_angle) * jnp.cos(elevation),
+    jnp.sin(light_angle) * jnp.cos(elevation),
+    jnp.sin(elevation),
+  ])
+
+  def view(camera):
+    return raycast.render(
+      solids,
+      backdrop,
+      camera,
+      to_light,
+      image_size=image_size,
+      field_of_view=FIELD_OF_VIEW,
+      samples=samples,
+    )
+
+  image, instances = jax.vmap(view)(cameras)
+  return {
+    "image": jnp.round(image * 255).astype(jnp.uint8),
+    "instances": instances,
+    "cameras": cameras,
+    "factors": solids._asdict(),
+  }
