@@ -35,6 +35,7 @@ def _defaults() -> ml_collections.ConfigDict:
         beta_warmup=True,  # from 0 over the first fifth of training, without GECO
       ),
       matmul_precision="default",  # default, high, highest: float32 products on GPU and TPU
+      compilation_cache=True,  # keep compiled programs in $XDG_CACHE_HOME/genesis_jax
       log_every=100,  # steps
       images_every=5_000,
       validate_every=10_000,

@@ -8,5 +8,6 @@ from genesis_jax.objective import geco_state as geco_state
 from genesis_jax.outputs import Latent as Latent
 from genesis_jax.outputs import Outputs as Outputs
 from genesis_jax.outputs import Samples as Samples
+from genesis_jax.runs import load as load
 from genesis_jax.torch_names import from_torch as from_torch
 from genesis_jax.torch_names import to_torch as to_torch

@@ -13,7 +13,7 @@ FOLDER = "checkpoints"  # within a run's folder
 
 
 def checkpoint_steps(workdir: str | pathlib.Path) -> list[int]:
-  """Steps of the complete checkpoints of a run, oldest first; the names of unfinished ones differ."""
+  """Steps of a run's complete checkpoints, oldest first; unfinished ones have other names."""
   folder = pathlib.Path(workdir) / FOLDER
   if not folder.is_dir():
     return []

@@ -1,0 +1,136 @@
+"""Where the program runs: the only room that knows of several devices and hosts.
+
+  step = devices.parallel(train_step, donate=0)
+  state = devices.replicate(state)
+  for batch in devices.prefetch(batches):
+    state, scalars = step(state, batch)
+  state = devices.to_host(state)
+
+Every array on the devices has a leading axis over this host's devices.
+"""
+
+import collections
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator
+
+import jax
+import numpy as np
+from flax import jax_utils
+from jax.experimental import multihost_utils
+
+from experiments.errors import UserError
+
+AXIS = "batch"
+PREFETCH = 2  # batches on the devices ahead of the step that runs
+
+
+def connect(spec: str) -> None:
+  """Joins the other hosts of a run; before anything else is asked of JAX.
+
+  Args:
+    spec: "auto" where JAX finds the hosts itself (TPU pods, Slurm, MPI, Kubernetes), or
+      "address:port,index,count" with the first host's address and this one's index.
+
+  Raises:
+    UserError: for anything else, or if the hosts cannot be reached.
+  """
+  try:
+    if spec == "auto":
+      jax.distributed.initialize()
+    else:
+      address, index, count = spec.split(",")
+      jax.distributed.initialize(address, int(count), int(index))
+  except (ValueError, RuntimeError) as error:
+    raise UserError(
+      f"cannot join the hosts of --distributed={spec!r} (auto, or address:port,index,count): "
+      f"{error}"
+    ) from error
+
+
+def configure(config) -> None:
+  """Sets the precision of matrix products, and where compiled programs are kept."""
+  precisions = ("default", "high", "highest")
+  if config.matmul_precision not in precisions:
+    raise ValueError(
+      f"matmul_precision is {config.matmul_precision!r}; allowed: {', '.join(precisions)}"
+    )
+  jax.config.update("jax_default_matmul_precision", config.matmul_precision)
+  if config.compilation_cache:
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    jax.config.update("jax_compilation_cache_dir", str(cache / "genesis_jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def check_batch_size(batch_size: int) -> None:
+  """Raises ValueError unless the devices of all hosts can share a batch equally."""
+  count = jax.device_count()
+  if batch_size < 1 or batch_size % count:
+    nearest = max(1, round(batch_size / count)) * count
+    raise ValueError(
+      f"batch_size is {batch_size}, which {count} devices cannot share equally; "
+      f"choose a multiple of {count}, for example {nearest}"
+    )
+
+
+def description() -> str:
+  """The devices in words."""
+  device = jax.devices()[0]
+  words = f"{jax.device_count()} x {device.device_kind} ({device.platform})"
+  hosts = jax.process_count()
+  return words if hosts == 1 else f"{words} on {hosts} hosts, this is host {jax.process_index()}"
+
+
+def is_main_host() -> bool:
+  """Whether this host is the one that writes metrics and pictures."""
+  return jax.process_index() == 0
+
+
+def _sharding() -> jax.sharding.NamedSharding:
+  mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
+  return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+
+
+def put(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+  """Spreads this host's rows over its devices: `[b, ...]` -> `[devices, b / devices, ...]`."""
+  count, sharding = jax.local_device_count(), _sharding()
+  return jax.tree.map(lambda x: jax.device_put(x.reshape(count, -1, *x.shape[1:]), sharding), batch)
+
+
+def prefetch(batches: Iterable[dict], depth: int = PREFETCH) -> Iterator[dict]:
+  """Puts batches on the devices while the steps before them still run."""
+  queue = collections.deque()
+  for batch in batches:
+    queue.append(put(batch))
+    if len(queue) == depth:
+      yield queue.popleft()
+  yield from queue
+
+
+def replicate(tree):
+  """A copy of every array for each of this host's devices."""
+  count, sharding = jax.local_device_count(), _sharding()
+  return jax.tree.map(
+    lambda x: jax.device_put(np.broadcast_to(x, (count, *np.shape(x))), sharding), tree
+  )
+
+
+def first(tree):
+  """The first device's copy of what is the same on all."""
+  return jax_utils.unreplicate(tree)
+
+
+def to_host(tree):
+  """The first device's copy as numpy arrays; waits for the devices."""
+  return jax.tree.map(np.asarray, jax.device_get(first(tree)))
+
+
+def parallel(function: Callable, donate: int | tuple[int, ...] = ()) -> Callable:
+  """`function` on every device at once, with the axis `AXIS` between them."""
+  return jax.pmap(function, axis_name=AXIS, donate_argnums=donate)
+
+
+def wait_for_all(name: str) -> None:
+  """Returns once every host has come here."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(name)

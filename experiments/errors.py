@@ -1,0 +1,16 @@
+"""Errors that a person can act on: they end as one line, without a traceback."""
+
+import contextlib
+
+
+class UserError(Exception):
+  """Something that the person at the keyboard can mend; the message says what and how."""
+
+
+@contextlib.contextmanager
+def explained():
+  """Turns the `ValueError`s of checks on a configuration into `UserError`s."""
+  try:
+    yield
+  except ValueError as error:
+    raise UserError(str(error)) from error

@@ -1,0 +1,163 @@
+"""Trains a model on a data set: the loop, as a list of sentences."""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+import data_pipelines
+import genesis_jax
+from experiments import devices, reports, workdirs
+from experiments.album import Album
+from experiments.checkpoints import Checkpoints, origin_of
+from experiments.errors import UserError, explained
+from experiments.interruptions import Stop
+from experiments.logbook import Logbook
+from experiments.progress import Progress, RecentSteps
+from experiments.validation import Validator
+from genesis_jax import objective, training
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """What the loop works with."""
+
+  config: Any
+  workdir: pathlib.Path
+  model: Any
+  tx: Any  # optimizer
+  source: data_pipelines.Source
+  stop: Stop
+  checkpoints: Checkpoints
+  logbook: Logbook
+  album: Album
+  validate: Validator
+  first: int  # steps done by earlier programs
+
+
+def train(config, workdir: str | pathlib.Path) -> None:
+  """Trains until `config.num_steps`, or until asked to stop; takes up what is in `workdir`.
+
+  Raises:
+    UserError: for what a person can mend, and for a run that diverged.
+    data_pipelines.DataError: for data that is missing or damaged.
+  """
+  with opened(config, pathlib.Path(workdir)) as (run, state):
+    state = run_steps(run, devices.replicate(state))
+    if run.stop.asked:
+      print(f"stopped after step {int(devices.first(state.step))}; the same command resumes")
+    elif int(devices.first(state.step)) >= config.num_steps:
+      reports.finish(run, state)
+
+
+@contextlib.contextmanager
+def opened(config, workdir: pathlib.Path) -> Iterator[tuple[Run, training.TrainState]]:
+  """Checks everything that can be checked early; gives the run and the state to start from."""
+  with explained():
+    devices.configure(config)
+    model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
+    devices.check_batch_size(config.batch_size)
+  with contextlib.ExitStack() as stack:
+    stop = stack.enter_context(Stop())
+    if devices.is_main_host():
+      stack.enter_context(workdirs.exclusive(workdir))
+    with explained():
+      source = data_pipelines.resolve(config.data)
+      album = Album(config, workdir, model)
+    origin = origin_of(config, source)
+    state = training.create_train_state(jax.random.key(config.seed), model, tx)
+    checkpoints = stack.enter_context(Checkpoints(workdir, origin, config))
+    state = checkpoints.restore(state)
+    first = int(state.step)
+    logbook = stack.enter_context(Logbook(workdir, first))
+    validate = Validator(config, model)
+    run = Run(
+      config, workdir, model, tx, source, stop, checkpoints, logbook, album, validate, first
+    )
+    reports.introduce(run, state)
+    yield run, state
+
+
+def run_steps(run: Run, state) -> training.TrainState:
+  """Does the training steps that are left, and between them all that is due.
+
+  Args:
+    run: what to train.
+    state: a replicated TrainState, donated.
+
+  Returns:
+    The last state, replicated; it is saved.
+
+  Raises:
+    UserError: if training diverges; the last good state is saved.
+  """
+  config, last = run.config, run.config.num_steps
+  step, batches = compiled_step(run), training_batches(run)
+  recent = RecentSteps()
+  with Progress(config, run.first) as progress:
+    for done, batch in zip(range(run.first + 1, last + 1), devices.prefetch(batches), strict=False):
+      state, scalars = step(state, batch)
+      recent.add(done, scalars)
+      progress.tick(scalars)
+      due = functools.partial(is_due, done, last)
+      values = {}
+      if due(config.log_every) or done == last:
+        stop_if_diverged(run, recent, state)
+        values |= progress.report(done, recent.fetch() | {"num_corrupt": batches.num_corrupt})
+      with progress.paused():
+        if due(config.validate_every):
+          values |= progress.report_validation(run.validate(state, lambda: run.stop.asked))
+        if due(config.images_every):
+          run.album.add(f"step_{done:07d}", state, run.logbook)
+        run.logbook.scalars(done, values)
+        stopping = run.stop.asked or run.checkpoints.preempted(done)
+        if due(config.checkpoint_every) or done == last or stopping:
+          stop_if_diverged(run, recent, state)
+          run.checkpoints.save(state)
+      if stopping:
+        break
+  run.checkpoints.wait()
+  return state
+
+
+def is_due(done: int, last: int, every: int) -> bool:
+  """Whether something is due after `done` steps; the last one has its own ending."""
+  return every > 0 and done % every == 0 and done < last
+
+
+def stop_if_diverged(run: Run, recent: RecentSteps, state) -> None:
+  """Raises UserError if one of the recent steps diverged, once the state before it is saved."""
+  if message := recent.divergence():
+    run.checkpoints.save(state)
+    run.checkpoints.wait()
+    raise UserError(f"{message}; the state before it is saved in {run.workdir}")
+
+
+def compiled_step(run: Run):
+  """(replicated state, batch) -> (state, scalars) on all devices; the state is donated."""
+  schedule = objective.beta_schedule(run.config.objective, run.config.num_steps)
+  step = functools.partial(
+    training.train_step,
+    model=run.model,
+    tx=run.tx,
+    beta_schedule=schedule,
+    axis_name=devices.AXIS,
+  )
+  return devices.parallel(step, donate=0)
+
+
+def training_batches(run: Run):
+  """This host's part of the batches that are left."""
+  return data_pipelines.batches(
+    run.config.data,
+    split="train",
+    batch_size=run.config.batch_size,
+    seed=run.config.seed,
+    first_batch=run.first,
+    shard_index=jax.process_index(),
+    shard_count=jax.process_count(),
+  )
