@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 
-import numpy as np
 import orbax.checkpoint as ocp
 from flax import serialization, traverse_util
 
@@ -68,10 +67,10 @@ def _check_arrays(saved: dict, template: dict, step: int) -> None:
   def kind(array):
     return "absent" if array is None else f"{array.dtype}{list(array.shape)}"
 
-  saved, template = ({k: np.asarray(v) for k, v in _named(t).items()} for t in (saved, template))
+  saved, template = _named(saved), _named(template)
   wrong = [
     f"{name}: {kind(saved.get(name))} -> {kind(template.get(name))}"
-    for name in sorted(saved.keys() | template.keys())
+    for name in sorted(saved.keys() | template.keys(), key=lambda n: (n.startswith("opt_"), n))
     if kind(saved.get(name)) != kind(template.get(name))
   ]
   if wrong:

@@ -17,7 +17,7 @@ from ml_collections import config_flags
 
 from experiments import accelerate_cpu
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="Path of the configuration.")
+CONFIG = config_flags.DEFINE_config_file("config", None, "Path of the configuration.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs/<configuration>.")
 DISTRIBUTED = flags.DEFINE_string(
   "distributed", None, "With several hosts: auto, or address:port,index,count."
@@ -32,21 +32,33 @@ def default_workdir(config_path: str) -> str:
   return str(pathlib.Path("runs", "_".join(parts + spec.split(",") if spec else parts)))
 
 
-def _one_line(error: BaseException) -> str:
-  """What went wrong with a command line; a traceback only for a fault in the config file."""
-  # A KeyError's or AttributeError's text may be quoted twice, with escaped line ends.
-  text = str(error.args[0] if error.args else error).strip("'\"").replace("\\n", "\n")
-  lines = [line for line in text.strip().splitlines() if line]
-  if "Traceback" in text and not lines[-1].startswith("ValueError: "):
+def _one_line(error: Exception) -> str:
+  """What is wrong with a command line; the traceback only for a fault in the config file."""
+  text = str(error).strip()
+  if isinstance(error, (AttributeError, KeyError)):
+    # ml_collections quotes the name and its suggestion twice, with escaped line ends.
+    words = str(error.args[0]).replace("\\n", " ").replace("\n", " ").split()
+    text = " ".join(word.strip("'\\") for word in words)
+    return f"the configuration has no field {text.replace(' Did you', '. Did you')}"
+  if "Traceback" not in text:
     return text
-  if "Traceback" in text:
-    return lines[-1].removeprefix("ValueError: ")
-  return " ".join(line.strip("'\"\\ ") for line in lines)
+  # In a config file a ValueError is a choice that does not exist, and says which do.
+  last = text.splitlines()[-1]
+  return last.removeprefix("ValueError: ") if last.startswith("ValueError: ") else text
+
+
+def _check_config_file(argv: list[str]) -> None:
+  """Raises flags.Error unless --config names a file that can be read."""
+  paths = [word.partition("=")[2] for word in argv if word.startswith(("--config=", "-config="))]
+  for path in (path.partition(":")[0] for path in paths):
+    if not os.path.isfile(path) or not os.access(path, os.R_OK):
+      raise flags.Error(f"--config: {path!r} is not a file that can be read")
 
 
 def parse_flags(argv: list[str]) -> list[str]:
   """Parses the command line; a mistake on it ends the program with one line and status 2."""
   try:
+    _check_config_file(argv)
     rest = flags.FLAGS(argv)
     if len(rest) > 1:
       raise flags.Error(f"unexpected argument {rest[1]!r}; options begin with --")
@@ -55,9 +67,8 @@ def parse_flags(argv: list[str]) -> list[str]:
         "--config is missing; for example --config=configs/genesis_gqn.py, "
         "or --config=configs/experiment.py:genesis,gqn"
       )
-    _ = CONFIG.value  # reads the file
     return rest
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
     print(f"error: {_one_line(error)}", file=sys.stderr)
     sys.exit(2)
 

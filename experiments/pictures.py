@@ -83,7 +83,7 @@ class Painter:
     if out.log_masks is not None:
       panels["segments"] = coloured(out.log_masks.argmax(1))
     if out.log_masks_recon is not None:
-      panels["decoded segments"] = coloured(out.log_masks_recon.argmax(1))
+      panels["decoded"] = coloured(out.log_masks_recon.argmax(1))
     if "instances" in self._batch:
       panels["instances"] = coloured_instances(self._batch["instances"])
     if out.log_masks is not None:
@@ -118,8 +118,9 @@ def _columns(panels: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
 def grid(panels: dict[str, np.ndarray], caption: str = "") -> Image.Image:
   """One picture of all panels, with titles above the columns and samples below."""
   columns = _columns(panels)
-  samples = panels["samples"]
   num_rows, num_columns = len(panels["input"]), max(len(columns), NUM_IMAGES)
+  samples = panels["samples"]
+  samples = samples[: max(1, len(samples) // num_columns) * num_columns]  # whole rows
   side = panels["input"].shape[1]
   tile = side * max(1, -(-TILE // side))
   pitch = tile + GAP

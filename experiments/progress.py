@@ -32,7 +32,7 @@ class RecentSteps:
 
   def add(self, step: int, scalars: dict) -> None:
     """Notes a step, and waits for the one `RUN_AHEAD` before it."""
-    self._fatal[step] = {name: scalars[name] for name in FATAL if name in scalars}
+    self._fatal[step] = {name: scalars[name] for name in FATAL}
     self._running.append(scalars)
     if len(self._running) > RUN_AHEAD:
       jax.block_until_ready(self._running.popleft()["loss"])
@@ -49,7 +49,7 @@ class RecentSteps:
       return None
     # The training state counts the steps done before; people count from 1.
     values = devices.to_host(fatal[diverged_at + 1])
-    words = ", ".join(f"{name} {float(value):.6g}" for name, value in values.items())
+    words = ", ".join(f"{name} {float(values[name]):.6g}" for name in FATAL)
     return f"step {diverged_at + 1} diverged: {words}"
 
 

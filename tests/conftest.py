@@ -1,0 +1,100 @@
+"""Eight virtual devices for all tests, a private cache, and tiny records in GQN's layout."""
+
+import io
+import os
+import pathlib
+import tempfile
+
+# Both are read when JAX is imported.
+os.environ["XLA_FLAGS"] = (
+  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+CACHE = tempfile.TemporaryDirectory(prefix="genesis_jax_tests_")
+os.environ["XDG_CACHE_HOME"] = CACHE.name  # compiled programs, shared with subprocesses
+
+RECORDS_PER_FILE = 4
+VIEWS = 10  # of rooms_ring_camera
+TEST_IMAGES = RECORDS_PER_FILE * VIEWS
+
+
+def _view(rng: np.random.Generator) -> bytes:
+  from PIL import Image
+
+  image = np.empty((64, 64, 3), np.uint8)
+  image[:40], image[40:] = rng.integers(0, 256, (2, 3))
+  for y, x in rng.integers(5, 45, (2, 2)):
+    image[y : y + 16, x : x + 16] = rng.integers(0, 256, 3)
+  buffer = io.BytesIO()
+  Image.fromarray(image).save(buffer, "JPEG")
+  return buffer.getvalue()
+
+
+def _record(rng: np.random.Generator) -> bytes:
+  import tensorflow as tf
+
+  frames = tf.train.BytesList(value=[_view(rng) for _ in range(VIEWS)])
+  cameras = tf.train.FloatList(value=[0.0] * 5 * VIEWS)
+  feature = {
+    "frames": tf.train.Feature(bytes_list=frames),
+    "cameras": tf.train.Feature(float_list=cameras),
+  }
+  return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+@pytest.fixture(scope="session")
+def gqn_root(tmp_path_factory) -> pathlib.Path:
+  """A few of the 60 train files, of which the last is the validation split, and a test file."""
+  import tensorflow as tf
+
+  root, rng = tmp_path_factory.mktemp("gqn"), np.random.default_rng(0)
+  for name in ("train/01-of-60", "train/02-of-60", "train/60-of-60", "test/1-of-1"):
+    path = root / "rooms_ring_camera" / f"{name}.tfrecord"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+      for _ in range(RECORDS_PER_FILE):
+        writer.write(_record(rng))
+  return root
+
+
+TINY_RUN = {
+  "model.image_size": 32,
+  "batch_size": 8,
+  "num_steps": 12,
+  "log_every": 2,
+  "images_every": 0,
+  "validate_every": 0,
+  "num_validation_images": 20,
+  "checkpoint_every": 3,
+  "keep_checkpoints": 2,
+  "keep_every": 0,
+}
+TINY_GENESIS = {
+  "model.num_slots": 3,
+  "model.mask_latent_dim": 8,
+  "model.component_latent_dim": 4,
+  "model.component_encoder_channels": 8,
+  "model.component_decoder_channels": 8,
+}
+
+
+def tiny_config(model: str, gqn_root: pathlib.Path):
+  """A configuration that trains in seconds."""
+  from configs.experiment import compose
+
+  config = compose(model, "gqn")
+  config.update_from_flattened_dict(TINY_RUN | {"data.data_dir": str(gqn_root)})
+  if model == "genesis":
+    config.update_from_flattened_dict(TINY_GENESIS)
+  return config
+
+
+@pytest.fixture(scope="session")
+def tiny_flags(gqn_root) -> list[str]:
+  """A tiny GENESIS on the command line."""
+  settings = TINY_RUN | TINY_GENESIS | {"data.data_dir": gqn_root}
+  return [f"--config.{name}={value}" for name, value in settings.items()]

@@ -1,0 +1,109 @@
+"""Configurations: every composition builds and trains abstractly; mistakes are named."""
+
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import genesis_jax
+from configs import datasets, demo, experiment, genesis_gqn, models
+from genesis_jax import objective, training
+
+PAIRS = [(model, dataset) for model in models.MODELS for dataset in datasets.DATASETS]
+
+
+def abstract_step(config):
+  """Shapes of the state before and after a step."""
+  model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
+  size = config.model.image_size
+  schedule = objective.beta_schedule(config.objective, config.num_steps)
+  step = partial(training.train_step, model=model, tx=tx, beta_schedule=schedule)
+  batch = {"image": jax.ShapeDtypeStruct((2, size, size, 3), jnp.uint8)}
+  state = jax.eval_shape(
+    lambda: training.create_train_state(jax.random.key(config.seed), model, tx)
+  )
+  return state, *jax.eval_shape(step, state, batch)
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=",".join)
+def test_every_composition_trains(pair):
+  config = experiment.get_config(",".join(pair))
+  before, after, scalars = abstract_step(config)
+  assert jax.tree.map(lambda x: (x.shape, x.dtype), before) == jax.tree.map(
+    lambda x: (x.shape, x.dtype), after
+  )
+  assert {"elbo", "err", "kl", "mse", "rmse", "loss", "beta", "diverged_at"} <= scalars.keys()
+  assert all(x.shape == () for x in scalars.values())
+
+
+@pytest.mark.parametrize("module", [genesis_gqn, demo])
+def test_published_and_demo_configurations_train(module):
+  abstract_step(module.get_config())
+
+
+def test_image_size_is_one_number():
+  config = experiment.compose("genesis", "gqn")
+  config.data.image_size = 32
+  assert config.model.image_size == 32
+
+
+@pytest.mark.parametrize("name", objective.OPTIMIZERS)
+def test_every_optimizer_works_with_and_without_geco(name):
+  config = experiment.compose("vae", "gqn")
+  config.optimizer.name = name
+  for config.objective.geco in (True, False):
+    assert (objective.geco_state(abstract_step(config)[0].opt_state) is None) is (
+      not config.objective.geco
+    )
+
+
+@pytest.mark.parametrize(
+  "spec, words", [("genesiz,gqn", 'did you mean "genesis"'), ("genesis,gq", "gqn"), ("vae", "vae")]
+)
+def test_unknown_experiment_is_named(spec, words):
+  with pytest.raises(ValueError, match=words):
+    experiment.get_config(spec)
+
+
+def test_unreachable_goal_is_refused():
+  config = experiment.compose("genesis", "gqn")
+  config.objective.goal = 0.56
+  with pytest.raises(ValueError, match="0.56226.*target_psnr"):
+    objective.optimizer(config)
+  config.objective.target_psnr = 25.0
+  goal = objective.goal_per_element(config.objective, config.model)
+  assert goal == pytest.approx(0.5655, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+  "words, expected",
+  [
+    (["--config=configs/genesis_gqn.py", "--config.model.num_slotz=3"], '"num_slots"'),
+    (["--config=configs/genesis_gqn.py", "--config.batch_size=many"], "batch_size=many"),
+    (["--config=configs/genesis_gqn.py", "--confg.seed=1"], "confg.seed"),
+    (["--config=configs/genesis_gqn.py", "stray"], "stray"),
+    (["--config=configs/experiment.py:monett,gqn"], '"monet"'),
+    (["--config=configs/nowhere.py"], "configs/nowhere.py"),
+    ([], "--config is missing"),
+  ],
+)
+def test_command_line_mistakes_are_one_line(words, expected):
+  run = subprocess.run(
+    [sys.executable, "-m", "experiments.main", *words], capture_output=True, text=True
+  )
+  assert run.returncode == 2
+  assert run.stderr.startswith("error: ") and run.stderr.count("\n") == 1
+  assert expected in run.stderr
+
+
+def test_fault_in_a_config_file_has_a_traceback(tmp_path):
+  path = tmp_path / "broken.py"
+  path.write_text("def get_config():\n  return undefined\n")
+  run = subprocess.run(
+    [sys.executable, "-m", "experiments.main", f"--config={path}"], capture_output=True, text=True
+  )
+  assert run.returncode != 0
+  assert "NameError" in run.stderr and "broken.py" in run.stderr

@@ -1,0 +1,173 @@
+"""The training program, through its command line: what a person types, kills and finds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from conftest import TEST_IMAGES, tiny_config
+from flax import traverse_util
+from PIL import Image
+
+import data_pipelines
+import genesis_jax
+from experiments import devices, train, validation
+from genesis_jax import runs, training
+
+ONE_DEVICE = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+COMMAND = [sys.executable, "-u", "-m", "experiments.main", "--config=configs/genesis_gqn.py"]
+
+
+def start(workdir, flags) -> subprocess.Popen:
+  return subprocess.Popen(
+    [*COMMAND, f"--workdir={workdir}", *flags],
+    env=ONE_DEVICE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def finish(process) -> str:
+  out, err = process.communicate(timeout=300)
+  assert process.returncode == 0, err
+  return out
+
+
+def wait_for(process, text) -> None:
+  for line in process.stdout:
+    if line.startswith(text):
+      return
+  raise AssertionError(f"{text!r} never came: {process.stderr.read()}")
+
+
+def flat_state(workdir, step) -> dict[str, np.ndarray]:
+  state, _ = runs.read_checkpoint(workdir, step)
+  return traverse_util.flatten_dict(state, sep="/")
+
+
+def lines(workdir) -> list[dict]:
+  return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory, tiny_flags):
+  """A run from beginning to end on one device: its folder, and what it printed."""
+  workdir = tmp_path_factory.mktemp("whole") / "run"
+  extra = ["--config.images_every=6", "--config.validate_every=6", "--config.log_weights=True"]
+  extra += ["--config.log_distributions=True"]
+  return workdir, finish(start(workdir, [*tiny_flags, *extra]))
+
+
+def test_says_what_it_does_and_where_things_are(whole_run):
+  workdir, out = whole_run
+  for words in ("3 of 2160 train files", "1 x cpu", "25.0 dB", "parameters", "ETA", "tensorboard"):
+    assert words in out
+  assert "STAND-IN" not in out
+  run = json.loads((workdir / "run.json").read_text())
+  assert run["stand_in"] is False and run["data"]["name"] == "gqn"
+  assert run["num_parameters"] > 1000 and run["versions"]["jax"] == jax.__version__
+  assert json.loads((workdir / "config.json").read_text()) == run["config"]
+  assert any("tfevents" in path.name for path in (workdir / "tensorboard").iterdir())
+
+
+def test_logs_every_step_that_is_due_once(whole_run):
+  rows = lines(whole_run[0])
+  assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12]
+  names = {"err", "err_element", "kl", "kl_mask/0", "elbo", "loss", "mse", "rmse", "beta"}
+  names |= {"err_ema", "err_ema_element", "grad_norm", "slots_used", "num_corrupt"}
+  for row in rows:
+    assert {f"train/{name}" for name in names} <= row.keys()
+    assert ("val/elbo" in row) == (row["step"] in (6, 12))
+  assert rows[-1]["val/num_images"] == 20
+  final = json.loads((whole_run[0] / "metrics.json").read_text())
+  assert final["step"] == 12 and final["val"]["elbo"] == rows[-1]["val/elbo"]
+
+
+def test_pictures_are_pictures(whole_run):
+  for name in ("step_0000006", "final"):
+    with Image.open(whole_run[0] / "pictures" / f"{name}.png") as image:
+      assert image.format == "PNG" and min(image.size) > 300
+      assert len(np.unique(np.asarray(image))) > 50
+
+
+def test_keeps_the_newest_checkpoints(whole_run):
+  assert runs.checkpoint_steps(whole_run[0]) == [9, 12]
+
+
+def test_load_reproduces_a_validation_number(whole_run):
+  model, variables, config = genesis_jax.load(whole_run[0])
+  assert config.model.num_slots == 3
+  batches = data_pipelines.batches(config.data, split="val", batch_size=8, epochs=1)
+  err = []
+  for index, batch in zip(range(3), batches, strict=False):
+    scalars = training.eval_step(variables, batch, validation.noise_key(index), model=model)
+    err += list(scalars["err"])
+  final = json.loads((whole_run[0] / "metrics.json").read_text())
+  assert np.mean(err[:20]) == pytest.approx(final["val"]["err"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_killed_and_stopped_run_ends_as_the_uninterrupted_one(whole_run, tmp_path, tiny_flags):
+  workdir = tmp_path / "run"
+  flags = [*tiny_flags, "--config.checkpoint_every=1", "--config.validate_every=5"]
+  process = start(workdir, flags)
+  wait_for(process, "step 4/")
+  time.sleep(np.random.default_rng().uniform(0, 0.3))  # anywhere, also in the middle of a save
+  process.send_signal(signal.SIGKILL)
+  process.communicate()
+  assert runs.checkpoint_steps(workdir)[-1] >= 2  # a save ends before the next begins
+
+  process = start(workdir, flags)
+  wait_for(process, "step ")
+  process.send_signal(signal.SIGTERM)
+  assert "the same command resumes" in finish(process)
+  stopped_at = runs.checkpoint_steps(workdir)[-1]
+  assert stopped_at < 12 and not (workdir / "metrics.json").exists()
+
+  assert f"from step {stopped_at} of 12" in finish(start(workdir, flags))
+  expected, got = flat_state(whole_run[0], 12), flat_state(workdir, 12)
+  assert expected.keys() == got.keys()
+  for name, value in expected.items():
+    np.testing.assert_array_equal(got[name], value, err_msg=name)
+  steps = [row["step"] for row in lines(workdir)]
+  assert steps == sorted(set(steps)) and {2, 4, 6, 8, 10, 12} <= set(steps)
+  assert lines(workdir)[-1]["val/elbo"] == lines(whole_run[0])[-1]["val/elbo"]
+
+
+def test_eight_devices_train_as_one(whole_run, gqn_root, tmp_path):
+  assert jax.device_count() == 8
+  train.train(tiny_config("genesis", gqn_root), tmp_path)
+  expected, got = flat_state(whole_run[0], 12), flat_state(tmp_path, 12)
+  for name, value in expected.items():
+    if name.endswith("conv/bias"):
+      continue  # in front of a norm the gradient is rounding noise, which Adam makes large
+    np.testing.assert_allclose(got[name], value, rtol=2e-3, atol=2e-4, err_msg=name)
+  one, eight = lines(whole_run[0]), lines(tmp_path)
+  for row_one, row_eight in zip(one, eight, strict=True):
+    for name in ("train/elbo", "train/beta", "train/mse"):
+      assert row_eight[name] == pytest.approx(row_one[name], rel=1e-3), name
+  assert eight[-1]["val/err"] == pytest.approx(one[-1]["val/err"], rel=1e-3)
+
+
+def test_a_mistake_found_late_is_one_line_too(tmp_path, tiny_flags):
+  process = start(tmp_path / "run", [*tiny_flags, "--config.optimizer.name=adamm"])
+  _, err = process.communicate(timeout=120)
+  assert process.returncode == 1
+  assert err.startswith("error: optimizer.name is 'adamm'") and err.count("\n") == 1
+
+
+def test_validation_counts_every_image_once(whole_run, gqn_root):
+  tiny = tiny_config("genesis", gqn_root)
+  tiny.num_validation_images = 1000  # there are fewer, and not a multiple of the batch
+  tiny.batch_size = 16
+  model, variables, _ = genesis_jax.load(whole_run[0])
+  tx = genesis_jax.objective.optimizer(tiny)
+  state = training.create_train_state(jax.random.key(0), model, tx)
+  values = validation.Validator(tiny, model)(devices.replicate(state.replace(**variables)))
+  assert values["num_images"] == TEST_IMAGES

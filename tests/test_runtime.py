@@ -1,0 +1,241 @@
+"""What the training program does with devices, folders and damage, in this process."""
+
+import os
+import shutil
+import signal
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+from conftest import tiny_config
+
+import genesis_jax
+from experiments import (
+  accelerate_cpu,
+  checkpoints,
+  devices,
+  interruptions,
+  logbook,
+  main,
+  pictures,
+  progress,
+  train,
+  validation,
+  workdirs,
+)
+from experiments.errors import UserError
+from genesis_jax import runs
+
+
+@pytest.fixture
+def tiny(gqn_root):
+  return tiny_config("vae", gqn_root)
+
+
+@pytest.fixture(scope="session")
+def short_run(tmp_path_factory, gqn_root):
+  """A folder with checkpoints 3 and 6."""
+  workdir = tmp_path_factory.mktemp("short") / "run"
+  config = tiny_config("vae", gqn_root)
+  config.num_steps = 6
+  train.train(config, workdir)
+  return config, workdir
+
+
+@pytest.fixture
+def copy_of_run(short_run, tmp_path):
+  config, workdir = short_run
+  shutil.copytree(workdir, tmp_path / "copy")
+  return config.copy_and_resolve_references(), tmp_path / "copy"
+
+
+def damage(workdir, step):
+  """Cuts every data file of a checkpoint in half."""
+  for path in (workdir / runs.FOLDER / str(step) / "state").rglob("d/*"):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def test_batch_and_devices_that_do_not_match():
+  with pytest.raises(ValueError, match="batch_size is 12.* 8 devices.*for example 16"):
+    devices.check_batch_size(12)
+
+
+def test_devices_and_back():
+  tree = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.int32(4)}
+  back = devices.to_host(devices.replicate(tree))
+  jax.tree.map(np.testing.assert_array_equal, tree, back)
+  batches = [{"image": np.full((16, 2), i, np.uint8)} for i in range(5)]
+  put = list(devices.prefetch(iter(batches)))
+  assert [int(batch["image"][0, 0, 0]) for batch in put] == list(range(5))
+  assert put[0]["image"].shape == (8, 2, 2) and put[0]["image"].dtype == jnp.uint8
+
+
+def test_refuses_another_experiment(copy_of_run):
+  config, workdir = copy_of_run
+  config.model.latent_dim = 32
+  config.optimizer.learning_rate = 1e-3
+  with pytest.raises(UserError) as error:
+    train.train(config, workdir)
+  assert "model.latent_dim: 64 -> 32" in str(error.value)
+  assert "optimizer.learning_rate: 0.0001 -> 0.001" in str(error.value)
+  assert "\n" not in str(error.value)
+
+
+def test_what_a_resumed_run_may_change():
+  def origin(**changes):
+    objective = {"geco": changes.pop("geco", True), "beta_warmup": True}
+    config = {"num_steps": 1, "seed": 0, "objective": objective, "data": {"data_dir": "a"}}
+    return {"config": config | changes, "source": {"stand_in": False}}
+
+  assert not checkpoints.differences(origin(), origin(num_steps=2, data={"data_dir": "b"}))
+  assert checkpoints.differences(origin(), origin(seed=1)) == ["seed: 0 -> 1"]
+  # Without GECO beta rises over a part of the steps.
+  changed = checkpoints.differences(origin(geco=False), origin(geco=False, num_steps=2))
+  assert changed == ["num_steps: 1 -> 2"]
+  stand_in = origin() | {"source": {"stand_in": True}}
+  assert checkpoints.differences(origin(), stand_in) == ["source.stand_in: False -> True"]
+
+
+def test_falls_back_from_an_unreadable_checkpoint(copy_of_run, capsys):
+  config, workdir = copy_of_run
+  damage(workdir, 6)
+  with pytest.warns(UserWarning, match="checkpoint 6 .* cannot be read"):
+    genesis_jax.load(workdir)
+  train.train(config, workdir)
+  assert "WARNING: checkpoint 6 cannot be read" in capsys.readouterr().out
+  assert runs.checkpoint_steps(workdir) == [3, 6]
+  assert (workdir / runs.FOLDER / "6.unreadable").is_dir()
+  runs.read_checkpoint(workdir, 6)
+
+
+def test_no_readable_checkpoint_is_one_line(copy_of_run):
+  config, workdir = copy_of_run
+  shutil.rmtree(workdir / runs.FOLDER / "6" / "state")
+  damage(workdir, 3)
+  with pytest.raises(UserError, match=r"none of the checkpoints \[3, 6\]") as error:
+    train.train(config, workdir)
+  assert "\n" not in str(error.value)
+  with pytest.raises(ValueError, match="none of the checkpoints"):
+    genesis_jax.load(workdir)
+
+
+def test_load_without_a_checkpoint(tmp_path):
+  with pytest.raises(FileNotFoundError, match="no checkpoint in"):
+    genesis_jax.load(tmp_path)
+
+
+def test_model_code_that_changed_shape_is_named(copy_of_run, monkeypatch):
+  config, workdir = copy_of_run
+  build = genesis_jax.build_model
+  monkeypatch.setattr(genesis_jax, "build_model", lambda c: build({**c, "latent_dim": 9}))
+  with pytest.raises(UserError, match=r"does not fit.*: params/.*64.* -> .*9"):
+    train.train(config, workdir)
+
+
+def test_workdir_that_cannot_be_written(tiny, tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(UserError, match="cannot write to --workdir"):
+    train.train(tiny, tmp_path / "file" / "run")
+
+
+def test_second_program_is_refused(tiny, tmp_path):
+  with workdirs.exclusive(tmp_path):
+    with pytest.raises(UserError, match=f"another program trains in .*process {os.getpid()} on"):
+      train.train(tiny, tmp_path)
+  with workdirs.exclusive(tmp_path):  # released, though its file is still there
+    pass
+
+
+def test_divergence_names_the_step_and_saves_the_state_before(tiny, tmp_path):
+  tiny.optimizer.learning_rate = 1e9
+  with pytest.raises(UserError, match=r"step \d+ diverged: elbo .*; the state before it is saved"):
+    train.train(tiny, tmp_path)
+  step = runs.checkpoint_steps(tmp_path)[-1]
+  state, _ = runs.read_checkpoint(tmp_path, step)
+  assert state["diverged_at"] == step == state["step"]
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state["params"]))
+  with pytest.raises(UserError, match=f"step {step + 1} .* diverged"):
+    train.train(tiny, tmp_path)
+
+
+def test_signal_is_a_wish_once():
+  before = signal.getsignal(signal.SIGTERM)
+  with interruptions.Stop() as stop:
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.asked
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # the second ends the program
+  assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_filled_rows_count_for_nothing():
+  batch = {"image": np.ones((3, 2, 2, 3), np.uint8)}
+  filled = validation._filled(batch, first=8, size=5, num_images=10, num_scored=9)
+  assert filled["image"].shape == (5, 2, 2, 3)
+  assert filled["valid"].tolist() == [True, True, False, False, False]
+  assert filled["scored"].tolist() == [True, False, False, False, False]
+
+
+def test_resumed_logbook_forgets_what_comes_again(tmp_path):
+  with logbook.Logbook(tmp_path, 0) as book:
+    for step in (1, 2, 3):
+      book.scalars(step, {"train/a": step, "train/b": float("nan")})
+    book.scalars(3, {"val/a": 7.0})
+  with open(tmp_path / "metrics.jsonl", "a") as file:
+    file.write('{"step": 4, "tra')  # a crash
+  with logbook.Logbook(tmp_path, 2) as book:
+    book.scalars(3, {"train/a": 5})
+    assert book.newest("train/") == {"a": 5}
+  rows = logbook._rows(tmp_path / "metrics.jsonl")
+  assert [(row["step"], row["train/a"]) for row in rows] == [(1, 1), (2, 2), (3, 5)]
+  assert rows[0]["train/b"] is None  # JSON has no NaN
+
+
+def test_picture_of_a_model_without_slots():
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (8, 32, 32, 3), np.uint8)
+  panels = {"input": images, "reconstruction": images, "samples": images}
+  image = pictures.grid(panels, "caption")
+  pixels = np.asarray(image)
+  assert pixels.std() > 10 and image.size[0] > 8 * pictures.TILE
+  np.testing.assert_array_equal(
+    pictures.coloured_instances(np.array([[0, 1]])), [[pictures.BACKGROUND, pictures.PALETTE[0]]]
+  )
+
+
+def test_collapse_is_noticed():
+  healthy = {"slots_used": 3.0, "largest_slot": 0.5, "mask_entropy": 0.4}
+  assert progress.collapse(healthy, 5) is None
+  assert "one slot" in progress.collapse(healthy | {"largest_slot": 0.99}, 5)
+  assert "uniform" in progress.collapse(healthy | {"mask_entropy": 1.6}, 5)
+  assert progress.collapse({}, 1) is None
+
+
+@pytest.mark.parametrize(
+  "seconds, words", [(5.2, "5s"), (250, "4m 10s"), (3600, "1h 0m"), (97_300, "1d 3h")]
+)
+def test_duration(seconds, words):
+  assert progress.duration(seconds) == words
+
+
+def test_default_workdir():
+  assert main.default_workdir("configs/demo.py") == "runs/demo"
+  assert main.default_workdir("configs/experiment.py:genesis_v2,gqn") == "runs/genesis_v2_gqn"
+
+
+def test_cpu_flag_only_where_it_is_known(monkeypatch):
+  monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+  assert not accelerate_cpu.set_flags()
+  monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+  monkeypatch.setenv("XLA_FLAGS", "--a=b")
+  monkeypatch.setattr(accelerate_cpu, "TESTED_JAXLIB", ())
+  assert not accelerate_cpu.set_flags()
+  monkeypatch.setattr(accelerate_cpu, "TESTED_JAXLIB", (jax.lib.__version__,))
+  assert accelerate_cpu.set_flags() and os.environ["XLA_FLAGS"] == f"--a=b {accelerate_cpu.FLAG}"
+
+
+def test_unknown_precision():
+  config = ml_collections.ConfigDict({"matmul_precision": "highst", "compilation_cache": False})
+  with pytest.raises(ValueError, match="highst.*allowed: default, high, highest"):
+    devices.configure(config)
