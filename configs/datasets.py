@@ -4,12 +4,12 @@ import ml_collections
 from ml_collections import config_dict
 
 
-def _common(name: str, variant: str) -> dict:
+def _common(name: str, variant: str, resize: str = "nearest") -> dict:
   return dict(
     name=name,
     variant=variant,
     data_dir=config_dict.placeholder(str),  # unset: look under data/, else render a stand-in
-    resize="nearest",  # nearest (as the original), bilinear (antialiased), area
+    resize=resize,  # nearest (as the original), bilinear (antialiased), area
     on_corrupt="error",  # or skip: leave out broken records and count them
     limit=0,  # at most so many images of a split; 0: all
     shuffle_buffer=10_000,  # encoded records
@@ -24,8 +24,89 @@ def gqn() -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(_common("gqn", "rooms_ring_camera"))
 
 
-DATASETS = {"gqn": gqn}
+def multi_dsprites() -> ml_collections.ConfigDict:
+  """Multi-dSprites of the GENESIS paper; `variant` is default, or unique: no colour twice."""
+  return ml_collections.ConfigDict(_common("multi_dsprites", "default"))
+
+
+def objects_room() -> ml_collections.ConfigDict:
+  """Objects Room (Kabra et al. 2019); variants train, six_objects, empty_room, identical_color."""
+  return ml_collections.ConfigDict(_common("objects_room", "train"))
+
+
+def clevr() -> ml_collections.ConfigDict:
+  """CLEVR with masks (Kabra et al. 2019); `protocol` names whose crop: genesis or iodine."""
+  return ml_collections.ConfigDict(_common("clevr", "train") | dict(protocol="genesis"))
+
+
+def tetrominoes() -> ml_collections.ConfigDict:
+  """Tetrominoes (Kabra et al. 2019); `protocol` names whose size: genesis (32) or iodine (35)."""
+  return ml_collections.ConfigDict(_common("tetrominoes", "train") | dict(protocol="genesis"))
+
+
+def multi_dsprites_colored() -> ml_collections.ConfigDict:
+  """Multi-dSprites of the Multi-Object Datasets.
+
+  Variants colored_on_colored, colored_on_grayscale, binarized.
+  """
+  return ml_collections.ConfigDict(_common("multi_dsprites_colored", "colored_on_colored"))
+
+
+def shapestacks() -> ml_collections.ConfigDict:
+  """ShapeStacks (Groth et al. 2018); variants are split lists: default, blocks_all, ccs_all."""
+  return ml_collections.ConfigDict(_common("shapestacks", "default", "bilinear"))
+
+
+def sketchy() -> ml_collections.ConfigDict:
+  """Sketchy (Cabi et al. 2020), the episodes that the GENESIS-V2 paper used."""
+  return ml_collections.ConfigDict(_common("sketchy", "default", "bilinear"))
+
+
+def apc() -> ml_collections.ConfigDict:
+  """Amazon Picking Challenge 2016, object segmentation training set (Zeng et al. 2017)."""
+  return ml_collections.ConfigDict(_common("apc", "default", "bilinear"))
+
+
+def image_folder() -> ml_collections.ConfigDict:
+  """Your own images; `data_dir` must be set."""
+  return ml_collections.ConfigDict(_common("image_folder", "default", "bilinear"))
+
+
+DATASETS = {
+  "gqn": gqn,
+  "multi_dsprites": multi_dsprites,
+  "objects_room": objects_room,
+  "clevr": clevr,
+  "tetrominoes": tetrominoes,
+  "multi_dsprites_colored": multi_dsprites_colored,
+  "shapestacks": shapestacks,
+  "sketchy": sketchy,
+  "apc": apc,
+  "image_folder": image_folder,
+}
 
 # Image side and number of slots of the published experiments.
-IMAGE_SIZE = {"gqn": 64}
-NUM_SLOTS = {"gqn": 7}
+IMAGE_SIZE = {
+  "gqn": 64,
+  "multi_dsprites": 64,
+  "objects_room": 64,
+  "clevr": 128,
+  "tetrominoes": 32,
+  "multi_dsprites_colored": 64,
+  "shapestacks": 64,
+  "sketchy": 128,
+  "apc": 128,
+  "image_folder": 64,
+}
+NUM_SLOTS = {
+  "gqn": 7,
+  "multi_dsprites": 5,
+  "objects_room": 7,
+  "clevr": 11,
+  "tetrominoes": 4,
+  "multi_dsprites_colored": 5,
+  "shapestacks": 9,
+  "sketchy": 10,
+  "apc": 10,
+  "image_folder": 7,
+}

@@ -242,24 +242,18 @@ def _shapes(model: Model) -> dict[str, tuple[int, ...]]:
   key = jax.eval_shape(lambda: jax.random.key(0))
   init = lambda key, x: model.init({"params": key, "noise": key}, x, train=False)  # noqa: E731
   variables = jax.eval_shape(init, key, images)
-  return {
-    path: x.shape for path, x in flax.traverse_util.flatten_dict(variables, sep="/").items()
-  }
+  return {path: x.shape for path, x in flax.traverse_util.flatten_dict(variables, sep="/").items()}
 
 
 def _is_ignored(name: str) -> bool:
   return name.rsplit(".", 1)[-1] in IGNORED or "pixel_coords" in name
 
 
-def from_torch(model: Model, state_dict: Mapping[str, np.ndarray]) -> dict:
-  """Variables of `model` from the original's state dict (name -> array).
-
-  Raises:
-    ValueError: naming the entry that is missing, left over or misshapen.
-  """
+def _convert(model: Model, wanted: list[Entry], state_dict: Mapping[str, np.ndarray]) -> dict:
+  """The arrays of `wanted`, nested by path; raises as `from_torch` does."""
   state_dict = {name: value for name, value in state_dict.items() if not _is_ignored(name)}
   shapes, flat = _shapes(model), {}
-  for path, name, layout in entries(model):
+  for path, name, layout in wanted:
     if name not in state_dict:
       raise ValueError(f"checkpoint has no entry {name!r}, which this model needs")
     value = np.asarray(state_dict.pop(name), np.float32)
@@ -269,7 +263,38 @@ def from_torch(model: Model, state_dict: Mapping[str, np.ndarray]) -> dict:
     flat[path] = np.asarray(layout.from_torch(value), order="C")
   if state_dict:
     raise ValueError(f"checkpoint has entries that this model lacks: {sorted(state_dict)[:5]}")
-  return {"batch_stats": {}} | flax.traverse_util.unflatten_dict(flat, sep="/")
+  return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def from_torch(model: Model, state_dict: Mapping[str, np.ndarray]) -> dict:
+  """Variables of `model` from the original's state dict (name -> array).
+
+  Raises:
+    ValueError: naming the entry that is missing, left over or misshapen.
+  """
+  return {"batch_stats": {}} | _convert(model, entries(model), state_dict)
+
+
+def _parameters(model: Model) -> list[Entry]:
+  return [entry for entry in entries(model) if entry.path.startswith("params/")]
+
+
+def parameter_names(model: Model, state_dict: Mapping[str, np.ndarray]) -> list[str]:
+  """The original's names of the parameters (not buffers) of a state dict, in its order.
+
+  That is the order of PyTorch's `model.parameters()`, by which optimizers number their state.
+  """
+  names = {entry.name for entry in _parameters(model)}
+  return [name for name in state_dict if name in names]
+
+
+def params_from_torch(model: Model, arrays: Mapping[str, np.ndarray]) -> dict:
+  """A tree like `params` of one array per parameter, such as an optimizer's moments.
+
+  Raises:
+    ValueError: naming the entry that is missing, left over or misshapen.
+  """
+  return _convert(model, _parameters(model), arrays)["params"]
 
 
 def to_torch(model: Model, variables: Mapping) -> dict[str, np.ndarray]:

@@ -1,0 +1,25 @@
+"""The configuration that a run was made with: `--config=configs/of_run.py:runs/genesis_gqn`.
+
+For runs with settings of their own, such as those imported from the original's checkpoints.
+"""
+
+import json
+import pathlib
+
+from configs.experiment import compose
+
+
+def get_config(workdir: str):
+  """What `config.json` in the run's folder says.
+
+  Raises:
+    ValueError: if there is none.
+  """
+  path = pathlib.Path(workdir) / "config.json"
+  if not path.is_file():
+    raise ValueError(f"{workdir} holds no run: there is no {path}")
+  saved = json.loads(path.read_text())
+  config = compose(saved["model"]["name"], saved["data"]["name"])
+  with config.ignore_type():  # such as a number where the default is None
+    config.update(saved)
+  return config

@@ -1,0 +1,171 @@
+"""Turns a checkpoint of the original PyTorch code into a run: weights, optimizer, GECO and step.
+
+  python -m experiments.import_torch --checkpoint=model.ckpt-FINAL --workdir=runs/released
+
+The configuration comes from the flags.json beside the checkpoint (or `--flags`), or else from
+`--config=configs/experiment.py:genesis,gqn` with overrides such as `--config.model.num_slots=5`.
+PyTorch is not needed. Only the random numbers of the original do not go on: a resumed run draws its
+own, and the order of the data is ours.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import sys
+
+from absl import logging
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+  """Options, and overrides of the configuration; a mistake ends the program with status 2."""
+  parser = argparse.ArgumentParser("python -m experiments.import_torch", allow_abbrev=False)
+  parser.add_argument("--checkpoint", type=pathlib.Path, required=True, help="model.ckpt-...")
+  parser.add_argument("--flags", type=pathlib.Path, help="default: flags.json beside it")
+  parser.add_argument("--config", help="configuration to use instead of flags.json")
+  parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder to make")
+  options, overrides = parser.parse_known_args(argv)
+  if other := [word for word in overrides if not word.startswith("--config.")]:
+    parser.error(f"unexpected argument {other[0]!r}")
+  if overrides and not options.config:
+    parser.error("overrides of the configuration need --config")
+  if options.config and options.flags:
+    parser.error("give --config or --flags, not both")
+  return options, overrides
+
+
+def configuration(options: argparse.Namespace, overrides: list[str]):
+  """The configuration, and where it comes from.
+
+  Raises:
+    UserError: if there is none or it cannot be used.
+  """
+  from experiments.config_files import load_config, load_json
+  from experiments.errors import UserError, explained
+  from experiments.original_runs import config_from_flags
+
+  if options.config:
+    return load_config(options.config, overrides), options.config
+  path = options.flags or options.checkpoint.with_name("flags.json")
+  if not path.is_file():
+    raise UserError(
+      f"{path} is not there; give --flags, or the run's configuration, for example "
+      "--config=configs/experiment.py:genesis,gqn"
+    )
+  with explained():
+    try:
+      return config_from_flags(load_json(path)), str(path)
+    except ValueError as error:
+      raise ValueError(f"{path}: {error}") from error
+
+
+def _check_workdir(workdir: pathlib.Path) -> None:
+  from experiments.errors import UserError
+
+  if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+    raise UserError(f"--workdir {workdir} is there already and not empty; choose another")
+
+
+def published_source(config):
+  """The data of an imported run: the published set, which need not be on this machine."""
+  import data_pipelines
+
+  return data_pipelines.Source(
+    name=config.data.name,
+    variant=config.data.variant,
+    root=pathlib.Path(),
+    stand_in=False,  # the original knows no stand-ins
+    description="not looked for when importing",
+    num_files={},
+  )
+
+
+def write_run(workdir: pathlib.Path, config, state, origin: dict) -> None:
+  """Makes the run's folder, whole or not at all.
+
+  Args:
+    workdir: to make; may be there if it is empty.
+    config: of the experiment.
+    state: TrainState to start from, not replicated.
+    origin: what imported.json shall say.
+  """
+  import jax
+  import numpy as np
+
+  from experiments import checkpoints, devices, workdirs
+
+  source = published_source(config)
+  partial = workdir.with_name(f".{workdir.name}.partial")
+  shutil.rmtree(partial, ignore_errors=True)  # of an import that was killed
+  try:
+    partial.mkdir(parents=True)
+    with checkpoints.Checkpoints(partial, checkpoints.origin_of(config, source), config) as writer:
+      writer.restore(state)  # there is nothing yet: opens it for writing
+      writer.save(devices.replicate(state))
+      writer.wait()
+    num_parameters = sum(np.size(x) for x in jax.tree.leaves(state.params))
+    workdirs.write_labels(partial, config, source, num_parameters, int(state.step))
+    workdirs.write_json(partial / "imported.json", origin)
+    os.replace(partial, workdir)
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> None:
+  """Imports, and says what came out and how to go on."""
+  from experiments.errors import explained
+  from experiments.original_runs import train_state
+  from genesis_jax import objective
+  from genesis_jax.torch_files import load_torch
+
+  _check_workdir(options.workdir)
+  config, config_source = configuration(options, overrides)
+  with explained():
+    checkpoint = load_torch(options.checkpoint)
+    if not isinstance(checkpoint, dict):
+      raise ValueError(f"{options.checkpoint} holds no dictionary")
+    try:
+      state = train_state(config, checkpoint)
+    except ValueError as error:
+      raise ValueError(f"{options.checkpoint} with {config_source}: {error}") from error
+  step, geco = int(state.step), objective.geco_state(state.opt_state)
+  origin = dict(
+    checkpoint=str(options.checkpoint.absolute()),
+    configuration=config_source,
+    iter_idx=int(checkpoint["iter_idx"]),
+    step=step,
+  )
+  write_run(options.workdir, config, state, origin)
+  workdir = options.workdir
+  print(f"model      {config.model.name} on {config.data.name}, settings of {config_source}")
+  print(f"optimizer  {config.optimizer.name} after {step} of {config.num_steps} steps")
+  if geco is not None:
+    print(f"GECO       beta {float(geco.beta):.4g}, err_ema {float(geco.err_ema):.6g} nats")
+  print(f"results    {workdir}")
+  print(f'load       model, variables, config = genesis_jax.load("{workdir}")')
+  print(f"train      python -m experiments.main --config=configs/of_run.py:{workdir} "
+        f"--config.num_steps={max(2 * step, config.num_steps)} --workdir={workdir}")  # fmt: skip
+  print(f"settings   {json.dumps(str(workdir / 'config.json'))}", flush=True)
+
+
+def main(argv: list[str]) -> int:
+  """Exit status: 0, or 1 with one line of what is wrong."""
+  options, overrides = parse(argv)
+  # Only moves numbers about: no reason to take an accelerator from a program that trains.
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  logging.set_verbosity(logging.WARNING)  # Orbax logs at length
+
+  from experiments.errors import UserError
+
+  try:
+    run(options, overrides)
+  except (UserError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv[1:]))
