@@ -1,0 +1,48 @@
+#!/bin/sh
+# Everything in two commands, on a machine with nothing but Python:
+#   ./quickstart.sh         installs into .venv, trains the demo on the CPU, says where to look
+#   ./quickstart.sh test    installs into .venv, runs the tests
+# Further arguments go to the program: ./quickstart.sh demo --workdir=runs/another
+set -eu
+cd "$(dirname "$0")"
+
+usage() {
+  echo "usage: ./quickstart.sh [demo | test | install] [arguments]" >&2
+  exit 2
+}
+
+find_python() {
+  for name in "${PYTHON:-python3}" python3.11 python3.12 python3.13 python3 python; do
+    if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$name"
+      return
+    fi
+  done
+  echo "quickstart: no Python 3.11 or newer found; set PYTHON=/path/to/python3.11" >&2
+  exit 1
+}
+
+install() {
+  wanted=$(cat requirements.txt pyproject.toml | cksum)
+  if [ -x .venv/bin/python ] && [ "$(cat .venv/installed 2>/dev/null)" = "$wanted" ]; then
+    return
+  fi
+  python=$(find_python)
+  echo "quickstart: installing into .venv with $("$python" --version); about a minute"
+  if ! "$python" -m venv .venv; then
+    echo "quickstart: $python cannot make a virtual environment; on Debian: apt install python3-venv" >&2
+    exit 1
+  fi
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+  echo "$wanted" > .venv/installed
+}
+
+command=${1:-demo}
+[ $# -eq 0 ] || shift
+case "$command" in
+  demo) install; exec .venv/bin/python -m experiments.main --config=configs/demo.py "$@" ;;
+  # Two processes: most of the time goes into compiling, which uses one core.
+  test) install; exec .venv/bin/python -m pytest -q -n 2 --dist loadfile "$@" ;;
+  install) install ;;
+  *) usage ;;
+esac

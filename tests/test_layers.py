@@ -1,0 +1,177 @@
+"""Layers and networks against their definitions, written out the slow way."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genesis_jax import distributions, layers, networks, slots
+from genesis_jax.outputs import Latent
+
+KEY = jax.random.key(0)
+
+
+def normal(*shape, seed=0):
+  return jax.random.normal(jax.random.key(seed), shape)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("side", [2, 5])
+def test_transposed_convolution_is_a_dilated_one_with_a_flipped_kernel(stride, side):
+  x, size, padding = normal(2, side, side, 3), 5, 2
+  layer = layers.ConvTranspose(4, size, stride, padding)
+  variables = layer.init(KEY, x)
+  kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
+  low, high = size - 1 - padding, size - 1 - padding + stride - 1
+  expected = jax.lax.conv_general_dilated(
+    x, kernel[::-1, ::-1], (1, 1), ((low, high),) * 2, lhs_dilation=(stride, stride),
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )  # fmt: skip
+  np.testing.assert_allclose(layer.apply(variables, x), expected + bias, atol=1e-5)
+
+
+def test_full_image_convolutions_are_matrix_products():
+  x = normal(2, 8, 8, 3)
+  layer = layers.Conv(4, 8)
+  variables = layer.init(KEY, x)
+  kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
+  expected = layers.convolve(x, kernel, 1, "VALID") + bias
+  np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
+  z = normal(2, 1, 1, 3)
+  layer = layers.ConvTranspose(4, 8)
+  variables = layer.init(KEY, z)
+  kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
+  expected = (z[..., None] * kernel[None].transpose(0, 1, 2, 3, 4)).sum(3) + bias
+  np.testing.assert_allclose(layer.apply(variables, z), expected, atol=1e-5)
+
+
+def test_broadcast_decoder_forms_its_first_layer_without_the_grid():
+  z, size, depth = normal(3, 5), 8, 2
+  net = networks.BroadcastDecoder(3, size, 6, depth, jax.nn.elu)
+  variables = net.init(KEY, z)
+  side = size + 2 * depth
+  grid = jnp.broadcast_to(layers.coordinates(side), (3, side, side, 2))
+  x = jnp.concatenate([jnp.broadcast_to(z[:, None, None], (3, side, side, 5)), grid], -1)
+  params = variables["params"]
+  for name in ("conv_0", "conv_1"):
+    x = layers.convolve(x, params[name]["kernel"], 1, "VALID") + params[name]["bias"]
+    x = jax.nn.elu(x)
+  expected = layers.convolve(x, params["out"]["kernel"], 1, "VALID") + params["out"]["bias"]
+  np.testing.assert_allclose(net.apply(variables, z), expected, atol=1e-5)
+
+
+def test_initialisation_is_uniform_by_fan_in():
+  kernel = layers.Conv(64, 3).init(KEY, normal(1, 8, 8, 16))["params"]["kernel"]
+  bound = 1 / np.sqrt(9 * 16)
+  assert np.abs(kernel).max() <= bound and np.abs(kernel).max() > 0.99 * bound
+  kernel = layers.ConvTranspose(8, 5, 2, 2).init(KEY, normal(1, 8, 8, 64))["params"]["kernel"]
+  bound = 1 / np.sqrt(25 * 8)  # output channels
+  assert np.abs(kernel).max() <= bound and np.abs(kernel).max() > 0.99 * bound
+
+
+def test_batch_norm_statistics():
+  x = 3 + 2 * normal(4, 5, 5, 2)
+  layer = layers.BatchNorm()
+  variables = layer.init(KEY, x, train=False)
+  y, updates = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+  np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-5)
+  np.testing.assert_allclose(y.std((0, 1, 2)), 1, atol=1e-4)
+  flat = np.asarray(x).reshape(-1, 2)
+  np.testing.assert_allclose(updates["batch_stats"]["mean"], 0.1 * flat.mean(0), 1e-5)
+  unbiased = flat.var(0, ddof=1)
+  np.testing.assert_allclose(updates["batch_stats"]["var"], 0.9 + 0.1 * unbiased, 1e-5)
+
+
+def test_stick_breaking_by_hand():
+  logits = normal(2, 3, 4, 4)
+  log_masks, log_scopes = slots.stick_breaking_logits(logits)
+  share, scope = jax.nn.sigmoid(logits), jnp.ones((2, 4, 4))
+  for k in range(3):
+    np.testing.assert_allclose(jnp.exp(log_scopes[:, k]), scope, atol=1e-6)
+    np.testing.assert_allclose(jnp.exp(log_masks[:, k]), scope * share[:, k], atol=1e-6)
+    scope = scope * (1 - share[:, k])
+  np.testing.assert_allclose(jnp.exp(log_masks[:, 3]), scope, atol=1e-6)
+  np.testing.assert_allclose(jnp.exp(log_masks).sum(1), 1, atol=1e-6)
+
+
+def test_mixture_likelihood_by_hand_and_where_the_original_underflows():
+  images = jax.random.uniform(KEY, (2, 4, 4, 3))
+  components = jax.random.uniform(jax.random.key(1), (2, 3, 4, 4, 3))
+  log_masks = jax.nn.log_softmax(normal(2, 3, 4, 4), 1)
+  std = distributions.slot_stds(0.5, 0.7, 3)
+  density = jnp.exp(distributions.normal_log_prob(images[:, None], components,
+                                                  std[:, None, None, None]))  # fmt: skip
+  expected = -jnp.log((jnp.exp(log_masks)[..., None] * density).sum(1)).sum((1, 2, 3))
+  got = distributions.mixture_nll(images, components, log_masks, std)
+  np.testing.assert_allclose(got, expected, 1e-5)
+  sharp = distributions.mixture_nll(
+    jnp.zeros((1, 4, 4, 3)), jnp.ones((1, 3, 4, 4, 3)), log_masks[:1], jnp.full(3, 0.05)
+  )
+  assert np.isfinite(sharp).all()  # 200 nats per value: exp(-200) is 0 in float32
+
+
+def test_kl_is_zero_where_posterior_equals_prior():
+  mean, std, noise = normal(2, 3, 4), jnp.exp(normal(2, 3, 4, seed=1)), normal(2, 3, 4, seed=2)
+  same = Latent(mean, std, mean + std * noise, mean, std)
+  np.testing.assert_array_equal(distributions.sampled_kl(same), 0)
+  standard = Latent(jnp.zeros((2, 4)), jnp.ones((2, 4)), normal(2, 4))
+  np.testing.assert_array_equal(distributions.sampled_kl(standard), 0)
+  np.testing.assert_array_equal(distributions.standard_kl(standard), 0)
+  log_masks = jax.nn.log_softmax(normal(2, 3, 4, 4), 1)
+  np.testing.assert_array_equal(distributions.categorical_kl(log_masks, log_masks), 0)
+
+
+def test_sampled_kl_estimates_the_closed_form():
+  mean, std = normal(4), jnp.exp(0.3 * normal(4, seed=1))
+  z = mean + std * normal(200_000, 4, seed=2)
+  latent = Latent(jnp.broadcast_to(mean, z.shape), jnp.broadcast_to(std, z.shape), z)
+  closed = distributions.standard_kl(Latent(mean, std, mean))
+  np.testing.assert_allclose(distributions.sampled_kl(latent).mean(), closed, rtol=0.01)
+
+
+def attention_by_loops(colours, seeds, kernel, scale, num_slots, min_area):
+  """GENESIS-V2's masks of one image, slot by slot; stops early if `min_area`."""
+  log_scope, log_masks = np.zeros(colours.shape[:2]), []
+  for _ in range(num_slots - 1):
+    row, column = np.unravel_index(np.argmax(seeds * np.exp(log_scope)), seeds.shape)
+    squared = ((colours - colours[row, column]) ** 2).sum(-1)
+    alpha = {
+      "gaussian": np.exp(-squared / scale),
+      "laplacian": np.exp(-np.sqrt(np.clip(squared, 1e-10, 1e10)) / scale),
+      "epanechnikov": np.maximum(0, 1 - squared / scale),
+    }[kernel]
+    alpha = np.clip(alpha, 0.01, 0.99)
+    mask = log_scope + np.log(alpha)
+    if np.exp(mask).sum() < min_area:
+      break
+    log_masks.append(mask)
+    log_scope = log_scope + np.log(1 - alpha)
+  log_masks.append(log_scope)
+  empty = np.full(colours.shape[:2], -1e10)
+  return np.stack(log_masks + [empty] * (num_slots - len(log_masks)))
+
+
+@pytest.mark.parametrize("kernel", sorted(slots.KERNELS))
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_instance_colouring_by_loops(kernel, dynamic):
+  features, seeds = normal(6, 16, 16, 8), jax.random.uniform(KEY, (6, 16, 16))
+  features = features.at[:3].multiply(0.1)  # alike pixels: the first slots take nearly all
+  module = slots.InstanceColouring(5, kernel, True, dynamic)
+  variables = module.init(KEY, features, seeds)
+  variables["params"]["gate"] = jnp.float32(0.8)
+  log_masks, _ = module.apply(variables, features, seeds)
+  params = variables["params"]
+  colours = layers.convolve(features, params["colour"]["kernel"], 1, "VALID")
+  colours = 0.8 * (colours + params["colour"]["bias"])
+  colours = np.array(colours.at[..., -2:].add(layers.coordinates(16)))
+  scale = float(jnp.exp(params["log_sigma"]))
+  stopped = 0
+  for i in range(6):
+    expected = attention_by_loops(
+      colours[i], np.array(seeds[i]), kernel, scale, 5, slots.InstanceColouring.MIN_AREA * dynamic
+    )
+    stopped += (expected[-1] < -1e9).all()
+    np.testing.assert_allclose(log_masks[i], expected, atol=1e-3)
+  np.testing.assert_allclose(jnp.exp(log_masks).sum(1), 1, atol=1e-5)
+  if dynamic:
+    assert 0 < stopped, "no image stopped early: the test shows nothing"

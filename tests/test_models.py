@@ -1,0 +1,277 @@
+"""What every model must satisfy, whatever its weights."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import genesis_jax
+from genesis_jax.models import MODELS
+from genesis_jax.noise import draw_noise
+from genesis_jax.training import total_kl
+
+VARIANTS = {
+  "genesis": dict(name="genesis", num_slots=4, mask_latent_dim=16),
+  "genesis_symmetric": dict(
+    name="genesis", num_slots=3, component_symmetric=True, encoder_norm="in", decoder_norm="none",
+    autoregressive_prior=False, component_prior=False,
+  ),
+  "genesis_one_stage": dict(name="genesis", num_slots=3, two_stage=False, pixel_bound=False),
+  "genesis_v2": dict(name="genesis_v2", num_slots=4, feature_dim=16),
+  "genesis_v2_dynamic": dict(
+    name="genesis_v2", num_slots=4, feature_dim=16, dynamic_slots=True, mask_kl_loss=True,
+    kernel="laplacian", autoregressive_prior=False,
+  ),
+  "monet": dict(name="monet", num_slots=4, unet_channels=8),
+  "monet_scope": dict(name="monet", num_slots=3, unet_channels=8, mask_prior="scope",
+                      monte_carlo_kl=False),
+  "vae": dict(name="vae"),
+  "vae_broadcast": dict(name="vae", broadcast_decoder=True),
+}  # fmt: skip
+MAIN = ("genesis", "genesis_v2", "monet", "vae")
+BATCH, SIZE = 3, 32
+
+
+def images_of(kind: str = "random"):
+  shape = (BATCH, SIZE, SIZE, 3)
+  if kind == "random":
+    coarse = jax.random.uniform(jax.random.key(7), (BATCH, 4, 4, 3))
+    return jnp.repeat(jnp.repeat(coarse, SIZE // 4, 1), SIZE // 4, 2)
+  return jnp.full(shape, {"black": 0.0, "white": 1.0}[kind])
+
+
+class Built:
+  """A model with weights and compiled functions, shared by all tests of a variant."""
+
+  def __init__(self, name):
+    self.model = model = genesis_jax.build_model(VARIANTS[name] | {"image_size": SIZE})
+    keys = {"params": jax.random.key(0), "noise": jax.random.key(1)}
+    self.variables = jax.jit(lambda x: model.init(keys, x, train=False))(images_of())
+    if getattr(model, "semiconv", False):
+      # Its gate starts at 0, where nothing that it multiplies has a gradient.
+      self.variables["params"]["attention"]["gate"] = jnp.float32(0.5)
+    self.noise = draw_noise(jax.random.key(2), model.noise_spec(), jnp.arange(BATCH))
+    self.eval = jax.jit(lambda v, x, n: model.apply(v, x, train=False, noise=n))
+    self.sample = jax.jit(
+      lambda v, key: model.apply(v, 5, method="sample", rngs={"noise": key})
+    )
+
+    def loss(params, images, noise):
+      variables = self.variables | {"params": params}
+      out, _ = model.apply(variables, images, train=True, noise=noise, mutable=["batch_stats"])
+      return out.err.mean() + total_kl(out).mean()
+
+    self.grad = jax.jit(jax.value_and_grad(loss))
+
+
+@functools.cache
+def build(name) -> Built:
+  return Built(name)
+
+
+@pytest.fixture(params=VARIANTS)
+def built(request):
+  return build(request.param)
+
+
+def test_shapes_and_masks(built):
+  out = built.eval(built.variables, images_of(), built.noise)
+  assert out.recon.shape == (BATCH, SIZE, SIZE, 3)
+  assert out.err.shape == (BATCH,)
+  slots = getattr(built.model, "num_slots", None)
+  for name, kl in out.kl.items():
+    assert kl.shape in ((BATCH,), (BATCH, slots)), name
+    assert np.isfinite(kl).all()
+  if slots is None:
+    return
+  assert out.components.shape == (BATCH, slots, SIZE, SIZE, 3)
+  for log_masks in (out.log_masks, out.log_masks_recon):
+    if log_masks is not None:
+      assert log_masks.shape == (BATCH, slots, SIZE, SIZE)
+      np.testing.assert_allclose(jnp.exp(log_masks).sum(1), 1, atol=1e-5)
+  np.testing.assert_array_equal(out.log_scopes[:, 0], 0)
+  masks = out.log_masks if isinstance(built.model, (MODELS["genesis"], MODELS["monet"])) else (
+    out.log_masks_recon)  # fmt: skip
+  mixed = (jnp.exp(masks)[..., None] * out.components).sum(1)
+  np.testing.assert_allclose(mixed, out.recon, atol=1e-5)
+
+
+def test_every_parameter_has_a_finite_gradient(built):
+  loss, grads = built.grad(built.variables["params"], images_of(), built.noise)
+  assert np.isfinite(loss)
+  for path, grad in jax.tree_util.tree_leaves_with_path(grads):
+    assert np.isfinite(grad).all(), jax.tree_util.keystr(path)
+    assert np.abs(grad).max() > 0, jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize("kind", ["black", "white"])
+def test_constant_images_are_finite(built, kind):
+  loss, grads = built.grad(built.variables["params"], images_of(kind), built.noise)
+  assert np.isfinite(loss)
+  assert all(np.isfinite(grad).all() for grad in jax.tree.leaves(grads))
+
+
+def test_saturated_masks_are_finite(built):
+  # Large weights drive every logit to where sigmoid and softmax are 0 or 1.
+  params = jax.tree.map(lambda x: 20 * x if x.ndim > 1 else x, built.variables["params"])
+  loss, grads = built.grad(params, images_of(), built.noise)
+  assert np.isfinite(loss)
+  assert all(np.isfinite(grad).all() for grad in jax.tree.leaves(grads))
+
+
+def test_samples_are_images(built):
+  samples = built.sample(built.variables, jax.random.key(3))
+  assert samples.images.shape == (5, SIZE, SIZE, 3)
+  if built.model.pixel_bound:
+    assert samples.images.min() >= 0 and samples.images.max() <= 1 + 1e-6
+  if samples.log_masks is not None:
+    np.testing.assert_allclose(jnp.exp(samples.log_masks).sum(1), 1, atol=1e-5)
+  other = built.sample(built.variables, jax.random.key(4))
+  assert np.abs(samples.images - other.images).max() > 0
+
+
+def test_images_do_not_see_each_other(built):
+  noise, images = built.noise, images_of()
+  together = built.eval(built.variables, images, noise)
+  replaced = images.at[1:].set(1 - images[1:])
+  apart = built.eval(built.variables, replaced, noise)
+  for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(apart), strict=True):
+    np.testing.assert_allclose(a[0], b[0], rtol=1e-5, atol=1e-5)
+
+
+def test_draws_come_from_the_noise_stream_alone(built):
+  model, images = built.model, images_of()
+  apply = jax.jit(lambda v, key: model.apply(v, images, train=False, rngs={"noise": key}))
+  one, again = (apply(built.variables, jax.random.key(5)) for _ in range(2))
+  other = apply(built.variables, jax.random.key(6))
+  np.testing.assert_array_equal(one.recon, again.recon)
+  assert np.abs(one.recon - other.recon).max() > 0
+
+
+def test_features_are_the_latents(built):
+  model = built.model
+  features = jax.jit(
+    lambda v, n: model.apply(v, images_of(), noise=n, method="features")
+  )(built.variables, built.noise)  # fmt: skip
+  latents = {k: v.sample for k, v in built.eval(built.variables, images_of(), built.noise)
+             .latents.items()}  # fmt: skip
+  if "mask" in latents and "component" in latents:
+    latents["mask"] = latents["mask"][:, :-1]
+  expected = np.concatenate(
+    [latents[k].reshape(BATCH, -1) for k in ("mask", "component", "latent") if k in latents], 1
+  )
+  np.testing.assert_allclose(features, expected, atol=1e-5)
+
+
+# Bounds of bfloat16 against float32, relative to the error: the likelihood itself is float32.
+@pytest.mark.parametrize("name", MAIN)
+def test_bfloat16_stays_near_float32(name):
+  built = build(name)
+  model = built.model.clone(dtype=jnp.bfloat16)
+  apply = jax.jit(lambda v, x, n: model.apply(v, x, train=False, noise=n))
+  exact = built.eval(built.variables, images_of(), built.noise)
+  coarse = apply(built.variables, images_of(), built.noise)
+  for leaf in jax.tree.leaves(coarse):
+    assert leaf.dtype == jnp.float32
+  np.testing.assert_allclose(coarse.err, exact.err, rtol=2e-3)
+  np.testing.assert_allclose(total_kl(coarse), total_kl(exact), rtol=5e-2, atol=1)
+  assert np.abs(coarse.recon - exact.recon).mean() < 5e-3
+  variables = jax.eval_shape(
+    lambda: model.init({"params": jax.random.key(0), "noise": jax.random.key(0)}, images_of())
+  )
+  assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
+
+
+@pytest.mark.parametrize("name", ["genesis", "genesis_v2", "monet"])
+def test_sharp_pixels_are_finite(name):
+  built = build(name)
+  model = built.model.clone(pixel_std=0.05, pixel_std_first=0.05)
+
+  def loss(params):
+    out, _ = model.apply(
+      built.variables | {"params": params}, images_of(), train=True, noise=built.noise,
+      mutable=["batch_stats"],
+    )  # fmt: skip
+    return out.err.mean()
+
+  value, grads = jax.jit(jax.value_and_grad(loss))(built.variables["params"])
+  assert np.isfinite(value)
+  assert all(np.isfinite(grad).all() for grad in jax.tree.leaves(grads))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["genesis", "genesis_v2", "monet"])
+def test_eleven_slots_at_128(name):
+  small = dict(mask_latent_dim=8, feature_dim=8, unet_channels=4, component_encoder_channels=4,
+               component_decoder_channels=4)  # fmt: skip
+  model = genesis_jax.build_model(dict(name=name, num_slots=11, image_size=128, **small))
+  images = jax.image.resize(images_of()[:1], (1, 128, 128, 3), "nearest")
+  noise = draw_noise(jax.random.key(0), model.noise_spec(), jnp.arange(1))
+  keys = {"params": jax.random.key(0), "noise": jax.random.key(0)}
+  variables = jax.jit(lambda: model.init(keys, images, train=False))()
+
+  def loss(params):
+    out, _ = model.apply(
+      variables | {"params": params}, images, train=True, noise=noise, mutable=["batch_stats"]
+    )
+    return out.err.mean() + total_kl(out).mean()
+
+  value, grads = jax.jit(jax.value_and_grad(loss))(variables["params"])
+  assert np.isfinite(value)
+  assert all(np.isfinite(grad).all() for grad in jax.tree.leaves(grads))
+
+
+def test_original_sampling_leaves_out_the_tanh():
+  built = build("genesis")
+  params = jax.tree.map(lambda x: x, built.variables["params"])
+  params["mask_prior"]["linear"]["bias"] = params["mask_prior"]["linear"]["bias"] + 3
+  variables = built.variables | {"params": params}
+  sample = functools.partial(
+    built.model.apply, variables, 2, method="sample", rngs={"noise": jax.random.key(0)}
+  )
+  ours, original = sample(), sample(original_prior_mean=True)
+  assert ours.latents["mask"][:, 1:].mean() < 2 < original.latents["mask"][:, 1:].mean()
+
+
+def test_more_slots_can_be_sampled_than_were_trained():
+  built = build("genesis_v2")
+  samples = built.model.apply(
+    built.variables, 2, num_slots=7, method="sample", rngs={"noise": jax.random.key(0)}
+  )
+  assert samples.components.shape == (2, 7, SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize(
+  ("config", "message"),
+  [
+    (dict(name="genesys"), r"model.name is 'genesys'; allowed: \['genesis'"),
+    (dict(name="genesis", num_slotz=3), r'num_slotz.*did you mean "num_slots"'),
+    (dict(name="genesis", encoder_norm="gn"), r"encoder_norm is 'gn'; allowed: \['bn'"),
+    (dict(name="genesis", image_size=48), r"image_size is 48; allowed for genesis: \[32, 64"),
+    (dict(name="genesis_v2", image_size=256), r"256; allowed for genesis_v2: \[32, 64, 128\]"),
+    (dict(name="genesis", num_slots=1), r"num_slots is 1; allowed: whole numbers from 2"),
+    (dict(name="genesis_v2", feature_dim=20), r"feature_dim is 20; allowed: multiples of 8"),
+    (dict(name="genesis", montecarlo_kl=False), r"monte_carlo_kl is False"),
+    (dict(name="genesis", dtype="float16"), r"dtype is 'float16'; allowed: \['bfloat16'"),
+    (dict(name="genesis", pixel_std1=0), r"pixel_std_first is 0; allowed: numbers above 0"),
+    (dict(name="genesis", two_stage=1), r"two_stage is 1; allowed: true or false"),
+    (dict(name="monet", K_steps=4, num_slots=5), r"num_slots is given twice, as 4 and 5"),
+  ],
+)
+def test_impossible_options_are_named(config, message):
+  with pytest.raises(ValueError, match=message):
+    genesis_jax.build_model(config)
+
+
+def test_released_flags_are_accepted():
+  flags = dict(
+    model_config="models/genesisv2_config.py", data_config="datasets/sketchy_config.py",
+    data_folder="data/sketchy", K_steps=10, img_size=128, feat_dim=64, kernel="gaussian",
+    klm_loss=False, detach_mr_in_klm=True, pixel_std1=0.7, pixel_std2=0.7, autoreg_prior=True,
+    batch_size=32, g_goal=0.5645, debug=False, seed=0, semiconv=True, dynamic_K=False,
+  )  # fmt: skip
+  model = genesis_jax.build_model(flags)
+  assert isinstance(model, MODELS["genesis_v2"])
+  assert (model.num_slots, model.image_size) == (10, 128)
