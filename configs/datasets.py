@@ -35,12 +35,12 @@ def objects_room() -> ml_collections.ConfigDict:
 
 
 def clevr() -> ml_collections.ConfigDict:
-  """CLEVR with masks (Kabra et al. 2019); `protocol` names whose crop: genesis or iodine."""
+  """CLEVR with masks (Kabra et al. 2019); `protocol` is genesis or iodine: whose crop."""
   return ml_collections.ConfigDict(_common("clevr", "train") | dict(protocol="genesis"))
 
 
 def tetrominoes() -> ml_collections.ConfigDict:
-  """Tetrominoes (Kabra et al. 2019); `protocol` names whose size: genesis (32) or iodine (35)."""
+  """Tetrominoes (Kabra et al. 2019); `protocol` is genesis or iodine: whose crop."""
   return ml_collections.ConfigDict(_common("tetrominoes", "train") | dict(protocol="genesis"))
 
 

@@ -9,7 +9,6 @@ own, and the order of the data is ours.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import shutil
@@ -146,7 +145,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
   print(f'load       model, variables, config = genesis_jax.load("{workdir}")')
   print(f"train      python -m experiments.main --config=configs/of_run.py:{workdir} "
         f"--config.num_steps={max(2 * step, config.num_steps)} --workdir={workdir}")  # fmt: skip
-  print(f"settings   {json.dumps(str(workdir / 'config.json'))}", flush=True)
+  print(f"settings   {workdir / 'config.json'}", flush=True)
 
 
 def main(argv: list[str]) -> int:

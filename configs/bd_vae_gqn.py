@@ -1,0 +1,13 @@
+"""BD-VAE (spatial broadcast decoder) on GQN rooms_ring_camera (a baseline of GENESIS, ICLR 2020).
+
+No published number is at hand.
+"""
+
+from configs.experiment import compose
+
+
+def get_config():
+  """BD-VAE, GQN rooms_ring_camera, 64x64, 500k steps."""
+  config = compose("vae", "gqn")
+  config.model.broadcast_decoder = True
+  return config

@@ -1,0 +1,11 @@
+"""MONet on GQN rooms_ring_camera (a baseline of GENESIS, ICLR 2020).
+
+No published number is at hand.
+"""
+
+from configs.experiment import compose
+
+
+def get_config():
+  """MONet, GQN rooms_ring_camera, 64x64, 7 slots, 500k steps."""
+  return compose("monet", "gqn")
