@@ -81,7 +81,9 @@ def main(argv: list[str]) -> None:
   accelerate_cpu.set_flags()
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)  # Orbax and CLU log at length
+  # TensorFlow, which only reads data, greets at length without these two.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   if importlib.util.find_spec("tensorflow"):
     import tensorflow as tf
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
-from conftest import tiny_config
+from conftest import TEST_IMAGES, tiny_config
 
 import genesis_jax
 from experiments import (
@@ -26,7 +26,7 @@ from experiments import (
   workdirs,
 )
 from experiments.errors import UserError
-from genesis_jax import runs
+from genesis_jax import objective, runs, training
 
 
 @pytest.fixture
@@ -40,6 +40,7 @@ def short_run(tmp_path_factory, gqn_root):
   workdir = tmp_path_factory.mktemp("short") / "run"
   config = tiny_config("vae", gqn_root)
   config.num_steps = 6
+  config.images_every, config.log_weights, config.log_distributions = 3, True, True
   train.train(config, workdir)
   return config, workdir
 
@@ -167,6 +168,32 @@ def test_signal_is_a_wish_once():
     assert stop.asked
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # the second ends the program
   assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_validation_counts_every_image_once(short_run):
+  config, workdir = short_run
+  model, variables, config = genesis_jax.load(workdir)
+  config.num_validation_images = 1000  # there are fewer, and not a multiple of the batch
+  config.batch_size = 16
+  state = training.create_train_state(jax.random.key(0), model, objective.optimizer(config))
+  values = validation.Validator(config, model)(devices.replicate(state.replace(**variables)))
+  assert values["num_images"] == TEST_IMAGES
+  assert (
+    validation.Validator(config, model)(
+      devices.replicate(state.replace(**variables)), should_stop=lambda: True
+    )
+    == {}
+  )
+
+
+def test_histograms_are_written(short_run):
+  from tensorboard.backend.event_processing import event_accumulator
+
+  events = event_accumulator.EventAccumulator(str(short_run[1] / "tensorboard")).Reload()
+  names = set(events.Tags()["tensors"])
+  assert {"latents/latent/mean", "weights/posterior/mean/kernel"} <= names
+  assert {"gradients/posterior/mean/kernel", "images/input", "images/samples"} <= names
+  assert "train/elbo" in names
 
 
 def test_filled_rows_count_for_nothing():
