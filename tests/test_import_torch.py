@@ -221,6 +221,13 @@ def test_the_program_makes_a_run_that_loads_and_resumes(released, tmp_path, caps
   assert "not empty" in capsys.readouterr().err
 
 
+def test_a_folder_without_a_run_is_named(tmp_path):
+  from configs.of_run import get_config
+
+  with pytest.raises(ValueError, match="holds no run"):
+    get_config(str(tmp_path))
+
+
 def broken(kind: str, folder, released) -> list[str]:
   """The command line of an import that cannot work."""
   flags, checkpoint = original("genesis")
