@@ -3,9 +3,9 @@
     solids = Solids(shape=..., centre=..., half_size=..., yaw=..., color=..., gloss=..., exists=...)
     image, ids = render(solids, backdrop, camera, to_light, image_size=64)
 
-World coordinates are x, y on the ground and z up. Vectors have their three coordinates in front
-([3, R] for R rays), which keeps rays contiguous in memory. Everything has static shapes, and works
-under jit, vmap and on any device.
+World coordinates are x, y on the ground and z up. Inside, a vector is a tuple of three arrays with
+one entry per ray: stacked vectors keep XLA from fusing, at fifty times the cost. Everything has
+static shapes, and works under jit, vmap and on any device.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,9 @@ _TINY = 1e-9
 _LIFT = 1e-3  # how far off a surface its shadow ray starts
 
 AMBIENT, SKYLIGHT, SUNLIGHT = 0.40, 0.12, 0.60  # parts of a colour seen; more sky on upward sides
-SHININESS = 40.0  # exponent of the highlight
+SHININESS = 32  # exponent of the highlight
+
+Vector = tuple[Float[Array, "R"], Float[Array, "R"], Float[Array, "R"]]
 
 
 class Solids(NamedTuple):
@@ -47,47 +49,76 @@ class Solids(NamedTuple):
 
 
 class Surface(NamedTuple):
-  """What rays meet; `lit` is 0 where the colour is its own light, as the sky's."""
+  """What rays meet; `lit` is False where the colour is its own light, as the sky's."""
 
   distance: Float[Array, "R"]
-  normal: Float[Array, "3 R"]
-  color: Float[Array, "3 R"]
+  normal: Vector
+  color: Vector
   gloss: Float[Array, "R"]
-  lit: Float[Array, "R"]
+  lit: Bool[Array, "R"]
 
 
-Backdrop = Callable[[Float[Array, "3 R"], Float[Array, "3 R"]], Surface]
+Backdrop = Callable[[Vector, Vector], Surface]  # origins and unit directions -> what lies behind
 
 
-def _dot(a: Float[Array, "3 R"], b: Float[Array, "3 R"]) -> Float[Array, "R"]:
-  return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+class _Solid(NamedTuple):
+  """One solid in scalars, or with one entry per ray the solid that each of them meets."""
+
+  centre: Vector
+  half_size: Vector
+  turn: tuple[Array, Array]  # cosine and sine of the yaw
+  quadric: Vector  # a, b, c
+  is_box: Bool[Array, ""]
+  color: Vector
+  gloss: Float[Array, ""]
+  exists: Bool[Array, ""]
 
 
-def _normalise(vector: Float[Array, "3 R"]) -> Float[Array, "3 R"]:
-  return vector * jax.lax.rsqrt(_dot(vector, vector) + _TINY)
+def _each(solids: Solids) -> list[_Solid]:
+  quadrics = jnp.array([*_QUADRICS.values(), (0.0, 0.0, 0.0)])[solids.shape]
+  return [
+    _Solid(
+      centre=tuple(solids.centre[n]),
+      half_size=tuple(solids.half_size[n]),
+      turn=(jnp.cos(solids.yaw[n]), jnp.sin(solids.yaw[n])),
+      quadric=tuple(quadrics[n]),
+      is_box=solids.shape[n] == BOX,
+      color=tuple(solids.color[n]),
+      gloss=solids.gloss[n],
+      exists=solids.exists[n],
+    )
+    for n in range(solids.shape.shape[0])
+  ]
 
 
-def _away_from_zero(x: Array) -> Array:
+def away_from_zero(x: Array) -> Array:
+  """x, but nothing that is too small to divide by."""
   return jnp.where(jnp.abs(x) < _TINY, _TINY, x)
 
 
-def _turn(vector: Float[Array, "3 R"], yaw: Array) -> Float[Array, "3 R"]:
-  """Rotates about z by yaw."""
-  cos, sin = jnp.cos(yaw), jnp.sin(yaw)
-  x, y, z = vector
-  return jnp.stack([cos * x - sin * y, sin * x + cos * y, z])
+def _dot(a: Vector, b: Vector) -> Float[Array, "R"]:
+  return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def _quadric(shape: Array) -> tuple[Array, Array, Array]:
-  table = jnp.array([*_QUADRICS.values(), (0.0, 0.0, 0.0)])
-  return tuple(table[shape].T)
+def _along(origin: Vector, distance: Array, direction: Vector) -> Vector:
+  return tuple(o + distance * d for o, d in zip(origin, direction, strict=True))
 
 
-def _hit_round(shape: Array, origin: Array, direction: Array) -> Float[Array, "R"]:
+def _normalise(vector: Vector) -> Vector:
+  scale = jax.lax.rsqrt(_dot(vector, vector) + _TINY)
+  return tuple(component * scale for component in vector)
+
+
+def _to_local(vector: Vector, solid: _Solid) -> Vector:
+  """A direction in the frame in which a solid reaches from -1 to 1."""
+  (cos, sin), (x, y, z), (sx, sy, sz) = solid.turn, vector, solid.half_size
+  return (cos * x + sin * y) / sx, (cos * y - sin * x) / sy, z / sz
+
+
+def _hit_round(quadric: Vector, origin: Vector, direction: Vector) -> Float[Array, "R"]:
   """Distance to a solid of revolution in its own frame, infinite where the ray passes it by."""
-  a, b, c = _quadric(shape)
-  (x, y, z), (dx, dy, dz) = origin, direction
-  second = _away_from_zero(dx * dx + dy * dy + a * dz * dz)
+  (a, b, c), (x, y, z), (dx, dy, dz) = quadric, origin, direction
+  second = away_from_zero(dx * dx + dy * dy + a * dz * dz)
   first = x * dx + y * dy + a * z * dz + b * dz / 2
   zeroth = x * x + y * y + a * z * z + b * z + c
   discriminant = first * first - second * zeroth
@@ -98,119 +129,125 @@ def _hit_round(shape: Array, origin: Array, direction: Array) -> Float[Array, "R
     inside = (discriminant > 0) & (jnp.abs(z + t * dz) <= 1)
     nearest = jnp.where(inside & (t > _NEAR), jnp.minimum(nearest, t), nearest)
   for cap in (-1.0, 1.0):  # the flat ends
-    t = (cap - z) / _away_from_zero(dz)
+    t = (cap - z) / away_from_zero(dz)
     inside = (x + t * dx) ** 2 + (y + t * dy) ** 2 <= -(a + b * cap + c)
     nearest = jnp.where(inside & (t > _NEAR), jnp.minimum(nearest, t), nearest)
   return nearest
 
 
-def _hit_box(origin: Array, direction: Array) -> Float[Array, "R"]:
+def _hit_box(origin: Vector, direction: Vector) -> Float[Array, "R"]:
   """Distance to the cube from -1 to 1, infinite where the ray passes it by."""
-  inverse = 1 / _away_from_zero(direction)
-  one, other = (-1 - origin) * inverse, (1 - origin) * inverse
-  enter = jnp.max(jnp.minimum(one, other), 0)
-  leave = jnp.min(jnp.maximum(one, other), 0)
+  enter, leave = -jnp.inf, jnp.inf
+  for o, d in zip(origin, direction, strict=True):
+    inverse = 1 / away_from_zero(d)
+    middle, half = -o * inverse, jnp.abs(inverse)
+    enter, leave = jnp.maximum(enter, middle - half), jnp.minimum(leave, middle + half)
   return jnp.where((enter < leave) & (enter > _NEAR), enter, jnp.inf)
 
 
-def _hit(solid: Solids, origin: Array, direction: Array) -> Float[Array, "R"]:
-  """Distance along the rays to one solid (fields without the axis N), infinite for a miss."""
-  scale = solid.half_size[:, None]  # an affine map leaves distances along a ray as they are
-  local_origin = _turn(origin - solid.centre[:, None], -solid.yaw) / scale
-  local_direction = _turn(direction, -solid.yaw) / scale
+def _hit(solid: _Solid, origin: Vector, direction: Vector) -> Float[Array, "R"]:
+  """Distance along the rays to one solid, infinite for a miss."""
+  from_centre = tuple(o - c for o, c in zip(origin, solid.centre, strict=True))
+  # An affine map keeps distances along a ray.
+  local_origin, local_direction = _to_local(from_centre, solid), _to_local(direction, solid)
   distance = jnp.where(
-    solid.shape == BOX,
+    solid.is_box,
     _hit_box(local_origin, local_direction),
-    _hit_round(solid.shape, local_origin, local_direction),
+    _hit_round(solid.quadric, local_origin, local_direction),
   )
   return jnp.where(solid.exists, distance, jnp.inf)
 
 
-def _nearest(solids: Solids, origin: Array, direction: Array) -> tuple[Array, Int[Array, "R"]]:
-  """Distance to the nearest solid, and its index (0 where there is none)."""
-
-  def closer(best, solid_and_index):
-    solid, index = solid_and_index
+def _nearest(solids: list[_Solid], origin: Vector, direction: Vector):
+  """Distance to the nearest solid [R], and its index [R] (0 where there is none)."""
+  closest, index = jnp.inf, 0
+  for n, solid in enumerate(solids):
     distance = _hit(solid, origin, direction)
-    closest, which = best
-    return (jnp.minimum(distance, closest), jnp.where(distance < closest, index, which)), None
-
-  rays, count = origin.shape[1], solids.shape.shape[0]
-  start = jnp.full(rays, jnp.inf), jnp.zeros(rays, jnp.int32)
-  best, _ = jax.lax.scan(closer, start, (solids, jnp.arange(count)), unroll=min(count, 4))
-  return best
+    index = jnp.where(distance < closest, n, index)
+    closest = jnp.minimum(distance, closest)
+  # XLA would otherwise repeat all this in every use of the result.
+  return jax.lax.optimization_barrier((closest, index))
 
 
-def _normal(solid: Solids, point: Float[Array, "3 R"]) -> Float[Array, "3 R"]:
-  """Outward unit normals at points on the surface; here every ray has a solid of its own."""
-  local = _turn(point - solid.centre.T, -solid.yaw) / solid.half_size.T
-  a, b, c = _quadric(solid.shape)
-  x, y, z = local
-  side = jnp.stack([x, y, a * z + b / 2])
-  end = jnp.stack([jnp.zeros_like(x), jnp.zeros_like(x), jnp.sign(z)])
-  on_end = (jnp.abs(z) > 1 - 1e-3) & (x * x + y * y < -(a + b * jnp.sign(z) + c))
-  size = jnp.abs(local)
-  face = jnp.where(size >= jnp.max(size, 0), jnp.sign(local), 0.0)
-  normal = jnp.where(solid.shape == BOX, face, jnp.where(on_end, end, side))
-  return _turn(_normalise(normal / solid.half_size.T), solid.yaw)
+def _normal(solid: _Solid, point: Vector) -> Vector:
+  """Outward unit normals at points on the surface, each on a solid of its own."""
+  from_centre = tuple(p - c for p, c in zip(point, solid.centre, strict=True))
+  (a, b, c), (x, y, z) = solid.quadric, _to_local(from_centre, solid)
+  end = jnp.sign(z)
+  on_end = (jnp.abs(z) > 1 - 1e-3) & (x * x + y * y < -(a + b * end + c))
+  side = x, y, a * z + b / 2
+  outermost = jnp.maximum(jnp.maximum(jnp.abs(x), jnp.abs(y)), jnp.abs(z))
+  normal = []
+  for component, around, cap, size in zip(
+    (x, y, z), side, (0, 0, end), solid.half_size, strict=True
+  ):
+    face = jnp.where(jnp.abs(component) >= outermost, jnp.sign(component), 0.0)
+    normal.append(jnp.where(solid.is_box, face, jnp.where(on_end, cap, around)) / size)
+  (cos, sin), (x, y, z) = solid.turn, normal
+  return _normalise((cos * x - sin * y, sin * x + cos * y, z))
 
 
-def _surface(solids: Solids, backdrop: Backdrop, origin: Array, direction: Array):
+def _surface(solids: list[_Solid], backdrop: Backdrop, origin: Vector, direction: Vector):
   """The first surface on each ray, and which solid that is: 0 for none, else index + 1."""
   behind = backdrop(origin, direction)
   distance, index = _nearest(solids, origin, direction)
   is_solid = distance < behind.distance
-  mine = jax.tree.map(lambda field: field[index], solids)
-  point = origin + jnp.where(is_solid, distance, 0.0) * direction
-  front = Surface(distance, _normal(mine, point), mine.color.T, mine.gloss, jnp.ones_like(distance))
+  mine = solids[0]
+  for n, solid in enumerate(solids[1:], start=1):  # indexing with `index` is far slower
+    mine = jax.tree.map(lambda one, other, n=n: jnp.where(index == n, other, one), mine, solid)
+  point = _along(origin, jnp.where(is_solid, distance, 0.0), direction)
+  front = Surface(distance, _normal(mine, point), mine.color, mine.gloss, is_solid)
   seen = jax.tree.map(lambda ours, theirs: jnp.where(is_solid, ours, theirs), front, behind)
-  return seen, jnp.where(is_solid, index + 1, 0)
+  return jax.lax.optimization_barrier(seen), jnp.where(is_solid, index + 1, 0)
 
 
 def trace(
   solids: Solids,
   backdrop: Backdrop,
-  origin: Float[Array, "3 R"],
-  direction: Float[Array, "3 R"],
+  origin: Vector,
+  direction: Vector,
   to_light: Float[Array, "3"],
   *,
   shadows: bool = True,
-) -> tuple[Float[Array, "3 R"], Int[Array, "R"]]:
+) -> tuple[Vector, Int[Array, "R"]]:
   """Colours in [0, 1] that rays see, and ids: 0 for the backdrop, n + 1 for solid n.
 
   `direction` and `to_light` have unit length.
   """
-  surface, ids = _surface(solids, backdrop, origin, direction)
-  light = to_light[:, None]
+  each, light = _each(solids), tuple(to_light)
+  surface, ids = _surface(each, backdrop, origin, direction)
   facing = jnp.maximum(_dot(surface.normal, light), 0.0)
   if shadows:
-    start = origin + surface.distance * direction + _LIFT * surface.normal
-    blocked, _ = _nearest(solids, start, jnp.broadcast_to(light, start.shape))
+    point = _along(origin, surface.distance, direction)
+    blocked, _ = _nearest(each, _along(point, _LIFT, surface.normal), light)
     facing = jnp.where(jnp.isinf(blocked), facing, 0.0)
-  halfway = _normalise(light - direction)
+  halfway = _normalise(tuple(to - d for to, d in zip(light, direction, strict=True)))
   highlight = jnp.maximum(_dot(surface.normal, halfway), 0.0) ** SHININESS
+  shine = jnp.where(facing > 0, surface.gloss * highlight, 0.0)
   diffuse = AMBIENT + SKYLIGHT * surface.normal[2] + SUNLIGHT * facing
-  shaded = surface.color * diffuse + surface.gloss * highlight * (facing > 0)
-  color = jnp.where(surface.lit > 0, shaded, surface.color)
-  return jnp.clip(color, 0.0, 1.0), ids
+  shaded = (jnp.where(surface.lit, color * diffuse + shine, color) for color in surface.color)
+  return tuple(jnp.clip(color, 0.0, 1.0) for color in shaded), ids
 
 
 def camera_rays(
-  camera: Float[Array, "5"], side: int, field_of_view: float
-) -> tuple[Float[Array, "3 R"], Float[Array, "3 R"]]:
-  """Origins and unit directions through side x side points of a picture, row by row.
+  camera: Float[Array, "5"],
+  side: int,
+  field_of_view: float,
+  offset: tuple[float, float] = (0.5, 0.5),
+) -> tuple[Vector, Vector]:
+  """Origins and unit directions of one ray per pixel, R = side * side, row by row.
 
-  A camera is x, y, z, yaw, pitch in radians, as in GQN; yaw 0 looks along x.
+  A camera is x, y, z, yaw, pitch in radians, as in GQN; yaw 0 looks along x. `offset` (row, column)
+  says where in its pixel each ray passes, from 0 to 1.
   """
-  yaw, pitch = camera[3], camera[4]
-  cos, sin = jnp.cos(yaw), jnp.sin(yaw)
-  forward = jnp.stack([cos * jnp.cos(pitch), sin * jnp.cos(pitch), jnp.sin(pitch)])
-  right = jnp.stack([sin, -cos, jnp.zeros_like(yaw)])
-  up = jnp.cross(right, forward)
-  steps = ((jnp.arange(side) + 0.5) * 2 / side - 1) * jnp.tan(field_of_view / 2)
-  down, across = (axis.ravel() for axis in jnp.meshgrid(steps, steps, indexing="ij"))
-  direction = forward[:, None] + across * right[:, None] - down * up[:, None]
-  return jnp.broadcast_to(camera[:3, None], direction.shape), _normalise(direction)
+  x, y, z, yaw, pitch = camera
+  cos, sin, rise, level = jnp.cos(yaw), jnp.sin(yaw), jnp.sin(pitch), jnp.cos(pitch)
+  scale = jnp.tan(field_of_view / 2)
+  steps = (((jnp.arange(side) + o) * 2 / side - 1) * scale for o in offset)
+  down, right = (axis.ravel() for axis in jnp.meshgrid(*steps, indexing="ij"))
+  ahead = level + down * rise  # towards the yaw, over the ground
+  direction = cos * ahead + sin * right, sin * ahead - cos * right, rise - down * level
+  return tuple(jnp.full_like(down, start) for start in (x, y, z)), _normalise(direction)
 
 
 def render(
@@ -225,10 +262,18 @@ def render(
   shadows: bool = True,
 ) -> tuple[Float[Array, "S S 3"], Int[Array, "S S"]]:
   """A picture in [0, 1], from samples x samples rays per pixel, and the id most of them hit."""
-  side = image_size * samples
-  origin, direction = camera_rays(camera, side, field_of_view)
-  color, ids = trace(solids, backdrop, origin, direction, to_light, shadows=shadows)
-  blocks = (image_size, samples, image_size, samples)
-  image = color.reshape(3, *blocks).mean((2, 4)).transpose(1, 2, 0)
-  votes = jnp.stack([(ids == n).reshape(blocks).sum((1, 3)) for n in range(len(solids.yaw) + 1)])
-  return image, jnp.argmax(votes, 0).astype(jnp.int32)
+  count = solids.shape.shape[0]
+
+  def add_sample(sums, offset):
+    origin, direction = camera_rays(camera, image_size, field_of_view, tuple(offset))
+    color, ids = trace(solids, backdrop, origin, direction, to_light, shadows=shadows)
+    seen = (*color, *((ids == n).astype(jnp.float32) for n in range(count + 1)))
+    return tuple(total + one for total, one in zip(sums, seen, strict=True)), None
+
+  steps = (jnp.arange(samples) + 0.5) / samples
+  offsets = jnp.stack(jnp.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
+  start = (jnp.zeros(image_size * image_size),) * (3 + count + 1)
+  sums, _ = jax.lax.scan(add_sample, start, offsets)
+  image = jnp.stack(sums[:3], -1).reshape(image_size, image_size, 3) / samples**2
+  ids = jnp.argmax(jnp.stack(sums[3:]), 0).astype(jnp.int32)
+  return image, ids.reshape(image_size, image_size)

@@ -1,7 +1,7 @@
 """Rooms with one to three solids, seen from a ring: after GQN's `rooms_ring_camera`.
 
-    scene = jax.jit(partial(room_scene, image_size=64))(jax.random.key(0))
-    scene["image"]        # uint8 [10, 64, 64, 3]
+scene = jax.jit(partial(room_scene, image_size=64))(jax.random.key(0))
+scene["image"]        # uint8 [10, 64, 64, 3]
 """
 
 import jax
@@ -18,6 +18,8 @@ WALL_HEIGHT = 2.4
 RING = 2.9  # distance of the camera from the vertical axis of the room
 SPREAD = 1.35  # objects lie within this distance of that axis
 GAP = 0.15  # at least so much room between two objects
+REPEATS = 1.25  # of a pattern per unit
+HORIZON = (0.80, 0.87, 0.93)  # colour of the sky above the walls
 FIELD_OF_VIEW = 1.05  # radians
 NUM_LAYOUTS = 64  # drawn at random; the first without a collision is used
 
@@ -79,45 +81,47 @@ def _paint(key: Array, patterns: tuple[int, ...]):
   return code, jnp.stack([light * (0.72 + 0.14 * contrast), light])
 
 
+def _mix(ends: Float[Array, "2"], amount: Array) -> Array:
+  return ends[0] + amount * (ends[1] - ends[0])
+
+
 def room(key: Array) -> raycast.Backdrop:
   """A square room, open above, with painted walls and floor, for rays from inside."""
   floor_key, wall_key, sky_key = jax.random.split(key, 3)
   names = [draw.__name__ for draw in PATTERNS]
-  floor_code, floor_colors = _paint(floor_key, (names.index("_checks"), names.index("_planks"),
-                                                names.index("_dots")))
+  floor_code, floor_colors = _paint(
+    floor_key, (names.index("_checks"), names.index("_planks"), names.index("_dots"))
+  )
   wall_code, wall_colors = _paint(wall_key, tuple(range(len(PATTERNS))))
-  sky_tone = jax.random.uniform(sky_key, minval=0.0, maxval=1.0)
+  zenith = jnp.array([0.40, 0.60, 0.85]) + 0.12 * jax.random.uniform(sky_key)
 
   def backdrop(origin, direction):
-    toward = jnp.where(direction < 0, -1.0, 1.0)
-    steps = (toward[:2] * HALF_ROOM - origin[:2]) / raycast._away_from_zero(direction[:2])
-    to_floor = -origin[2] / jnp.minimum(direction[2], -1e-9)
-    to_wall = jnp.minimum(steps[0], steps[1])
-    is_floor = to_floor < to_wall
+    (x, y, z), (dx, dy, dz) = origin, direction
+    to_x_wall = (jnp.sign(dx) * HALF_ROOM - x) / raycast.away_from_zero(dx)
+    to_y_wall = (jnp.sign(dy) * HALF_ROOM - y) / raycast.away_from_zero(dy)
+    to_wall = jnp.minimum(to_x_wall, to_y_wall)
+    to_floor = -z / jnp.minimum(dz, -1e-9)
     distance = jnp.minimum(to_floor, to_wall)
-    x, y, z = origin + distance * direction
-    is_x_wall = steps[0] < steps[1]
-    zero, one = jnp.zeros_like(x), jnp.ones_like(x)
-    normal = jnp.where(
-      is_floor,
-      jnp.stack([zero, zero, one]),
-      jnp.where(
-        is_x_wall, jnp.stack([-toward[0], zero, zero]), jnp.stack([zero, -toward[1], zero])
-      ),
-    )
-    along = jnp.where(is_x_wall, y, x)
-    floor_mix = pattern(floor_code, x * 1.25, y * 1.25)
-    wall_mix = pattern(wall_code, along * 1.25, z * 1.25)
-    floor_color = floor_colors[0][:, None] * (1 - floor_mix) + floor_colors[1][:, None] * floor_mix
-    wall_color = wall_colors[0][:, None] * (1 - wall_mix) + wall_colors[1][:, None] * wall_mix
+    x, y, z = x + distance * dx, y + distance * dy, z + distance * dz
+    is_floor, is_x_wall = to_floor < to_wall, to_x_wall < to_y_wall
     is_sky = ~is_floor & (z > WALL_HEIGHT)
-    height = jnp.clip(direction[2] * 1.5, 0, 1)
-    horizon = jnp.array([0.80, 0.87, 0.93])[:, None]
-    zenith = (jnp.array([0.40, 0.60, 0.85]) + sky_tone * jnp.array([0.15, 0.10, 0.05]))[:, None]
-    color = jnp.where(is_floor, floor_color, wall_color)
-    color = jnp.where(is_sky, horizon * (1 - height) + zenith * height, color)
-    distance = jnp.where(is_sky, 1e3, distance)
-    return Surface(distance, normal, color, zero, 1 - is_sky.astype(x.dtype))
+    normal = (
+      jnp.where(is_floor | ~is_x_wall, 0.0, -jnp.sign(dx)),
+      jnp.where(is_floor | is_x_wall, 0.0, -jnp.sign(dy)),
+      jnp.where(is_floor, 1.0, 0.0),
+    )
+    floor = pattern(floor_code, x * REPEATS, y * REPEATS)
+    wall = pattern(wall_code, jnp.where(is_x_wall, y, x) * REPEATS, z * REPEATS)
+    height = jnp.clip(1.5 * dz, 0, 1)
+    color = tuple(
+      jnp.where(
+        is_sky,
+        HORIZON[i] + height * (zenith[i] - HORIZON[i]),
+        jnp.where(is_floor, _mix(floor_colors[:, i], floor), _mix(wall_colors[:, i], wall)),
+      )
+      for i in range(3)
+    )
+    return Surface(jnp.where(is_sky, 1e3, distance), normal, color, jnp.zeros_like(x), ~is_sky)
 
   return backdrop
 
@@ -148,11 +152,13 @@ def room_scene(key: Array, *, image_size: int = 64, num_views: int = 10, samples
   cameras = _ring_cameras(camera_key, num_views)
   light_angle = jax.random.uniform(light_key, maxval=2 * jnp.pi)
   elevation = 1.0  # radians above the horizon
-  to_light = jnp.stack([
-    jnp.cos(light_angle) * jnp.cos(elevation),
-    jnp.sin(light_angle) * jnp.cos(elevation),
-    jnp.sin(elevation),
-  ])
+  to_light = jnp.stack(
+    [
+      jnp.cos(light_angle) * jnp.cos(elevation),
+      jnp.sin(light_angle) * jnp.cos(elevation),
+      jnp.sin(elevation),
+    ]
+  )
 
   def view(camera):
     return raycast.render(
