@@ -13,9 +13,7 @@ DISTRIBUTIONS = {"normal": jax.random.normal, "uniform": jax.random.uniform}
 NoiseSpec = dict[str, tuple[str, tuple[int, ...]]]
 
 
-def draw_noise(
-  key: chex.PRNGKey, spec: NoiseSpec, indices: chex.Array
-) -> dict[str, chex.Array]:
+def draw_noise(key: chex.PRNGKey, spec: NoiseSpec, indices: chex.Array) -> dict[str, chex.Array]:
   """Draws the noise of some examples; name -> float32 `[B, ...]`.
 
   Args:

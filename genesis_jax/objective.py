@@ -130,9 +130,7 @@ def optimizer(config) -> optax.GradientTransformationExtraArgs:
     ValueError: for an unknown optimizer or an unreachable goal.
   """
   if config.optimizer.name not in OPTIMIZERS:
-    raise ValueError(
-      f"optimizer.name is {config.optimizer.name!r}; allowed: {sorted(OPTIMIZERS)}"
-    )
+    raise ValueError(f"optimizer.name is {config.optimizer.name!r}; allowed: {sorted(OPTIMIZERS)}")
   rule = OPTIMIZERS[config.optimizer.name](config.optimizer.learning_rate)
   if not config.objective.geco:
     return optax.with_extra_args_support(rule)

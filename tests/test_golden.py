@@ -22,9 +22,7 @@ def case(request):
 
   def loss(params, batch_stats, images, noise, beta):
     variables = {"params": params, "batch_stats": batch_stats}
-    out, updates = model.apply(
-      variables, images, train=True, noise=noise, mutable=["batch_stats"]
-    )
+    out, updates = model.apply(variables, images, train=True, noise=noise, mutable=["batch_stats"])
     err, kl = out.err.mean(), total_kl(out).mean()
     return err + beta * kl, (out, updates.get("batch_stats", {}), err, kl)
 

@@ -54,9 +54,7 @@ class Built:
       self.variables["params"]["attention"]["gate"] = jnp.float32(0.5)
     self.noise = draw_noise(jax.random.key(2), model.noise_spec(), jnp.arange(BATCH))
     self.eval = jax.jit(lambda v, x, n: model.apply(v, x, train=False, noise=n))
-    self.sample = jax.jit(
-      lambda v, key: model.apply(v, 5, method="sample", rngs={"noise": key})
-    )
+    self.sample = jax.jit(lambda v, key: model.apply(v, 5, method="sample", rngs={"noise": key}))
 
     def loss(params, images, noise):
       variables = self.variables | {"params": params}

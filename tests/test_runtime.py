@@ -175,7 +175,8 @@ def test_validation_counts_every_image_once(short_run):
   model, variables, config = genesis_jax.load(workdir)
   config.num_validation_images = 1000  # there are fewer, and not a multiple of the batch
   config.batch_size = 16
-  state = training.create_train_state(jax.random.key(0), model, objective.optimizer(config))
+  tx = objective.optimizer(config)
+  state = jax.jit(lambda key: training.create_train_state(key, model, tx))(jax.random.key(0))
   values = validation.Validator(config, model)(devices.replicate(state.replace(**variables)))
   assert values["num_images"] == TEST_IMAGES
   assert (

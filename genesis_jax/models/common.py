@@ -30,4 +30,3 @@ class Model(nn.Module):
       return noise
     spec = self.noise_spec(num_slots)
     return draw_noise(self.make_rng("noise"), spec, jnp.arange(num_images))
-

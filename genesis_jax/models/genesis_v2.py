@@ -6,8 +6,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genesis_jax.distributions import categorical_kl, mixture_nll, sampled_kl, slot_stds
-from genesis_jax.layers import EPSILON, Conv, ConvTranspose, Dense, Dtype, Norm, coordinates
-from genesis_jax.layers import softplus_std
+from genesis_jax.layers import (
+  EPSILON,
+  Conv,
+  ConvTranspose,
+  Dense,
+  Dtype,
+  Norm,
+  coordinates,
+  softplus_std,
+)
 from genesis_jax.models.common import Model, mix
 from genesis_jax.networks import ConvNormReLU, UNet
 from genesis_jax.outputs import Latent, Outputs, Samples

@@ -118,9 +118,7 @@ def check(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any]):
       raise ValueError(f"model.{field} is {value!r}; allowed: numbers above 0")
   size = options.get("image_size", defaults["image_size"])
   if size not in IMAGE_SIZES[name]:
-    raise ValueError(
-      f"model.image_size is {size!r}; allowed for {name}: {list(IMAGE_SIZES[name])}"
-    )
+    raise ValueError(f"model.image_size is {size!r}; allowed for {name}: {list(IMAGE_SIZES[name])}")
   if name == "genesis" and not options.get("monte_carlo_kl", True):
     raise ValueError(
       "model.monte_carlo_kl is False; allowed for genesis: True (its priors depend on the samples)"
