@@ -169,7 +169,7 @@ class Progress:
         "images_per_second": self._batch_size / seconds,
       }
     if self._bar is not None:
-      self._bar.set_postfix_str(words)
+      self._bar.set_postfix_str(f"err {scalars['err_element']:.4f} beta {scalars['beta']:.3g}")
     else:
       eta = f"  ETA {duration((self._last - step) * seconds)}" if speed else ""
       rates = "".join(
