@@ -22,7 +22,7 @@ from absl import logging
 
 from data_pipelines.common import DataError, Source, check_config, resize_ids, resize_images
 from data_pipelines.jpeg import jpeg_size
-from data_pipelines.stream import Range, Records
+from data_pipelines.records import Range, Records
 
 
 class Variant(NamedTuple):

@@ -1,132 +1,126 @@
-"""Tfrecord files from the outside: counting, finding damage, rescuing what is whole.
+"""Which records make up a split, and what is known of the damaged ones among them.
 
-    num_records(path)          # reads headers only
-    find_damage(path)          # None, or Damage(index=17, cause="checksum of the data is wrong")
-
-A record is: length (8 bytes), checksum of the length (4), data, checksum of the data (4).
-TensorFlow reads whole files faster than anything here, but stops at the first damaged record
-without saying which file and record it was, and gives up the rest of the file.
+records = Records((Range(path),), views=10, unpack=unpack, num_features=1, decode=decode, cure="")
+records.limited(100).num_images()     # 100, or fewer where there are fewer
 """
 
-import mmap
-import struct
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
+from absl import logging
 
-HEADER, FOOTER = 12, 4  # bytes around the data of a record
-_POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), bits reversed
-_MASK_DELTA = 0xA282EAD8  # tfrecords store checksums rotated by 15 bits and shifted by this
+from data_pipelines import tfrecords
+from data_pipelines.common import DataError
 
-
-class Damage(NamedTuple):
-  """A record (index from 0) that cannot be read, and why."""
-
-  index: int
-  cause: str
+NUM_WARNINGS = 5  # damaged records that are reported one by one
+PLACES = 2**40  # more records than any file has; a place is file * PLACES + record
 
 
-class Framing(NamedTuple):
-  """Where the data of each record lies, as far as the lengths can be trusted."""
+class Range(NamedTuple):
+  """The records of a file from index `first` on, at most `count` (None: all)."""
 
-  offsets: list[int]
-  lengths: list[int]
-  damage: Damage | None  # what ended the list before the end of the file
+  path: Path
+  first: int = 0
+  count: int | None = None
 
-
-def _crc_table() -> np.ndarray:
-  table = np.arange(256, dtype=np.uint32)
-  for _ in range(8):
-    table = np.where(table & 1, (table >> 1) ^ np.uint32(_POLYNOMIAL), table >> 1)
-  return table
-
-
-_TABLE = _crc_table()
-_TABLE_LIST = _TABLE.tolist()  # plain integers: four times faster one byte at a time
+  def num_records(self, most: int | None = None) -> int:
+    """How many records the headers promise; stops counting at `most`."""
+    limits = [n for n in (self.count, most) if n is not None]
+    most = self.first + min(limits) if limits else None
+    return max(tfrecords.num_records(self.path, most) - self.first, 0)
 
 
-def _mask(crc: int) -> int:
-  return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
+@dataclasses.dataclass(frozen=True)
+class Records:
+  """One split of a data set.
 
-
-def _masked_crc(data: bytes) -> int:
-  crc = 0xFFFFFFFF
-  for byte in data:
-    crc = _TABLE_LIST[(crc ^ byte) & 255] ^ (crc >> 8)
-  return _mask(crc ^ 0xFFFFFFFF)
-
-
-def _masked_crcs(blocks: list[bytes]) -> list[int]:
-  """Checksums of many blocks, one byte of all of them at a time."""
-  lengths = np.array([len(block) for block in blocks])
-  width = lengths.max()
-  padded = np.frombuffer(b"".join(b.ljust(width, b"\0") for b in blocks), np.uint8)
-  columns = padded.reshape(len(blocks), width).T
-  crcs = np.full(len(blocks), 0xFFFFFFFF, np.uint32)
-  for i, column in enumerate(columns):
-    crcs = np.where(i < lengths, _TABLE[(crcs ^ column) & 255] ^ (crcs >> 8), crcs)
-  return [_mask(int(crc) ^ 0xFFFFFFFF) for crc in crcs]
-
-
-def framing(path: Path, most: int | None = None) -> Framing:
-  """The records of an uncompressed file (at most `most`), from their headers alone."""
-  offsets, lengths, size = [], [], Path(path).stat().st_size
-  if size == 0:
-    return Framing(offsets, lengths, None)
-  with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-    at = 0
-    while at < size and (most is None or len(offsets) < most):
-      if at + HEADER > size:
-        return Framing(offsets, lengths, Damage(len(offsets), "the file ends inside the record"))
-      length, checksum = struct.unpack_from("<QI", data, at)
-      if _masked_crc(data[at : at + 8]) != checksum:
-        return Framing(offsets, lengths, Damage(len(offsets), "checksum of the length is wrong"))
-      if at + HEADER + length + FOOTER > size:
-        return Framing(offsets, lengths, Damage(len(offsets), "the file ends inside the record"))
-      offsets.append(at + HEADER)
-      lengths.append(length)
-      at += HEADER + length + FOOTER
-  return Framing(offsets, lengths, None)
-
-
-def num_records(path: Path, most: int | None = None) -> int:
-  """Number of records of an uncompressed file, read from headers; stops counting at `most`."""
-  return len(framing(path, most).offsets)
-
-
-def num_leading(path: Path) -> int:
-  """How many records TensorFlow can read from the start of the file before damage stops it."""
-  readable = tf.data.TFRecordDataset(str(path)).ignore_errors()
-  return int(readable.reduce(np.int64(0), lambda count, _: count + 1))
-
-
-def find_damage(path: Path) -> Damage | None:
-  """The first record that cannot be read, or None for a file that is whole."""
-  frames, leading = framing(path), num_leading(path)
-  if leading < len(frames.offsets):
-    return Damage(leading, "checksum of the data is wrong")
-  return frames.damage
-
-
-def rescue(path: Path, leading: int) -> tuple[dict[int, bytes], list[Damage]]:
-  """The readable records from index `leading` on, by index, and the damaged ones.
-
-  Nothing can be found after a damaged length; that counts as one damaged record.
+  Attributes:
+    ranges: which records of which files, in the order that counts as fixed.
+    views: images per record.
+    unpack: encoded record -> one tuple of encoded features per image; ValueError if damaged.
+    num_features: length of these tuples.
+    decode: the same features as string tensors [B] -> dict of image tensors [B, ...].
+    cure: what a user can do about a damaged file.
+    last_views: of the very last record use only so many images; 0: all.
   """
-  frames = framing(path)
-  good, bad = {}, [frames.damage] if frames.damage else []
-  if leading >= len(frames.offsets):
-    return good, bad
-  with open(path, "rb") as file:
-    whole = file.read()
-  spans = list(zip(frames.offsets, frames.lengths, strict=True))[leading:]
-  blocks = [whole[at : at + length] for at, length in spans]
-  for i, (block, crc) in enumerate(zip(blocks, _masked_crcs(blocks), strict=True)):
-    at, length = spans[i]
-    if struct.unpack_from("<I", whole, at + length)[0] == crc:
-      good[leading + i] = block
-    else:
-      bad.append(Damage(leading + i, "checksum of the data is wrong"))
-  return good, sorted(bad)
+
+  ranges: tuple[Range, ...]
+  views: int
+  unpack: Callable[[bytes], list[tuple[bytes, ...]]]
+  num_features: int
+  decode: Callable[..., dict[str, tf.Tensor]]
+  cure: str
+  last_views: int = 0
+
+  def num_images(self, most: int | None = None) -> int:
+    """Images promised by the headers of the records; stops counting at `most` or a bit later."""
+    most = None if self.last_views else most  # a limited set is small: its end matters
+    total = 0
+    for part in self.ranges:
+      if most is not None and total * self.views >= most:
+        break
+      left = None if most is None else -(-(most - total * self.views) // self.views)
+      total += part.num_records(left)
+    unused = self.views - self.last_views if self.last_views else 0
+    return total * self.views - unused
+
+  def limited(self, limit: int) -> "Records":
+    """The first `limit` images in file order (all of them where there are fewer)."""
+    needed, kept = -(-limit // self.views), []
+    for part in self.ranges:
+      count = part.num_records(needed)
+      kept.append(part._replace(count=count))
+      needed -= count
+      if not needed:
+        break
+    last_views = limit % self.views if not needed else 0
+    return dataclasses.replace(self, ranges=tuple(kept), last_views=last_views)
+
+
+class DamageLog:
+  """Damaged records of a split, by place: the first one raises, or all are counted."""
+
+  def __init__(self, records: Records, *, skip: bool):
+    self._records, self._skip = records, skip
+    self._causes: dict[int, str] = {}
+    self.failure: DataError | None = None  # what was raised inside the pipeline
+
+  def __len__(self) -> int:
+    return len(self._causes)
+
+  def note(self, place: int, cause: str) -> None:
+    """Counts a damaged record once; raises a DataError where damage is an error."""
+    if not self._skip:
+      self.failure = DataError(f"{self._describe(place, cause)}; {self._records.cure}")
+      raise self.failure
+    if place not in self._causes and len(self._causes) < NUM_WARNINGS:
+      logging.warning("%s; skipped", self._describe(place, cause))
+    self._causes[place] = cause
+
+  def raise_if_all(self, any_good: bool) -> None:
+    """Raises a DataError if records were damaged and none was good."""
+    if self._causes and not any_good:
+      first = self._describe(*next(iter(self._causes.items())))
+      self.failure = DataError(f"every record is damaged; first, {first}")
+      raise self.failure
+
+  def find(self, files: list[int]) -> DataError | None:
+    """The first damage of these files that keeps TensorFlow from reading them."""
+    for file in files:
+      damage = tfrecords.find_damage(self._records.ranges[file].path)
+      if damage:
+        what = self._describe(file * PLACES + damage.index, damage.cause)
+        return DataError(f"{what}; {self._records.cure}")
+    return None
+
+  def undecodable(self, place: int) -> DataError:
+    """The error for an image that looks right from outside."""
+    what = self._describe(place, "an image with a proper header cannot be decoded")
+    return DataError(f"{what}; fetch the file again or remove it (skipping cannot foresee this)")
+
+  def _describe(self, place: int, cause: str) -> str:
+    file, index = divmod(int(place), PLACES)
+    return f"{self._records.ranges[file].path}: record {index} (from 0) is damaged: {cause}"

@@ -9,86 +9,20 @@ cut into batches, and only what a shard keeps is decoded. So any batch can be re
 over encoded records, and there is no iterator state to save.
 """
 
-import dataclasses
 import itertools
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
-from data_pipelines import records as tfrecords
+from data_pipelines import tfrecords
 from data_pipelines.common import DataError, check_choice
+from data_pipelines.records import PLACES, DamageLog, Records
 
 GROUP_VIEWS = 1280  # encoded images that are permuted together ...
 MIN_GROUP, MAX_GROUP = 32, 128  # ... in so many records
 MAX_BUFFERED_VIEWS = 150_000  # bounds the shuffle buffer of records with hundreds of images
 CYCLE_LENGTH = 16  # files that are read side by side
-NUM_WARNINGS = 5  # damaged records that are reported one by one
 FOREVER = 2**62
-
-
-class Range(NamedTuple):
-  """The records of a file from index `first` on, at most `count` (None: all)."""
-
-  path: Path
-  first: int = 0
-  count: int | None = None
-
-  def num_records(self, most: int | None = None) -> int:
-    """How many records the headers promise; stops counting at `most`."""
-    limits = [n for n in (self.count, most) if n is not None]
-    most = self.first + min(limits) if limits else None
-    return max(tfrecords.num_records(self.path, most) - self.first, 0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Records:
-  """One split of a data set.
-
-  Attributes:
-    ranges: which records of which files, in the order that counts as fixed.
-    views: images per record.
-    unpack: encoded record -> one tuple of encoded features per image; ValueError if damaged.
-    num_features: length of these tuples.
-    decode: the same features as string tensors [B] -> dict of image tensors [B, ...].
-    cure: what a user can do about a damaged file.
-    last_views: of the very last record use only so many images; 0: all.
-  """
-
-  ranges: tuple[Range, ...]
-  views: int
-  unpack: Callable[[bytes], list[tuple[bytes, ...]]]
-  num_features: int
-  decode: Callable[..., dict[str, tf.Tensor]]
-  cure: str
-  last_views: int = 0
-
-  def num_images(self, most: int | None = None) -> int:
-    """Images promised by the headers of the records; stops counting at `most` or a bit later."""
-    most = None if self.last_views else most  # a limited set is small: its end matters
-    total = 0
-    for part in self.ranges:
-      if most is not None and total * self.views >= most:
-        break
-      left = None if most is None else -(-(most - total * self.views) // self.views)
-      total += part.num_records(left)
-    unused = self.views - self.last_views if self.last_views else 0
-    return total * self.views - unused
-
-  def limited(self, limit: int) -> "Records":
-    """The first `limit` images in file order (all of them where there are fewer)."""
-    needed, kept = -(-limit // self.views), []
-    for part in self.ranges:
-      count = part.num_records(needed)
-      kept.append(part._replace(count=count))
-      needed -= count
-      if not needed:
-        break
-    last_views = limit % self.views if not needed else 0
-    return dataclasses.replace(self, ranges=tuple(kept), last_views=last_views)
 
 
 class Batches:
@@ -124,10 +58,13 @@ class Batches:
     self._skip_corrupt = on_corrupt == "skip"
     self._group = int(np.clip(GROUP_VIEWS // records.views, MIN_GROUP, MAX_GROUP))
     self._buffer = max(1, min(shuffle_buffer, MAX_BUFFERED_VIEWS // records.views))
-    self._corrupt: dict[tuple[int, int], str] = {}  # (file, record) -> cause
-    self._failure: DataError | None = None
+    self._damage = DamageLog(records, skip=self._skip_corrupt)
     self._opened: list[int] = []  # files, in the order in which they were opened
     self._any_good = False
+    last, final = len(records.ranges) - 1, records.ranges[-1]
+    self._incomplete_place = -1  # of the record that a limit on images cuts
+    if records.last_views:
+      self._incomplete_place = last * PLACES + final.first + final.count - 1
     self._next_batch = first_batch
     self._iterator = self._decoded(first_batch).as_numpy_iterator()
 
@@ -138,8 +75,7 @@ class Batches:
     try:
       batch = next(self._iterator)
     except StopIteration:
-      if self._skip_corrupt and self._corrupt and not self._any_good:
-        raise self._all_corrupt() from None
+      self._damage.raise_if_all(self._any_good)
       raise
     except tf.errors.OpError as error:
       raise self._diagnose(error) from None
@@ -149,15 +85,15 @@ class Batches:
   @property
   def num_corrupt(self) -> int:
     """Damaged records met so far, each counted once; reading runs a few batches ahead."""
-    return len(self._corrupt)
+    return len(self._damage)
 
   # The pipeline, from batches back to files.
 
   def _decoded(self, first_batch: int) -> tf.data.Dataset:
     """Batches of this shard from `first_batch` on, decoded."""
 
-    def decode(*features_and_origin):
-      features = features_and_origin[:-1]
+    def decode(*features_and_places):
+      features = features_and_places[:-1]
       total = tf.shape(features[0])[0]
       begin = total * self._shard_index // self._shard_count
       end = total * (self._shard_index + 1) // self._shard_count
@@ -169,7 +105,7 @@ class Batches:
     return decoded.prefetch(tf.data.AUTOTUNE).with_options(options)
 
   def _encoded(self, first_batch: int) -> tf.data.Dataset:
-    """Global batches: encoded features [B] each, and origin [B, 2] (file, record)."""
+    """Global batches: encoded features [B] each, and the places [B] of their records."""
     first_epoch, first_group, surplus = self._seek(first_batch * self._batch_size)
     epochs = tf.data.Dataset.range(first_epoch, max(self._epochs, first_epoch))
     groups = epochs.flat_map(
@@ -205,7 +141,7 @@ class Batches:
     return epoch, np.int64(group), surplus
 
   def _epoch(self, epoch: tf.Tensor, first_group: tf.Tensor) -> tf.data.Dataset:
-    """Groups of one epoch: features [n] and origins [n, 2] of the images of some 100 records."""
+    """Groups of one epoch: features [n] and places [n] of the images of some 100 records."""
     order, seed = tf.numpy_function(self._plan, [epoch], [tf.int64, tf.int64], stateful=True)
     files = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, [None]))
     # One file after the other where the order is fixed.
@@ -217,39 +153,39 @@ class Batches:
       encoded = encoded.shuffle(self._buffer, seed=seed, reshuffle_each_iteration=False)
     types = [tf.string] * self._records.num_features + [tf.int64]
 
-    def unpack(group, record):
-      *features, origin = tf.numpy_function(self._unpack, [epoch, group, *record], types)
-      return *(tf.ensure_shape(f, [None]) for f in features), tf.ensure_shape(origin, [None, 2])
+    def unpack(group, places_and_records):
+      arrays = tf.numpy_function(self._unpack, [epoch, group, *places_and_records], types)
+      return tuple(tf.ensure_shape(array, [None]) for array in arrays)
 
     groups = encoded.batch(self._group).enumerate().skip(first_group)
     return groups.map(unpack, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
   def _read(self, file: tf.Tensor) -> tf.data.Dataset:
-    """(file, record index, encoded record) of one file."""
-    ranges = self._records.ranges
+    """(place, encoded record) of one file; a place is file * PLACES + index of the record."""
+    ranges, start = self._records.ranges, file * PLACES
     path = tf.numpy_function(self._open, [file], tf.string)
-    first = tf.constant([part.first for part in ranges], tf.int64)[file]
-    count = tf.constant([-1 if p.count is None else p.count for p in ranges], tf.int64)[file]
-    encoded = tf.data.TFRecordDataset(tf.ensure_shape(path, [])).enumerate()
+    encoded = tf.data.TFRecordDataset(tf.ensure_shape(path, []))
+    # One number for both: skipping to a batch far on is mostly a matter of such wrappers.
+    encoded = tf.data.Dataset.zip(tf.data.Dataset.range(start, start + PLACES), encoded)
     if self._skip_corrupt:
       types = [tf.int64, tf.int64, tf.string]
-      leading, indices, rescued = tf.numpy_function(self._rescue, [file], types)
-      rest = (tf.ensure_shape(indices, [None]), tf.ensure_shape(rescued, [None]))
+      leading, places, rescued = tf.numpy_function(self._rescue, [file], types)
+      rest = (tf.ensure_shape(places, [None]), tf.ensure_shape(rescued, [None]))
       encoded = encoded.take(leading).concatenate(tf.data.Dataset.from_tensor_slices(rest))
-      # Indices are no longer consecutive: choose by index, not by position.
-      last = tf.where(count < 0, np.int64(FOREVER), first + count)
-      encoded = encoded.filter(lambda i, _: (i >= first) & (i < last))
-    else:
-      encoded = encoded.take(tf.where(count < 0, count, first + count)).skip(first)
-    return encoded.map(lambda index, record: (file, index, record))
+    if all(part.first == 0 and part.count is None for part in ranges):
+      return encoded
+    first = tf.constant([part.first for part in ranges], tf.int64)[file]
+    count = tf.constant([PLACES if p.count is None else p.count for p in ranges], tf.int64)[file]
+    if self._skip_corrupt:  # places are no longer consecutive: choose by place, not by position
+      last = tf.minimum(first + count, PLACES)
+      return encoded.filter(lambda place, _: (place >= start + first) & (place < start + last))
+    return encoded.skip(first).take(count)
 
   # What runs in Python, called by the pipeline.
 
   def _plan(self, epoch: np.int64) -> tuple[np.ndarray, np.int64]:
     """Order of the files in an epoch, and the seed of its shuffle buffer."""
-    if self._skip_corrupt and self._corrupt and not self._any_good:
-      self._failure = self._all_corrupt()
-      raise self._failure
+    self._damage.raise_if_all(self._any_good)  # else a stream without end would search for ever
     num_files = len(self._records.ranges)
     if not self._shuffle:
       return np.arange(num_files), np.int64(0)
@@ -262,72 +198,46 @@ class Batches:
     return str(self._records.ranges[file].path).encode()
 
   def _rescue(self, file: np.int64) -> tuple[np.int64, np.ndarray, np.ndarray]:
-    """How many records lead up to the first damage; indices and bytes of the whole ones after."""
+    """How many records lead up to the first damage; places and bytes of the whole ones after."""
     path = self._records.ranges[file].path
     leading = tfrecords.num_leading(path)
     good, bad = tfrecords.rescue(path, leading)
     for damage in bad:
-      self._note_corrupt(int(file), *damage)
-    return np.int64(leading), np.array(list(good), np.int64), np.array(list(good.values()), object)
+      self._damage.note(file * PLACES + damage.index, damage.cause)
+    places = np.array([file * PLACES + index for index in good], np.int64)
+    return np.int64(leading), places, np.array(list(good.values()), object)
 
-  def _unpack(self, epoch, group, files, indices, encoded) -> list[np.ndarray]:
+  def _unpack(self, epoch, group, places, encoded) -> list[np.ndarray]:
     """Permuted encoded images of a group of records; what is damaged is left out or raised."""
     images, origins = [], []
-    for file, index, record in zip(files.tolist(), indices.tolist(), encoded, strict=True):
+    for place, record in zip(places.tolist(), encoded, strict=True):
       try:
         views = self._records.unpack(record)
       except ValueError as error:
-        self._note_corrupt(file, index, str(error))
+        self._damage.note(place, str(error))
         continue
-      part = self._records.ranges[file]
-      is_last = file == len(self._records.ranges) - 1 and index + 1 == part.first + (
-        part.count or 0
-      )
-      if self._records.last_views and is_last:
+      if place == self._incomplete_place:
         views = views[: self._records.last_views]
       images += views
-      origins += itertools.repeat((file, index), len(views))
+      origins += itertools.repeat(place, len(views))
     self._any_good |= bool(images)
     order = np.arange(len(images))
     if self._shuffle:
       order = np.random.default_rng([self._seed, epoch, group]).permutation(len(images))
-    features = np.empty((self._records.num_features, len(images)), object)
-    for i, image in enumerate(order):
-      features[:, i] = images[image]
-    return [*features, np.array(origins, np.int64).reshape(-1, 2)[order]]
-
-  # What is said about damage.
-
-  def _where(self, file: int, index: int, cause: str) -> str:
-    return f"{self._records.ranges[file].path}: record {index} (from 0) is damaged: {cause}"
-
-  def _note_corrupt(self, file: int, index: int, cause: str) -> None:
-    """Counts a damaged record; raises a DataError where damage is an error."""
-    if not self._skip_corrupt:
-      self._failure = DataError(f"{self._where(file, index, cause)}; {self._records.cure}")
-      raise self._failure
-    if (file, index) not in self._corrupt and len(self._corrupt) < NUM_WARNINGS:
-      logging.warning("%s; skipped", self._where(file, index, cause))
-    self._corrupt[file, index] = cause
-
-  def _all_corrupt(self) -> DataError:
-    (file, index), cause = next(iter(self._corrupt.items()))
-    return DataError(f"every record is damaged, first {self._where(file, index, cause)}")
+    # Objects, since numpy's own bytes would lose zeros at the end.
+    numbers = range(self._records.num_features)
+    features = [np.array([images[i][number] for i in order], object) for number in numbers]
+    return [*features, np.array(origins, np.int64)[order]]
 
   def _diagnose(self, error: tf.errors.OpError) -> DataError | tf.errors.OpError:
     """The damage behind an error of the pipeline; the error itself where none is found."""
-    if self._failure:
-      return self._failure
-    for file in reversed(dict.fromkeys(self._opened)):
-      damage = tfrecords.find_damage(self._records.ranges[file].path)
-      if damage:
-        return DataError(f"{self._where(file, *damage)}; {self._records.cure}")
-    batch = next(iter(self._encoded(self._next_batch)), None)
-    *features, origin = batch if batch is not None else [()]
-    for i, (file, index) in enumerate(np.asarray(origin)):
-      try:
-        self._records.decode(*(feature[i : i + 1] for feature in features))
-      except tf.errors.OpError:
-        cause = "an image cannot be decoded, though its header is right (skip does not help)"
-        return DataError(f"{self._where(file, index, cause)}; fetch the file again or remove it")
+    found = self._damage.failure or self._damage.find(list(reversed(dict.fromkeys(self._opened))))
+    if found:
+      return found
+    for *features, places in self._encoded(self._next_batch).take(1):
+      for i, place in enumerate(places.numpy()):
+        try:
+          self._records.decode(*(feature[i : i + 1] for feature in features))
+        except tf.errors.OpError:
+          return self._damage.undecodable(place)
     return error
