@@ -160,13 +160,16 @@ def _hit(solid: _Solid, origin: Vector, direction: Vector) -> Float[Array, "R"]:
 
 def _nearest(solids: list[_Solid], origin: Vector, direction: Vector):
   """Distance to the nearest solid [R], and its index [R] (0 where there is none)."""
-  closest, index = jnp.inf, 0
-  for n, solid in enumerate(solids):
-    distance = _hit(solid, origin, direction)
-    index = jnp.where(distance < closest, n, index)
-    closest = jnp.minimum(distance, closest)
-  # XLA would otherwise repeat all this in every use of the result.
-  return jax.lax.optimization_barrier((closest, index))
+
+  def closer(best, solid_and_index):
+    solid, number = solid_and_index
+    (closest, index), distance = best, _hit(solid, origin, direction)
+    return (jnp.minimum(distance, closest), jnp.where(distance < closest, number, index)), None
+
+  shape = origin[0].shape
+  start = jnp.full(shape, jnp.inf), jnp.zeros(shape, jnp.int32)
+  stacked = jax.tree.map(lambda *fields: jnp.stack(fields), *solids)
+  return jax.lax.scan(closer, start, (stacked, jnp.arange(len(solids))))[0]
 
 
 def _normal(solid: _Solid, point: Vector) -> Vector:
