@@ -1,8 +1,12 @@
 """The GQN reader, on records written here in the published format."""
 
+import gc
 import io
+import os
 import subprocess
 import sys
+import time
+import weakref
 
 import ml_collections
 import numpy as np
@@ -137,8 +141,8 @@ def test_starting_at_a_batch_is_as_if_those_before_were_drawn(
 
 
 def test_starting_skips_whole_groups(whole, monkeypatch):
-  monkeypatch.setattr("data_pipelines.stream.MIN_GROUP", 1)
-  monkeypatch.setattr("data_pipelines.stream.GROUP_VIEWS", 7 * VIEWS)
+  monkeypatch.setattr("data_pipelines.pipeline.MIN_GROUP", 1)
+  monkeypatch.setattr("data_pipelines.pipeline.GROUP_VIEWS", 7 * VIEWS)
   unpacked = []
   unpack = gqn._unpack
   monkeypatch.setattr(gqn, "_unpack", lambda *a, **k: unpacked.append(1) or unpack(*a, **k))
@@ -349,12 +353,35 @@ def test_impossible_fields(whole, change, message):
   [
     (dict(split="trian"), "split is 'trian'.*Did you mean \"train\""),
     (dict(shard_index=2, shard_count=2), "shard_index is 2"),
+    (dict(first_batch=-1), "first_batch is -1; it must be at least 0"),
+    (dict(epochs=0), "epochs is 0"),
     (dict(batch_size=5, shard_count=2), "batch_size 5 is not a multiple of 2 shards"),
   ],
 )
 def test_impossible_arguments(whole, change, message):
   with pytest.raises(ValueError, match=message):
     draw(make_config(whole), **change)
+
+
+def test_a_dropped_stream_leaves_no_threads_behind(whole):
+  def num_threads():
+    return len(os.listdir("/proc/self/task"))
+
+  def drop_one():
+    stream = data_pipelines.batches(make_config(whole), split="train", batch_size=8)
+    next(stream)
+    return weakref.ref(stream)
+
+  drop_one()
+  gc.collect()
+  before = num_threads()
+  dropped = [drop_one() for _ in range(3)]
+  gc.collect()
+  assert not any(stream() for stream in dropped)
+  deadline = time.monotonic() + 10
+  while num_threads() > before + 5 and time.monotonic() < deadline:
+    time.sleep(0.05)
+  assert num_threads() <= before + 5  # one stream has dozens
 
 
 def test_benchmark_program(whole):
