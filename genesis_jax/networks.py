@@ -233,6 +233,9 @@ class ComponentVAE(nn.Module):
     return out.reshape(b, k, *out.shape[1:])
 
 
+UNET_SIZES = (32, 64, 128)
+
+
 class UNet(nn.Module):
   """U-Net with a dense bottleneck and log2(S) - 1 levels, as in MONet.
 

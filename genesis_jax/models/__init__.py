@@ -45,7 +45,7 @@ def build_model(config: Mapping[str, Any]) -> Model:
   name, options = translate(config, {field for fields in every.values() for field in fields})
   if name not in MODELS:
     raise ValueError(f"model.name is {name!r}; allowed: {sorted(MODELS)}")
-  options = {field: value for field, value in options.items() if field in every[name]}
-  check(name, options, every[name])
-  dtype = jnp.dtype(options.pop("dtype", "float32"))
+  options = every[name] | {f: value for f, value in options.items() if f in every[name]}
+  check(name, MODELS[name], options, every[name])
+  dtype = jnp.dtype(options.pop("dtype"))
   return MODELS[name](dtype=dtype, **options)

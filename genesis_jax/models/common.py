@@ -1,5 +1,8 @@
 """What all models have in common."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -17,8 +20,16 @@ def mix(
 class Model(nn.Module):
   """A generative model of images; see `genesis_jax.outputs` for what it returns.
 
-  Subclasses define `noise_spec`, `__call__(images, train, noise)`, `sample` and `features`.
+  Subclasses define `noise_spec`, `__call__(images, train, noise)`, `sample` and `features`. Their
+  fields are the options that a configuration may set.
   """
+
+  IMAGE_SIZES: ClassVar[tuple[int, ...]] = (32, 64, 128, 256)
+  CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {}  # allowed values of options that are names
+
+  @classmethod
+  def check_combination(cls, options: Mapping[str, Any]) -> None:
+    """Raises ValueError for options that do not go together, each allowed by itself."""
 
   def noise_spec(self, num_slots: int | None = None) -> NoiseSpec:
     """Name -> (distribution, shape) of the random draws of one example."""

@@ -16,6 +16,8 @@ from genesis_jax.slots import LatentAttention
 class Genesis(Model):
   """Mask latents first, then a component latent for each slot given its mask."""
 
+  CHOICES = {"encoder_norm": ("bn", "in", "none"), "decoder_norm": ("bn", "in", "none")}
+
   image_size: int = 64
   num_slots: int = 5
   two_stage: bool = True  # False: GENESIS-S, appearances decoded from the mask latents
@@ -35,6 +37,14 @@ class Genesis(Model):
   pixel_std: float = 0.7
   axis_name: str | None = None
   dtype: jnp.dtype = jnp.float32
+
+  @classmethod
+  def check_combination(cls, options):
+    if not options["monte_carlo_kl"]:
+      raise ValueError(
+        "model.monte_carlo_kl is False; allowed for genesis: True, since its priors depend on the "
+        "samples"
+      )
 
   def setup(self):
     self.attention = LatentAttention(

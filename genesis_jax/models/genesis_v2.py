@@ -17,10 +17,10 @@ from genesis_jax.layers import (
   softplus_std,
 )
 from genesis_jax.models.common import Model, mix
-from genesis_jax.networks import ConvNormReLU, UNet
+from genesis_jax.networks import UNET_SIZES, ConvNormReLU, UNet
 from genesis_jax.outputs import Latent, Outputs, Samples
 from genesis_jax.priors import AutoregressivePrior
-from genesis_jax.slots import InstanceColouring
+from genesis_jax.slots import KERNELS, InstanceColouring
 
 
 def decoder_channels(feature_dim: int) -> tuple[int, int, int, int]:
@@ -71,6 +71,9 @@ class SlotHead(nn.Module):
 class GenesisV2(Model):
   """Masks by clustering pixel colours, one latent a slot for both mask and appearance."""
 
+  IMAGE_SIZES = UNET_SIZES
+  CHOICES = {"kernel": tuple(sorted(KERNELS))}
+
   image_size: int = 64
   num_slots: int = 5
   feature_dim: int = 64
@@ -85,6 +88,13 @@ class GenesisV2(Model):
   pixel_std: float = 0.7
   axis_name: str | None = None  # no layer looks across the batch
   dtype: jnp.dtype = jnp.float32
+
+  @classmethod
+  def check_combination(cls, options):
+    if options["feature_dim"] % 8:
+      raise ValueError(
+        f"model.feature_dim is {options['feature_dim']}; allowed: multiples of 8 (group norm)"
+      )
 
   def setup(self):
     dim = self.feature_dim

@@ -13,7 +13,7 @@ from genesis_jax.distributions import (
   standard_kl,
 )
 from genesis_jax.models.common import Model, mix
-from genesis_jax.networks import ComponentVAE
+from genesis_jax.networks import UNET_SIZES, ComponentVAE
 from genesis_jax.outputs import Latent, Outputs, Samples
 from genesis_jax.slots import RecurrentAttention, stick_breaking_logits
 
@@ -26,6 +26,9 @@ MASK_PRIORS = {
 
 class MONet(Model):
   """A recurrent U-Net divides the image, a component VAE explains each part and its mask."""
+
+  IMAGE_SIZES = UNET_SIZES
+  CHOICES = {"mask_prior": tuple(sorted(MASK_PRIORS))}
 
   image_size: int = 64
   num_slots: int = 5

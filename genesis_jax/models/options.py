@@ -8,6 +8,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from genesis_jax.models.common import Model
+
 # Original flag -> field.
 ORIGINAL_NAMES = {
   "img_size": "image_size",
@@ -44,21 +46,6 @@ OTHER_FLAGS = frozenset(
 )
 
 ORIGINAL_MODELS = {"genesisv2": "genesis_v2"}
-
-CHOICES = {
-  "encoder_norm": ("bn", "in", "none"),
-  "decoder_norm": ("bn", "in", "none"),
-  "kernel": ("epanechnikov", "gaussian", "laplacian"),
-  "mask_prior": ("scope", "softmax"),
-  "dtype": ("bfloat16", "float32"),
-}
-
-IMAGE_SIZES = {
-  "genesis": (32, 64, 128, 256),  # strides of the gated networks
-  "genesis_v2": (32, 64, 128),  # levels of the U-Net
-  "monet": (32, 64, 128),
-  "vae": (32, 64, 128, 256),
-}
 
 LEAST = {"num_slots": 2}  # of whole numbers; 1 for the others
 
@@ -97,15 +84,16 @@ def translate(config: Mapping[str, Any], fields) -> tuple[str, dict[str, Any]]:
   return ORIGINAL_MODELS.get(name, name), options
 
 
-def check(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any]):
-  """Checks the options of model `name` against their allowed values and the defaults' types.
+def check(name: str, model: type[Model], options: Mapping[str, Any], defaults: Mapping[str, Any]):
+  """Checks all options of a model against their allowed values and the defaults' types.
 
   Raises:
     ValueError: naming field, value and what is allowed.
   """
   for field, value in options.items():
-    if field in CHOICES and value not in CHOICES[field]:
-      raise ValueError(f"model.{field} is {value!r}; allowed: {list(CHOICES[field])}")
+    choices = (model.CHOICES | {"dtype": ("bfloat16", "float32")}).get(field)
+    if choices and value not in choices:
+      raise ValueError(f"model.{field} is {value!r}; allowed: {list(choices)}")
     default = defaults[field]
     if isinstance(default, bool):
       if not isinstance(value, bool):
@@ -116,14 +104,8 @@ def check(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any]):
         raise ValueError(f"model.{field} is {value!r}; allowed: whole numbers from {least}")
     elif isinstance(default, float) and not (isinstance(value, float | int) and value > 0):
       raise ValueError(f"model.{field} is {value!r}; allowed: numbers above 0")
-  size = options.get("image_size", defaults["image_size"])
-  if size not in IMAGE_SIZES[name]:
-    raise ValueError(f"model.image_size is {size!r}; allowed for {name}: {list(IMAGE_SIZES[name])}")
-  if name == "genesis" and not options.get("monte_carlo_kl", True):
+  if options["image_size"] not in model.IMAGE_SIZES:
     raise ValueError(
-      "model.monte_carlo_kl is False; allowed for genesis: True (its priors depend on the samples)"
+      f"model.image_size is {options['image_size']}; allowed for {name}: {list(model.IMAGE_SIZES)}"
     )
-  if name == "genesis_v2" and options.get("feature_dim", 64) % 8:
-    raise ValueError(
-      f"model.feature_dim is {options['feature_dim']}; allowed: multiples of 8 (group norm)"
-    )
+  model.check_combination(options)
