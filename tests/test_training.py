@@ -35,8 +35,13 @@ def run(name, num_devices, batch):
   rows = []
   for _ in range(STEPS):
     state, scalars = step(state, sharded)
-    rows.append(jax.device_get(jax_utils.unreplicate(scalars)))
-  return rows, jax.device_get(jax_utils.unreplicate(state))
+    rows.append(first(scalars))
+  return rows, first(state)
+
+
+def first(tree):
+  """What the first device holds."""
+  return jax.tree.map(lambda x: np.asarray(x)[0], tree)
 
 
 # GENESIS, the model with batch norm, is compared through the whole program (test_end_to_end).
