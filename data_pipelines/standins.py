@@ -30,7 +30,7 @@ from data_pipelines.common import check_choice
 from data_pipelines.gqn import STAND_IN_FILE, VARIANTS
 from genesis_jax.scenes import room_scene
 
-VERSION = 1  # of the pictures; raise it when they change
+VERSION = 2  # of the pictures; raise it when they change
 SCENES_PER_FILE = 100
 TEST_PART = 10  # one in so many scenes is for testing
 JPEG_QUALITY = 95

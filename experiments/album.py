@@ -11,20 +11,23 @@ from experiments.logbook import Logbook
 from experiments.workdirs import write_atomically
 from genesis_jax import objective
 
+SPREAD = 15  # every so many images, so that the views of one scene do not fill a picture
+
 
 def validation_images(config) -> dict:
-  """The first images of the validation split.
+  """Images from the beginning of the validation split, spread over it: neighbours look alike.
 
   Raises:
     UserError: if it has none; better known before training than after it.
   """
   batches = data_pipelines.batches(
-    config.data, split="val", batch_size=pictures.NUM_IMAGES, seed=config.seed, epochs=1
+    config.data, split="val", batch_size=SPREAD * pictures.NUM_IMAGES, seed=config.seed, epochs=1
   )
   batch = next(batches, None)
   if batch is None:
     raise UserError(f"the validation split of {config.data.name} has no images")
-  return batch
+  stride = max(1, len(batch["image"]) // pictures.NUM_IMAGES)
+  return {name: value[::stride][: pictures.NUM_IMAGES] for name, value in batch.items()}
 
 
 class Album:

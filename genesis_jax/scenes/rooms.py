@@ -57,10 +57,10 @@ def _objects(key: Array) -> Solids:
   width = radius * jnp.where(shape == raycast.BOX, 0.8, 1.0)  # its corners reach farther
   half_size = jnp.stack([width, width, radius * height], -1)
   place = _positions(keys[4], width * jnp.where(shape == raycast.BOX, 2**0.5, 1.0), exists)
-  # Hues a third of the circle apart, so that no two objects look alike.
+  # Nearly red, green or blue, no two alike: colours that a model can learn in minutes.
   tint = jax.random.uniform(keys[5], (3, MAX_OBJECTS))
-  turn = jax.random.uniform(keys[6])
-  hue = (turn + jnp.arange(MAX_OBJECTS) / MAX_OBJECTS + 0.12 * (tint[0] - 0.5)) % 1
+  first = jax.random.permutation(keys[6], MAX_OBJECTS)
+  hue = (first / MAX_OBJECTS + 0.08 * (tint[0] - 0.5)) % 1
   return Solids(
     shape=shape,
     centre=jnp.concatenate([place, half_size[:, 2:]], -1),
@@ -76,7 +76,7 @@ def _paint(key: Array, patterns: tuple[int, ...]):
   """A muted colour with a slightly darker one, and a pattern of the two: (code, [2, 3])."""
   code_key, color_key = jax.random.split(key)
   hue, saturation, value, contrast = jax.random.uniform(color_key, (4,))
-  light = _hsv(hue, 0.12 + 0.25 * saturation, 0.62 + 0.33 * value)
+  light = _hsv(hue, 0.05 + 0.15 * saturation, 0.62 + 0.33 * value)
   code = jnp.array(patterns)[jax.random.randint(code_key, (), 0, len(patterns))]
   return code, jnp.stack([light * (0.72 + 0.14 * contrast), light])
 
