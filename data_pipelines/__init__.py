@@ -5,14 +5,14 @@ for batch in data_pipelines.batches(config.data, split="train", batch_size=32, s
 data_pipelines.resolve(config.data).description     # which files these come from
 """
 
-from data_pipelines import gqn
+from data_pipelines import gqn, multi_object
 from data_pipelines.common import SPLITS, check_choice
 from data_pipelines.common import DataError as DataError
 from data_pipelines.common import Source as Source
 from data_pipelines.stream import Batches
 
 # Each module has resolve(config), split_records(config, source, split), num_examples(...).
-DATASETS = {"gqn": gqn}
+DATASETS = {"gqn": gqn, "objects_room": multi_object}
 
 
 def _module(config):

@@ -20,7 +20,10 @@ from data_pipelines.records import Records
 
 WARM_UP = 100  # batches before the clock starts: tf.data tunes itself meanwhile
 RESUME_BATCH = 30_000
-DEFAULTS = {"gqn": dict(variant="rooms_ring_camera", image_size=64)}
+DEFAULTS = {
+  "gqn": dict(variant="rooms_ring_camera", image_size=64),
+  "objects_room": dict(variant="train", image_size=64),
+}
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -70,7 +73,8 @@ def _pipeline_rate(config: SimpleNamespace, batch_size: int, num_batches: int) -
 
 def _ceiling(records: Records, batch_size: int, num_batches: int) -> float:
   """Images per second when nothing is done but decoding bytes that are in memory already."""
-  encoded = tf.data.TFRecordDataset([str(part.path) for part in records.ranges[:4]])
+  paths = [str(part.path) for part in records.ranges[:4]]
+  encoded = tf.data.TFRecordDataset(paths, records.ranges[0].compression)
   images = itertools.chain.from_iterable(map(records.unpack, encoded.as_numpy_iterator()))
   features = tuple(map(list, zip(*itertools.islice(images, 20_000), strict=True)))
   batches = tf.data.Dataset.from_tensor_slices(features).batch(batch_size).cache()

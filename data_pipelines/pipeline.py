@@ -98,6 +98,8 @@ class Pipeline:
     encoded = files.interleave(
       self._read, cycle_length, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
+    if self._records.compact:
+      encoded = encoded.map(self._compact, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if self._shuffle:
       encoded = encoded.shuffle(self._buffer, seed=seed, reshuffle_each_iteration=False)
     types = [tf.string] * self._records.num_features + [tf.int64]
@@ -113,7 +115,8 @@ class Pipeline:
     """(place, encoded record) of one file; a place is file * PLACES + index of the record."""
     ranges, start = self._records.ranges, file * PLACES
     path = tf.numpy_function(self._open, [file], tf.string)
-    encoded = tf.data.TFRecordDataset(tf.ensure_shape(path, []))
+    # Files of one data set are all compressed or none is.
+    encoded = tf.data.TFRecordDataset(tf.ensure_shape(path, []), ranges[0].compression)
     # One number for both: skipping to a batch far on is mostly a matter of such wrappers.
     encoded = tf.data.Dataset.zip(tf.data.Dataset.range(start, start + PLACES), encoded)
     if self._skip_corrupt:
@@ -129,6 +132,11 @@ class Pipeline:
       last = tf.minimum(first + count, PLACES)
       return encoded.filter(lambda place, _: (place >= start + first) & (place < start + last))
     return encoded.skip(first).take(count)
+
+  def _compact(self, place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The same record in fewer bytes."""
+    small = tf.numpy_function(self._records.compact, [record], tf.string, stateful=False)
+    return place, tf.ensure_shape(small, [])
 
   # What runs in Python, called by the pipeline.
 
@@ -149,9 +157,9 @@ class Pipeline:
 
   def _rescue(self, file: np.int64) -> tuple[np.int64, np.ndarray, np.ndarray]:
     """How many records lead up to the first damage; places and bytes of the whole ones after."""
-    path = self._records.ranges[file].path
-    leading = tfrecords.num_leading(path)
-    good, bad = tfrecords.rescue(path, leading)
+    path, compression = self._records.ranges[file].path, self._records.ranges[file].compression
+    leading = tfrecords.num_leading(path, compression)
+    good, bad = tfrecords.rescue(path, leading, compression)
     for damage in bad:
       self.damage.note(file * PLACES + damage.index, damage.cause)
     places = np.array([file * PLACES + index for index in good], np.int64)

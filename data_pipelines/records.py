@@ -20,17 +20,21 @@ PLACES = 2**40  # more records than any file has; a place is file * PLACES + rec
 
 
 class Range(NamedTuple):
-  """The records of a file from index `first` on, at most `count` (None: all)."""
+  """The records of a file from index `first` on, at most `count` (None: all).
+
+  `compression` is "" or "GZIP"; a file of the latter can be read from its start only.
+  """
 
   path: Path
   first: int = 0
   count: int | None = None
+  compression: str = ""
 
   def num_records(self, most: int | None = None) -> int:
     """How many records the headers promise; stops counting at `most`."""
     limits = [n for n in (self.count, most) if n is not None]
     most = self.first + min(limits) if limits else None
-    return max(tfrecords.num_records(self.path, most) - self.first, 0)
+    return max(tfrecords.num_records(self.path, most, self.compression) - self.first, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Records:
     decode: the same features as string tensors [B] -> dict of image tensors [B, ...].
     cure: what a user can do about a damaged file.
     last_views: of the very last record use only so many images; 0: all.
+    compact: makes encoded records smaller before they wait in the shuffle buffer, for `unpack` to
+      take; must return a damaged one as it is. None: they are small.
   """
 
   ranges: tuple[Range, ...]
@@ -54,6 +60,7 @@ class Records:
   decode: Callable[..., dict[str, tf.Tensor]]
   cure: str
   last_views: int = 0
+  compact: Callable[[bytes], bytes] | None = None
 
   def num_images(self, most: int | None = None) -> int:
     """Images promised by the headers of the records; stops counting at `most` or a bit later."""
@@ -110,7 +117,8 @@ class DamageLog:
   def find(self, files: list[int]) -> DataError | None:
     """The first damage of these files that keeps TensorFlow from reading them."""
     for file in files:
-      damage = tfrecords.find_damage(self._records.ranges[file].path)
+      part = self._records.ranges[file]
+      damage = tfrecords.find_damage(part.path, part.compression)
       if damage:
         what = self._describe(file * PLACES + damage.index, damage.cause)
         return DataError(f"{what}; {self._records.cure}")
