@@ -167,7 +167,7 @@ class ComponentEncoder(nn.Module):
   dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "N S S 4"]) -> Float[Array, "N 2D"]:
+  def __call__(self, x: Float[Array, "N S S 4"]) -> Float[Array, "N M"]:
     c = self.channels
     for i, channels in enumerate((c, c, 2 * c, 2 * c)):
       conv = Conv(channels, 3, stride=2, padding=1, dtype=self.dtype, name=f"conv_{i}")
