@@ -87,7 +87,7 @@ class GenesisV2(Model):
   pixel_std_first: float = 0.7
   pixel_std: float = 0.7
   axis_name: str | None = None  # no layer looks across the batch
-  dtype: jnp.dtype = jnp.float32
+  dtype: Dtype = jnp.float32
 
   @classmethod
   def check_combination(cls, options):
