@@ -5,6 +5,7 @@ images = resize_images(images, 64, "bilinear")     # uint8 [B, H, W, 3] -> [B, 6
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -101,3 +102,12 @@ def centre_crop(images: tf.Tensor, size: int) -> tf.Tensor:
   """The central [B, size, size, ...] of [B, H, W, ...]; odd margins leave more below and right."""
   top, left = (images.shape[1] - size) // 2, (images.shape[2] - size) // 2
   return images[:, top : top + size, left : left + size]
+
+
+STAND_IN_FILE = "STAND_IN.json"  # marks rendered scenes and says how they were made
+
+
+def stand_in_notes(root: Path) -> dict | None:
+  """What the stand-in in a folder says of itself; None for a folder of published records."""
+  notes = root / STAND_IN_FILE
+  return json.loads(notes.read_text()) if notes.exists() else None

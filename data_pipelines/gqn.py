@@ -12,7 +12,6 @@ a partial download has none of them, the last 60th (at least one) of the files t
 and where there is one train file, the last 60th of its records.
 """
 
-import json
 import re
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,15 @@ from typing import NamedTuple
 import tensorflow as tf
 from absl import logging
 
-from data_pipelines.common import DataError, Source, check_config, resize_ids, resize_images
+from data_pipelines.common import (
+  STAND_IN_FILE,
+  DataError,
+  Source,
+  check_config,
+  resize_ids,
+  resize_images,
+  stand_in_notes,
+)
 from data_pipelines.jpeg import jpeg_size
 from data_pipelines.records import Range, Records
 
@@ -47,7 +54,6 @@ VARIANTS = {
 VAL_PART = 60  # one in so many train files is for validation
 PLACES = ("data/gqn", "data/gqn-dataset", "data")  # searched when no data_dir is given
 STAND_INS = Path("data/stand_ins")
-STAND_IN_FILE = "STAND_IN.json"  # marks rendered scenes and says how they were made
 VIEWS_PER_STAND_IN_SCENE = 10  # standin_scenes counts scenes of so many views
 COUNTABLE_BYTES = 2**31  # larger splits are not counted: that would read in every part of them
 _NUMBER = re.compile(r"(\d+)-of-(\d+)\.tfrecord")
@@ -111,12 +117,6 @@ def _render_stand_in(config) -> Path:
   return root
 
 
-def _stand_in_notes(root: Path) -> dict | None:
-  """What the stand-in in a folder says of itself; None for a folder of published records."""
-  notes = root / STAND_IN_FILE
-  return json.loads(notes.read_text()) if notes.exists() else None
-
-
 def resolve(config) -> Source:
   """Finds the records (or renders a stand-in when no data_dir is given and none are found).
 
@@ -126,7 +126,7 @@ def resolve(config) -> Source:
   """
   check_config(config, VARIANTS)
   root = _find(config) or _render_stand_in(config)
-  notes, published = _stand_in_notes(root), VARIANTS[config.variant]
+  notes, published = stand_in_notes(root), VARIANTS[config.variant]
   found = {split: len(_files(root, split)) for split in ("train", "test")}
   if notes:
     description = (
@@ -253,7 +253,7 @@ def split_records(config, source: Source, split: str) -> Records:
     DataError: the split has no files, or no records in them.
   """
   ranges, variant = _ranges(config, source, split), VARIANTS[config.variant]
-  notes, instances = _stand_in_notes(source.root), _has_instances(ranges)
+  notes, instances = stand_in_notes(source.root), _has_instances(ranges)
   side = notes["image_size"] if notes else variant.side
   records = Records(
     ranges=tuple(ranges),

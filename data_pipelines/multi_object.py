@@ -12,7 +12,6 @@ Splits follow the order of the file: the first `num_test` images are "test", the
 """
 
 import dataclasses
-import json
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,15 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from data_pipelines.common import DataError, Source, check_config, resize_ids, resize_images
+from data_pipelines.common import (
+  STAND_IN_FILE,
+  DataError,
+  Source,
+  check_config,
+  resize_ids,
+  resize_images,
+  stand_in_notes,
+)
 from data_pipelines.records import Range, Records
 
 
@@ -48,7 +55,6 @@ LAYOUTS = {
 }
 PLACES = ("data/multi-object-datasets", "data/multi_object_datasets", "data")
 STAND_INS = Path("data/stand_ins")
-STAND_IN_FILE = "STAND_IN.json"  # marks rendered scenes and says how they were made
 STAND_IN_PART = 10  # test and val are at most one in so many images of a stand-in
 COUNTABLE_BYTES = 2**27  # larger files are not counted: that would unpack all of them
 COMPACT = b"\0"  # no tf.Example starts with this byte
@@ -109,12 +115,6 @@ def _render_stand_in(config, layout: Layout) -> Path:
   return root
 
 
-def _stand_in_notes(root: Path) -> dict | None:
-  """What the stand-in in a folder says of itself; None for a folder of published records."""
-  notes = root / STAND_IN_FILE
-  return json.loads(notes.read_text()) if notes.exists() else None
-
-
 def resolve(config) -> Source:
   """Finds the file (or renders a stand-in when no data_dir is given and none is found).
 
@@ -128,7 +128,7 @@ def resolve(config) -> Source:
     if getattr(config, field) < 0:
       raise ValueError(f"data.{field} is {getattr(config, field)}; it must be at least 0")
   root = _find(config, layout) or _render_stand_in(config, layout)
-  notes = _stand_in_notes(root)
+  notes = stand_in_notes(root)
   what = f"{config.name} {config.variant}"
   if notes:
     description = (
@@ -145,7 +145,7 @@ def _range(config, source: Source, split: str) -> Range:
   """The part of the file that is a split."""
   path = source.root / file_name(LAYOUTS[config.name], config.variant)
   num_test, num_val = config.num_test, config.num_val
-  notes = _stand_in_notes(source.root)
+  notes = stand_in_notes(source.root)
   if notes:
     most = notes["num_images"] // STAND_IN_PART
     num_test, num_val = min(num_test, most), min(num_val, most)

@@ -16,7 +16,8 @@ import jax
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.multi_object import LAYOUTS, STAND_IN_FILE, file_name
+from data_pipelines.common import STAND_IN_FILE
+from data_pipelines.multi_object import LAYOUTS, file_name
 from data_pipelines.standins import room_scene
 
 VERSION = 1  # of the pictures; raise it when they change

@@ -26,8 +26,8 @@ import tqdm
 from absl import logging
 from PIL import Image
 
-from data_pipelines.common import check_choice
-from data_pipelines.gqn import STAND_IN_FILE, VARIANTS
+from data_pipelines.common import STAND_IN_FILE, check_choice
+from data_pipelines.gqn import VARIANTS
 from genesis_jax.scenes import room_scene
 
 VERSION = 2  # of the pictures; raise it when they change
