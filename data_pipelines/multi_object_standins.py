@@ -5,10 +5,6 @@
 A set appears under its name only once it is complete; `STAND_IN.json` says what it is.
 """
 
-import json
-import os
-import shutil
-import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +12,8 @@ import jax
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.common import STAND_IN_FILE
 from data_pipelines.multi_object import LAYOUTS, file_name
+from data_pipelines.publishing import published
 from data_pipelines.standins import room_scene
 
 VERSION = 1  # of the pictures; raise it when they change
@@ -83,21 +79,11 @@ def write(root: str | Path, *, dataset: str, variant: str, num_scenes: int) -> N
     renderer="genesis_jax.scenes.room_scene",
     version=VERSION,
   )
-  root.parent.mkdir(parents=True, exist_ok=True)
-  partial_dir = Path(tempfile.mkdtemp(prefix=f".{variant}.partial-", dir=root.parent))
-  try:
+  with published(root, notes) as folder:
     _write_images(
-      partial_dir / file_name(layout, variant),
+      folder / file_name(layout, variant),
       num_scenes=num_scenes,
       side=layout.side,
       background=layout.num_background,
       entities=entities,
     )
-    (partial_dir / STAND_IN_FILE).write_text(json.dumps(notes, indent=2) + "\n")
-    partial_dir.chmod(0o755)  # mkdtemp makes folders that only their owner can read
-    os.rename(partial_dir, root)
-  except OSError:
-    if not (root / STAND_IN_FILE).exists():  # else another process was faster
-      raise
-  finally:
-    shutil.rmtree(partial_dir, ignore_errors=True)

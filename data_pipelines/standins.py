@@ -7,14 +7,8 @@ under its name only once it is complete. Nothing here pretends: `STAND_IN.json` 
 """
 
 import io
-import json
 import math
-import os
-import shutil
-import sys
-import tempfile
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,12 +16,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import tensorflow as tf
-import tqdm
-from absl import logging
 from PIL import Image
 
 from data_pipelines.common import STAND_IN_FILE, check_choice
 from data_pipelines.gqn import VARIANTS
+from data_pipelines.publishing import published, with_progress
 from genesis_jax.scenes import room_scene
 
 VERSION = 2  # of the pictures; raise it when they change
@@ -36,7 +29,6 @@ TEST_PART = 10  # one in so many scenes is for testing
 JPEG_QUALITY = 95
 ENCODERS = 2  # threads that compress while the next scenes render
 QUEUE = 16  # scenes that may wait for them
-REPORT_SECONDS = 10  # between lines of progress where there is no terminal
 
 
 def _jpeg(image: np.ndarray) -> bytes:
@@ -77,22 +69,6 @@ def _encoded_scenes(num_scenes: int, *, image_size: int, num_views: int, seed: i
       if len(waiting) > QUEUE:
         yield waiting.pop(0).result()
     yield from (one.result() for one in waiting)
-
-
-def _with_progress(items: Iterable, total: int, what: str) -> Iterator:
-  """Passes items on under a progress bar; without a terminal, with a line now and then."""
-  if sys.stderr.isatty():
-    yield from tqdm.tqdm(items, what, total, unit="scene")
-    return
-  start = said = 0.0
-  for n, item in enumerate(items, start=1):
-    yield item
-    now = time.monotonic()
-    if n == 1:
-      start = said = now  # the first scene waits for the compiler
-    elif now - said > REPORT_SECONDS or n == total:
-      said, left = now, (now - start) / (n - 1) * (total - n)
-      logging.info("%s: %d of %d scenes, %.0f s left", what, n, total, left)
 
 
 def _write_files(folder: Path, scenes: Iterator[bytes], num_scenes: int, num_files: int) -> None:
@@ -156,25 +132,9 @@ def write_gqn(
     renderer="genesis_jax.scenes.room_scene",
     version=VERSION,
   )
-  final.parent.mkdir(parents=True, exist_ok=True)
-  partial_dir = Path(tempfile.mkdtemp(prefix=f".{variant}.partial-", dir=final.parent))
-  try:
+  with published(final, notes) as folder:
     scenes = _encoded_scenes(num_scenes, image_size=side, num_views=views, seed=seed)
-    scenes = _with_progress(scenes, num_scenes, f"rendering {final}")
+    scenes = with_progress(scenes, num_scenes, f"rendering {final}", "scene")
     for split, size in sizes.items():
-      _write_files(partial_dir / split, scenes, size, files[split])
-    (partial_dir / STAND_IN_FILE).write_text(json.dumps(notes, indent=2) + "\n")
-    _publish(partial_dir, final)
-  finally:
-    shutil.rmtree(partial_dir, ignore_errors=True)
+      _write_files(folder / split, scenes, size, files[split])
   return final
-
-
-def _publish(partial_dir: Path, final: Path) -> None:
-  """Gives a complete set its name, unless another process was faster."""
-  partial_dir.chmod(0o755)  # mkdtemp makes folders that only their owner can read
-  try:
-    os.rename(partial_dir, final)
-  except OSError:
-    if not (final / STAND_IN_FILE).exists():
-      raise FileExistsError(f"{final} exists and is not a stand-in; remove it") from None
