@@ -1,3 +1,6 @@
 """Scenes drawn from a key, in JAX alone: images, ids of instances and what they were made from."""
 
 from genesis_jax.scenes.rooms import room_scene as room_scene
+from genesis_jax.scenes.sprites import sprite_factors as sprite_factors
+from genesis_jax.scenes.sprites import sprite_mask as sprite_mask
+from genesis_jax.scenes.sprites import sprites_scene as sprites_scene
