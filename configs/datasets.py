@@ -8,6 +8,7 @@ def _common(name: str, variant: str, resize: str = "nearest") -> dict:
   return dict(
     name=name,
     variant=variant,
+    source="files",  # or generator: scenes rendered without end on the accelerator, no files read
     data_dir=config_dict.placeholder(str),  # unset: look under data/, else render a stand-in
     resize=resize,  # nearest (as the original), bilinear (antialiased), area
     on_corrupt="error",  # or skip: leave out broken records and count them

@@ -5,19 +5,38 @@ for batch in data_pipelines.batches(config.data, split="train", batch_size=32, s
 data_pipelines.resolve(config.data).description     # which files these come from
 """
 
-from data_pipelines import gqn, multi_object
+import importlib
+from typing import TYPE_CHECKING
+
 from data_pipelines.common import SPLITS, check_choice
 from data_pipelines.common import DataError as DataError
 from data_pipelines.common import Source as Source
-from data_pipelines.stream import Batches
 
-# Each module has resolve(config), split_records(config, source, split), num_examples(...).
-DATASETS = {"gqn": gqn, "objects_room": multi_object}
+if TYPE_CHECKING:
+  from data_pipelines.stream import Batches
+
+# Data set -> the module here that reads it, imported when it is first needed, since it imports
+# TensorFlow: resolve(config), split_records(config, source, split), num_examples(...).
+DATASETS = {"gqn": "gqn", "objects_room": "multi_object"}
 
 
-def _module(config):
+def reader(config):
+  """The module that reads a configuration's data set.
+
+  Raises:
+    DataError: it needs TensorFlow, which is not installed.
+    ValueError: there is no such data set.
+  """
   check_choice("data.name", config.name, DATASETS)
-  return DATASETS[config.name]
+  try:
+    return importlib.import_module(f"data_pipelines.{DATASETS[config.name]}")
+  except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "tensorflow":
+      raise
+    raise DataError(
+      "TensorFlow, which reads files of data sets, is not installed: pip install tensorflow, or "
+      "choose --config.data.source=generator, which renders scenes without files"
+    ) from None
 
 
 def resolve(config) -> Source:
@@ -27,13 +46,13 @@ def resolve(config) -> Source:
     DataError: nothing is where `config.data_dir` points.
     ValueError: a field of `config` has an impossible value.
   """
-  return _module(config).resolve(config)
+  return reader(config).resolve(config)
 
 
 def num_examples(config, split: str) -> int | None:
   """Images of a split (damaged ones included), or None where only reading it all would tell."""
   check_choice("split", split, SPLITS)
-  return _module(config).num_examples(config, resolve(config), split)
+  return reader(config).num_examples(config, resolve(config), split)
 
 
 def batches(
@@ -46,7 +65,7 @@ def batches(
   first_batch: int = 0,
   shard_index: int = 0,
   shard_count: int = 1,
-) -> Batches:
+) -> "Batches":
   """Iterates over dicts of "image" uint8 [B, S, S, 3] and maybe "instances" int32 [B, S, S].
 
   Args:
@@ -67,7 +86,9 @@ def batches(
     ValueError: an argument or a field of `config` has an impossible value.
   """
   check_choice("split", split, SPLITS)
-  module = _module(config)
+  module = reader(config)
+  from data_pipelines.stream import Batches  # imports TensorFlow
+
   records = module.split_records(config, module.resolve(config), split)
   return Batches(
     records,

@@ -98,7 +98,7 @@ def main() -> None:
   arguments = _parse_arguments()
   config, size, count = _config(arguments), arguments.batch_size, arguments.num_batches
   source = data_pipelines.resolve(config)
-  records = data_pipelines.DATASETS[config.name].split_records(config, source, "train")
+  records = data_pipelines.reader(config).split_records(config, source, "train")
   print(source.description)
   print(f"{count} batches of {size} images, {config.image_size} pixels, features: ", end="")
   first = next(data_pipelines.batches(config, split="train", batch_size=size))

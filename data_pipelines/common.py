@@ -8,8 +8,10 @@ import difflib
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import tensorflow as tf
+if TYPE_CHECKING:
+  import tensorflow as tf
 
 SPLITS = ("train", "val", "test")
 RESIZE = ("nearest", "bilinear", "area")
@@ -65,8 +67,10 @@ def check_config(config, variants: Iterable[str]) -> None:
       raise ValueError(f"data.{field} is {getattr(config, field)}; it must be at least {least}")
 
 
-def _nearest(images: tf.Tensor, size: int, *, centred: bool) -> tf.Tensor:
+def _nearest(images: "tf.Tensor", size: int, *, centred: bool) -> "tf.Tensor":
   """[B, H, W, ...] -> [B, size, size, ...]; takes pixel floor((i + offset) * H / size)."""
+  import tensorflow as tf  # not above: there may be none where nothing is read from files
+
   offset = 0.5 if centred else 0.0
   for axis in (1, 2):
     scale = images.shape[axis] / size
@@ -74,7 +78,7 @@ def _nearest(images: tf.Tensor, size: int, *, centred: bool) -> tf.Tensor:
   return images
 
 
-def resize_images(images: tf.Tensor, size: int, method: str) -> tf.Tensor:
+def resize_images(images: "tf.Tensor", size: int, method: str) -> "tf.Tensor":
   """Resizes uint8 images [B, H, W, 3] to [B, size, size, 3], uint8.
 
   "nearest" takes pixel floor(i * H / size), as PyTorch's interpolate and so the original GENESIS
@@ -84,11 +88,13 @@ def resize_images(images: tf.Tensor, size: int, method: str) -> tf.Tensor:
     return images
   if method == "nearest":
     return _nearest(images, size, centred=False)
+  import tensorflow as tf
+
   resized = tf.image.resize(images, (size, size), method=method, antialias=method == "bilinear")
   return tf.saturate_cast(tf.round(resized), tf.uint8)
 
 
-def resize_ids(ids: tf.Tensor, size: int, method: str) -> tf.Tensor:
+def resize_ids(ids: "tf.Tensor", size: int, method: str) -> "tf.Tensor":
   """Resizes integer maps [B, H, W] to [B, size, size] so that they lie over the resized images.
 
   Always takes one pixel each, since ids cannot be mixed; which one depends on the images' method.
@@ -98,7 +104,7 @@ def resize_ids(ids: tf.Tensor, size: int, method: str) -> tf.Tensor:
   return _nearest(ids, size, centred=method != "nearest")
 
 
-def centre_crop(images: tf.Tensor, size: int) -> tf.Tensor:
+def centre_crop(images: "tf.Tensor", size: int) -> "tf.Tensor":
   """The central [B, size, size, ...] of [B, H, W, ...]; odd margins leave more below and right."""
   top, left = (images.shape[1] - size) // 2, (images.shape[2] - size) // 2
   return images[:, top : top + size, left : left + size]
