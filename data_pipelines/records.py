@@ -74,6 +74,11 @@ class Records:
     unused = self.views - self.last_views if self.last_views else 0
     return total * self.views - unused
 
+  def describe(self, place: int) -> str:
+    """Where a record is, for error messages."""
+    file, index = divmod(place, PLACES)
+    return f"{self.ranges[file].path}: record {index} (from 0)"
+
   def limited(self, limit: int) -> "Records":
     """The first `limit` images in file order (all of them where there are fewer)."""
     needed, kept = -(-limit // self.views), []
@@ -88,9 +93,12 @@ class Records:
 
 
 class DamageLog:
-  """Damaged records of a split, by place: the first one raises, or all are counted."""
+  """Damaged records of a split, by place: the first one raises, or all are counted.
 
-  def __init__(self, records: Records, *, skip: bool):
+  `records` may be anything with `describe(place)` and `cure`, such as `indexed.Indexed`.
+  """
+
+  def __init__(self, records, *, skip: bool):
     self._records, self._skip = records, skip
     self._causes: dict[int, str] = {}
     self.failure: DataError | None = None  # what was raised inside the pipeline
@@ -130,5 +138,4 @@ class DamageLog:
     return DataError(f"{what}; fetch the file again or remove it (skipping cannot foresee this)")
 
   def _describe(self, place: int, cause: str) -> str:
-    file, index = divmod(int(place), PLACES)
-    return f"{self._records.ranges[file].path}: record {index} (from 0) is damaged: {cause}"
+    return f"{self._records.describe(int(place))} is damaged: {cause}"

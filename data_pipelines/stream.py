@@ -1,4 +1,4 @@
-"""Batches of decoded images from tfrecords, for one of several shards.
+"""Batches of decoded images, from tfrecords or found by number, for one of several shards.
 
 records = Records(ranges, views=10, unpack=unpack, num_features=1, decode=decode, cure="...")
 for batch in Batches(records, batch_size=32, seed=0, epochs=None, shuffle=True): ...
@@ -8,12 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipelines.common import DataError, check_choice
+from data_pipelines.indexed import Indexed, IndexedPipeline
 from data_pipelines.pipeline import Pipeline
 from data_pipelines.records import Records
 
 
 def _decoded(
-  encoded: tf.data.Dataset, records: Records, shard_index: int, shard_count: int
+  encoded: tf.data.Dataset, records: Records | Indexed, shard_index: int, shard_count: int
 ) -> tf.data.Dataset:
   """Decodes a shard's part of batches of encoded features and places."""
 
@@ -39,7 +40,7 @@ class Batches:
 
   def __init__(
     self,
-    records: Records,
+    records: Records | Indexed,
     *,
     batch_size: int,
     seed: int = 0,
@@ -64,14 +65,13 @@ class Batches:
       if value < least:
         raise ValueError(f"{name} is {value}; it must be at least {least}")
     self._records, self._batch_size, self._next_batch = records, batch_size, first_batch
-    self._pipeline = Pipeline(
-      records,
-      seed=seed,
-      epochs=epochs,
-      shuffle=shuffle,
-      shuffle_buffer=shuffle_buffer,
-      skip_corrupt=on_corrupt == "skip",
-    )
+    order = dict(seed=seed, epochs=epochs, shuffle=shuffle, skip_corrupt=on_corrupt == "skip")
+    if isinstance(records, Indexed):
+      shard = dict(shard_index=shard_index, shard_count=shard_count)
+      self._pipeline = IndexedPipeline(records, **order, **shard)
+      shard_index, shard_count = 0, 1  # it loads the rows of this shard only
+    else:
+      self._pipeline = Pipeline(records, **order, shuffle_buffer=shuffle_buffer)
     encoded = self._pipeline.batches(batch_size, first_batch)
     self._iterator = _decoded(encoded, records, shard_index, shard_count).as_numpy_iterator()
 
