@@ -33,6 +33,7 @@ class Source:
     stand_in: whether these are rendered scenes in place of the published ones.
     description: one line for people, with how many files of how many.
     num_files: per split that is there, how many files.
+    protocol: whose preparation of the images, for data sets with several.
   """
 
   name: str
@@ -41,6 +42,7 @@ class Source:
   stand_in: bool
   description: str
   num_files: dict[str, int]
+  protocol: str | None = None
 
   def metadata(self) -> dict:
     """Plain values for the record of a run."""
@@ -57,10 +59,10 @@ def check_choice(field: str, value: object, allowed: Iterable[str]) -> None:
   raise ValueError(f"{field} is {value!r}; allowed: {', '.join(allowed)}{hint}")
 
 
-def check_config(config, variants: Iterable[str]) -> None:
+def check_config(config, variants: Iterable[str], resize: Iterable[str] = RESIZE) -> None:
   """Raises a ValueError for the first field of a data configuration with an impossible value."""
   check_choice("data.variant", config.variant, variants)
-  check_choice("data.resize", config.resize, RESIZE)
+  check_choice("data.resize", config.resize, resize)
   check_choice("data.on_corrupt", config.on_corrupt, ON_CORRUPT)
   for field, least in (("image_size", 1), ("limit", 0), ("shuffle_buffer", 1)):
     if getattr(config, field) < least:
