@@ -1,8 +1,10 @@
-"""Images from disk: numpy batches of every data set, in an order that (seed, epoch) decide.
+"""Images from files: numpy batches of every data set, in an order that (seed, epoch) decide.
 
 for batch in data_pipelines.batches(config.data, split="train", batch_size=32, seed=0):
   batch["image"]                    # uint8 [32, S, S, 3]
 data_pipelines.resolve(config.data).description     # which files these come from
+
+With `config.source="generator"` they are scenes rendered on the device instead, see generator.py.
 """
 
 import importlib
@@ -13,11 +15,26 @@ from data_pipelines.common import DataError as DataError
 from data_pipelines.common import Source as Source
 
 if TYPE_CHECKING:
+  from data_pipelines.generator import Drawn
   from data_pipelines.stream import Batches
 
+SOURCES = ("files", "generator")
 # Data set -> the module here that reads it, imported when it is first needed, since it imports
 # TensorFlow: resolve(config), split_records(config, source, split), num_examples(...).
-DATASETS = {"gqn": "gqn", "objects_room": "multi_object"}
+DATASETS = {"gqn": "gqn", "multi_dsprites": "multi_dsprites", "objects_room": "multi_object"}
+
+
+def is_generated(config) -> bool:
+  """Whether scenes are rendered in place of reading files."""
+  source = getattr(config, "source", "files")  # which a program that only reads need not say
+  check_choice("data.source", source, SOURCES)
+  return source == "generator"
+
+
+def _generator():
+  from data_pipelines import generator  # imports JAX, which reading does without
+
+  return generator
 
 
 def reader(config):
@@ -40,18 +57,23 @@ def reader(config):
 
 
 def resolve(config) -> Source:
-  """Finds a data set's files; see the data set's module for where it looks.
+  """Finds a data set's files, if it has any; see the data set's module for where it looks.
 
   Raises:
     DataError: nothing is where `config.data_dir` points.
     ValueError: a field of `config` has an impossible value.
   """
-  return reader(config).resolve(config)
+  return (_generator() if is_generated(config) else reader(config)).resolve(config)
 
 
 def num_examples(config, split: str) -> int | None:
-  """Images of a split (damaged ones included), or None where only reading it all would tell."""
+  """Images of a split (damaged ones included).
+
+  None where only reading it all would tell, and where there is no end.
+  """
   check_choice("split", split, SPLITS)
+  if is_generated(config):
+    return _generator().num_examples(config, split)
   return reader(config).num_examples(config, resolve(config), split)
 
 
@@ -65,12 +87,13 @@ def batches(
   first_batch: int = 0,
   shard_index: int = 0,
   shard_count: int = 1,
-) -> "Batches":
+) -> "Batches | Drawn":
   """Iterates over dicts of "image" uint8 [B, S, S, 3] and maybe "instances" int32 [B, S, S].
 
   Args:
     config: fields of `configs/datasets.py`, and `image_size`.
-    split: "train" (shuffled), "val" or "test" (in the order of the files).
+    split: "train" (shuffled), "val" or "test" (in the order of the files); a generator draws
+      scenes for each.
     batch_size: images over all shards.
     seed: with the epoch, decides the order of train.
     epochs: passes over the data, the last batch perhaps incomplete; None: for ever.
@@ -86,18 +109,22 @@ def batches(
     ValueError: an argument or a field of `config` has an impossible value.
   """
   check_choice("split", split, SPLITS)
-  module = reader(config)
-  from data_pipelines.stream import Batches  # imports TensorFlow
-
-  records = module.split_records(config, module.resolve(config), split)
-  return Batches(
-    records,
+  part = dict(
     batch_size=batch_size,
     seed=seed,
     epochs=epochs,
     first_batch=first_batch,
     shard_index=shard_index,
     shard_count=shard_count,
+  )
+  if is_generated(config):
+    return _generator().Drawn(config, split, **part)
+  module = reader(config)
+  from data_pipelines.stream import Batches  # imports TensorFlow
+
+  return Batches(
+    module.split_records(config, module.resolve(config), split),
+    **part,
     shuffle=split == "train",
     shuffle_buffer=config.shuffle_buffer,
     on_corrupt=config.on_corrupt,

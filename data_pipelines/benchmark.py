@@ -22,6 +22,7 @@ WARM_UP = 100  # batches before the clock starts: tf.data tunes itself meanwhile
 RESUME_BATCH = 30_000
 DEFAULTS = {
   "gqn": dict(variant="rooms_ring_camera", image_size=64),
+  "multi_dsprites": dict(variant="default", image_size=64),
   "objects_room": dict(variant="train", image_size=64),
 }
 
