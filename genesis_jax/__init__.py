@@ -1,6 +1,6 @@
 """GENESIS, GENESIS-V2, MONet and VAEs in JAX."""
 
-from genesis_jax import metrics
+from genesis_jax import fid, metrics
 from genesis_jax.models import build_model
 from genesis_jax.objective import GecoState, geco, geco_state
 from genesis_jax.outputs import Latent, Outputs, Samples
@@ -14,6 +14,7 @@ __all__ = [
   "Outputs",
   "Samples",
   "build_model",
+  "fid",
   "from_torch",
   "geco",
   "geco_state",
