@@ -29,7 +29,7 @@ class Source:
   Attributes:
     name: data set, as in the configuration.
     variant: which of its published versions.
-    root: folder of that variant.
+    root: folder of that variant; None where scenes are generated.
     stand_in: whether these are rendered scenes in place of the published ones.
     description: one line for people, with how many files of how many.
     num_files: per split that is there, how many files.
@@ -38,7 +38,7 @@ class Source:
 
   name: str
   variant: str
-  root: Path
+  root: Path | None
   stand_in: bool
   description: str
   num_files: dict[str, int]
@@ -46,7 +46,7 @@ class Source:
 
   def metadata(self) -> dict:
     """Plain values for the record of a run."""
-    return dataclasses.asdict(self) | {"root": str(self.root)}
+    return dataclasses.asdict(self) | {"root": self.root and str(self.root)}
 
 
 def check_choice(field: str, value: object, allowed: Iterable[str]) -> None:

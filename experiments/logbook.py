@@ -60,6 +60,11 @@ class Logbook:
   def _rewrite(self) -> None:
     write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in self._rows))
 
+  @property
+  def has_tensorboard(self) -> bool:
+    """Whether TensorBoard's files are written too: they need TensorFlow."""
+    return self._writer is not None
+
   def newest(self, prefix: str) -> dict[str, float]:
     """The last logged values whose names begin with `prefix`, without it."""
     for row in reversed(self._rows):

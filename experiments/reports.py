@@ -93,5 +93,6 @@ def _show_where(run, metrics, picture) -> None:
     print("STAND-IN DATA: these numbers compare with nothing published")
   print(f"picture      {picture}")
   print(f"metrics      {metrics}, and every logged step in {run.logbook.path}")
-  print(f"tensorboard  {run.workdir / 'tensorboard'}")
-  print(f"             tensorboard --logdir {run.workdir / 'tensorboard'}", flush=True)
+  if run.logbook.has_tensorboard:
+    print(f"tensorboard  {run.workdir / 'tensorboard'}")
+    print(f"             tensorboard --logdir {run.workdir / 'tensorboard'}", flush=True)

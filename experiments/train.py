@@ -11,7 +11,7 @@ import jax
 
 import data_pipelines
 import genesis_jax
-from experiments import devices, reports, workdirs
+from experiments import devices, inputs, reports, workdirs
 from experiments.album import Album
 from experiments.checkpoints import Checkpoints, origin_of
 from experiments.errors import UserError, explained
@@ -97,7 +97,7 @@ def run_steps(run: Run, state) -> training.TrainState:
     UserError: if training diverges; the last good state is saved.
   """
   config, last = run.config, run.config.num_steps
-  step, batches = compiled_step(run), training_batches(run)
+  step, batches = compiled_step(run), inputs.batches(config, run.first)
   recent = RecentSteps()
   with Progress(config, run.first) as progress:
     for done, batch in zip(range(run.first + 1, last + 1), devices.prefetch(batches), strict=False):
@@ -148,17 +148,4 @@ def compiled_step(run: Run):
     beta_schedule=schedule,
     axis_name=devices.AXIS,
   )
-  return devices.parallel(step, donate=0)
-
-
-def training_batches(run: Run):
-  """This host's part of the batches that are left."""
-  return data_pipelines.batches(
-    run.config.data,
-    split="train",
-    batch_size=run.config.batch_size,
-    seed=run.config.seed,
-    first_batch=run.first,
-    shard_index=jax.process_index(),
-    shard_count=jax.process_count(),
-  )
+  return devices.parallel(inputs.with_images(step, run.config), donate=0)

@@ -4,3 +4,7 @@ from genesis_jax.scenes.rooms import room_scene as room_scene
 from genesis_jax.scenes.sprites import sprite_factors as sprite_factors
 from genesis_jax.scenes.sprites import sprite_mask as sprite_mask
 from genesis_jax.scenes.sprites import sprites_scene as sprites_scene
+from genesis_jax.scenes.stream import SCENES as SCENES
+from genesis_jax.scenes.stream import renderer as renderer
+from genesis_jax.scenes.stream import scene_batch as scene_batch
+from genesis_jax.scenes.stream import stream_key as stream_key

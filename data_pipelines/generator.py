@@ -1,0 +1,136 @@
+"""Scenes in place of files: `config.source="generator"`. Needs no disk and no TensorFlow.
+
+  draw = drawing(config, "train", seed=0)     # pure: to call where a training step is compiled
+  draw(jnp.arange(32, dtype=jnp.uint32))      # {"image": uint8 [32, S, S, 3], "instances"}
+  for batch in Drawn(config, "val", batch_size=32, epochs=1): ...     # the same as numpy arrays
+
+Training images never end, unless `config.limit` says so, and their seed is that of the run. "val"
+and "test" have `config.num_val` and `config.num_test` images, the same for all seeds. Scenes are
+rendered at `config.image_size`, where files have a size of their own and are resized.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from data_pipelines.common import Source, check_choice
+from genesis_jax import scenes
+
+
+@functools.cache  # each validation draws anew, and need not compile anew
+def _compiled(name: str, variant: str, image_size: int) -> Callable:
+  return jax.jit(
+    functools.partial(scenes.scene_batch, scenes.renderer(name, variant, image_size=image_size))
+  )
+
+
+def _check_scenes(config) -> None:
+  if config.name not in scenes.SCENES:
+    raise ValueError(
+      f"no scenes can be generated after data.name {config.name!r}; data.source=generator knows: "
+      f"{', '.join(sorted(scenes.SCENES))}"
+    )
+  check_choice("data.variant", config.variant, scenes.SCENES[config.name])
+
+
+def resolve(config) -> Source:
+  """What scenes are rendered; checks all that they depend on.
+
+  Raises:
+    ValueError: no scenes are like this data set's, or another field has an impossible value.
+  """
+  _check_scenes(config)
+  if config.data_dir is not None:
+    raise ValueError(
+      f"data.data_dir is {config.data_dir!r}, but data.source=generator reads no files; "
+      "leave one of them out"
+    )
+  for field, least in (("image_size", 1), ("limit", 0), ("num_val", 1), ("num_test", 1)):
+    if getattr(config, field) < least:
+      raise ValueError(f"data.{field} is {getattr(config, field)}; it must be at least {least}")
+  what = f"{config.name} {config.variant}"
+  return Source(
+    name=config.name,
+    variant=config.variant,
+    root=None,
+    stand_in=True,
+    description=f"scenes after {what}, GENERATED on the device, not the published images",
+    num_files={},
+  )
+
+
+def num_examples(config, split: str) -> int | None:
+  """Images of a split, or None where it never ends."""
+  limits = {"train": None, "val": config.num_val, "test": config.num_test}[split], config.limit
+  return min((limit for limit in limits if limit), default=None)
+
+
+def drawing(config, split: str, seed: int) -> Callable[[jax.Array], dict[str, jax.Array]]:
+  """A pure function of indices, uint32 `[B]`, to a split's "image" and "instances"; to compile.
+
+  Indices beyond the last image begin again with the first.
+
+  Raises:
+    ValueError: see `resolve`.
+  """
+  resolve(config)
+  render = scenes.renderer(config.name, config.variant, image_size=config.image_size)
+  key, count = scenes.stream_key(split, seed), num_examples(config, split)
+
+  def draw(indices):
+    return scenes.scene_batch(render, key, indices if count is None else indices % count)
+
+  return draw
+
+
+class Drawn:
+  """Iterator over dicts of numpy arrays; see `data_pipelines.batches` for the arguments.
+
+  A shard gets rows [n * i // count, n * (i + 1) // count) of every batch of n images.
+  """
+
+  num_corrupt = 0
+
+  def __init__(
+    self,
+    config,
+    split: str,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    epochs: int | None = None,
+    first_batch: int = 0,
+    shard_index: int = 0,
+    shard_count: int = 1,
+  ):
+    if not 0 <= shard_index < shard_count:
+      raise ValueError(f"shard_index is {shard_index}; it must be from 0 to {shard_count - 1}")
+    if batch_size < 1 or batch_size % shard_count:
+      raise ValueError(f"batch_size {batch_size} is not a multiple of {shard_count} shards")
+    resolve(config)  # for its checks
+    self._num_images = num_examples(config, split)
+    self._end = epochs and self._num_images and epochs * self._num_images
+    self._batch_size, self._next = batch_size, first_batch * batch_size
+    self._shard = shard_index, shard_count
+    self._draw = _compiled(config.name, config.variant, config.image_size)
+    self._key = scenes.stream_key(split, seed)
+
+  def __iter__(self) -> "Drawn":
+    return self
+
+  def __next__(self) -> dict[str, np.ndarray]:
+    size = self._batch_size
+    if self._end is not None:
+      size = min(size, self._end - self._next)
+    if size <= 0:
+      raise StopIteration
+    index, count = self._shard
+    begin, end = size * index // count, size * (index + 1) // count
+    # Always as many rows, and then cut, so that one compiled program serves all batches.
+    indices = self._next + begin + np.arange(self._batch_size // count)
+    indices = indices % (self._num_images or 2**32)
+    batch = jax.device_get(self._draw(self._key, indices.astype(np.uint32)))
+    self._next += size
+    return {name: value[: end - begin] for name, value in batch.items()}
