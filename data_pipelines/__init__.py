@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 SOURCES = ("files", "generator")
 # Data set -> the module here that reads it, imported when it is first needed, since it imports
 # TensorFlow: resolve(config), split_records(config, source, split), num_examples(...).
-DATASETS = {"gqn": "gqn", "multi_dsprites": "multi_dsprites", "objects_room": "multi_object"}
+DATASETS = {
+  "gqn": "gqn",
+  "multi_dsprites": "multi_dsprites",
+  "objects_room": "multi_object",
+  "sketchy": "sketchy",
+}
 
 
 def is_generated(config) -> bool:

@@ -8,3 +8,5 @@ from genesis_jax.scenes.stream import SCENES as SCENES
 from genesis_jax.scenes.stream import renderer as renderer
 from genesis_jax.scenes.stream import scene_batch as scene_batch
 from genesis_jax.scenes.stream import stream_key as stream_key
+from genesis_jax.scenes.table import table_frames as table_frames
+from genesis_jax.scenes.table import table_scene as table_scene
