@@ -16,6 +16,7 @@ from jaxtyping import Array, UInt32
 
 from genesis_jax.scenes.rooms import room_scene
 from genesis_jax.scenes.sprites import sprites_scene
+from genesis_jax.scenes.table import table_scene
 
 SPLITS = ("train", "val", "test")
 STREAMS_SEED = 2_000_003  # unlike any seed of a run, whose noise comes from the same generator
@@ -45,6 +46,7 @@ SCENES: dict[str, dict[str, Callable[..., dict]]] = {
     "default": sprites_scene,
     "unique": partial(sprites_scene, unique_colors=True),
   },
+  "sketchy": {"default": table_scene},
 }
 
 
