@@ -10,6 +10,7 @@ With `config.source="generator"` they are scenes rendered on the device instead,
 import importlib
 from typing import TYPE_CHECKING
 
+from data_pipelines import prepared_format
 from data_pipelines.common import SPLITS, check_choice
 from data_pipelines.common import DataError as DataError
 from data_pipelines.common import Source as Source
@@ -25,7 +26,10 @@ DATASETS = {
   "gqn": "gqn",
   "multi_dsprites": "multi_dsprites",
   "objects_room": "multi_object",
+  "shapestacks": "shapestacks",
   "sketchy": "sketchy",
+  "apc": "apc",
+  "image_folder": "image_folder",
 }
 
 
@@ -43,15 +47,31 @@ def _generator():
 
 
 def reader(config):
-  """The module that reads a configuration's data set.
+  """The module that reads a configuration's data set: `prepared` where a prepared set fits.
 
   Raises:
-    DataError: it needs TensorFlow, which is not installed.
+    DataError: it needs TensorFlow, which is not installed; or there is nothing but a prepared set
+      that does not fit.
     ValueError: there is no such data set.
   """
+  published = published_reader(config)
+  root, misfits = prepared_format.find(config)
+  if root:
+    return _imported("prepared")
+  if misfits:
+    prepared_format.require_source(published, config, misfits)
+  return published
+
+
+def published_reader(config):
+  """The module that reads a data set's published files; raises as `reader`."""
   check_choice("data.name", config.name, DATASETS)
+  return _imported(DATASETS[config.name])
+
+
+def _imported(module: str):
   try:
-    return importlib.import_module(f"data_pipelines.{DATASETS[config.name]}")
+    return importlib.import_module(f"data_pipelines.{module}")
   except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "tensorflow":
       raise

@@ -1,0 +1,64 @@
+"""The published experiments' data settings, for programs that are run without a configuration.
+
+    config = settings("clevr", data_dir="data/multi-object-datasets", limit=100)
+    config.image_size                 # 128
+
+`configs/datasets.py` declares the same fields and values for experiments; neither package imports
+the other, and a test compares them.
+"""
+
+from types import SimpleNamespace
+from typing import NamedTuple
+
+from data_pipelines.common import check_choice
+
+
+class Defaults(NamedTuple):
+  """What differs between data sets; `protocol` only where a set has several."""
+
+  variant: str
+  image_size: int
+  resize: str = "nearest"
+  protocol: str | None = None
+
+
+DEFAULTS = {
+  "gqn": Defaults("rooms_ring_camera", 64),
+  "multi_dsprites": Defaults("default", 64),
+  "objects_room": Defaults("train", 64),
+  "clevr": Defaults("train", 128, protocol="genesis"),
+  "tetrominoes": Defaults("train", 32, protocol="genesis"),
+  "multi_dsprites_colored": Defaults("colored_on_colored", 64),
+  "shapestacks": Defaults("default", 64, "bilinear"),
+  "sketchy": Defaults("default", 128, "bilinear"),
+  "apc": Defaults("default", 128, "bilinear"),
+  "image_folder": Defaults("default", 64, "bilinear"),
+}
+
+
+def settings(name: str, **changes) -> SimpleNamespace:
+  """Fields as in `config.data`; changes that are None are left at the published value.
+
+  Raises:
+    ValueError: unknown data set, or a field that it does not have.
+  """
+  check_choice("data set", name, DEFAULTS)
+  published = {k: v for k, v in DEFAULTS[name]._asdict().items() if v is not None}
+  fields = published | dict(
+    name=name,
+    source="files",
+    data_dir=None,
+    on_corrupt="error",
+    limit=0,
+    shuffle_buffer=10_000,
+    num_val=10_000,
+    num_test=10_000,
+    standin_scenes=2_000,
+  )
+  for field, value in changes.items():
+    if value is None:
+      continue
+    if field not in fields:
+      raise ValueError(f"{name} has no {field}; it is {value!r}, leave it out")
+    fields[field] = value
+  return SimpleNamespace(**fields)

@@ -1,0 +1,85 @@
+"""Writes a data set, as published or rendered, into compact tfrecords that are fast to read.
+
+    python -m data_pipelines.prepare apc --source training.zip --out data/prepared
+
+The set lies in `<out>/<name>/<variant>_<image size>px_<resize>/1.0.0`, where training finds it when
+`data_dir` is `<out>` (not needed for data/prepared), and where TensorFlow Datasets reads it. Images
+are PNGs at the size of the published experiments, in the source's order, with ids of instances and
+labels where the source has them; the splits are called train, val and test.
+
+A run that was killed goes on where it was when it is started again; the set appears under its name
+once it is complete and has as many images as the source promised.
+"""
+
+import argparse
+import os
+
+from data_pipelines.command_line import Parser, checked_arguments, one_line_errors, whole_number
+from data_pipelines.common import ON_CORRUPT, RESIZE, SPLITS, check_choice
+from data_pipelines.defaults import DEFAULTS, settings
+from data_pipelines.prepared_format import Card
+
+
+def _parse_arguments() -> argparse.Namespace:
+  parser = Parser("data_pipelines.prepare", __doc__)
+  parser.add_argument("name", choices=sorted(DEFAULTS), metavar="name", help=", ".join(DEFAULTS))
+  parser.add_argument(
+    "--source", required=True, help="what data_dir is for reading: folder or file"
+  )
+  parser.add_argument("--out", default="data/prepared", help="default: %(default)s")
+  parser.add_argument("--variant", help="default: that of the published experiments")
+  parser.add_argument("--image_size", type=whole_number(1), help="side in pixels; default: so too")
+  parser.add_argument("--resize", choices=RESIZE, help="default: so too")
+  parser.add_argument("--protocol", help="of clevr and tetrominoes: genesis (default) or iodine")
+  parser.add_argument("--on_corrupt", choices=ON_CORRUPT, help="error (default), or skip and count")
+  parser.add_argument("--limit", type=whole_number(0), help="images of each split; default: all")
+  parser.add_argument("--splits", default=",".join(SPLITS), help="default: %(default)s")
+  parser.add_argument("--num_val", type=whole_number(0), help="of single-file sets; default: 10000")
+  parser.add_argument("--num_test", type=whole_number(0), help="so too")
+  parser.add_argument(
+    "--shard_images", type=whole_number(1), help="images a file; default: by size"
+  )
+  return parser.parse_args()
+
+
+def _report(card: Card, root, out: str) -> None:
+  """Says what there is now, and how to use it."""
+  if card.stand_in:
+    print("made from a RENDERED STAND-IN, not from the published images")
+  for name, split in card.splits.items():
+    size = sum(split.shard_bytes) / 2**20
+    left_out = f", {split.damaged} damaged records left out" if split.damaged else ""
+    shards = len(split.shard_images)
+    print(f"{name}: {split.num_images} images in {shards} files, {size:.1f} MiB{left_out}")
+  config = "/".join(root.parts[-3:-1])
+  print(f"in {root}")
+  print(f"read it: tfds.load({config!r}, data_dir={str(out)!r})")
+  options = f" --config.data.data_dir={out} --config.data.variant={card.variant}"
+  print(
+    f"train on it: python -m experiments.main --config=configs/experiment.py:genesis,{card.dataset}"
+    f"{options}{f' --config.data.limit={card.limit}' if card.limit else ''}"
+  )
+
+
+def main() -> None:
+  """Prepares what the command line says."""
+  arguments = vars(_parse_arguments())
+  name, source, out = (arguments.pop(key) for key in ("name", "source", "out"))
+  splits, shard_images = arguments.pop("splits").split(","), arguments.pop("shard_images")
+  with one_line_errors():
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Imports TensorFlow, for which nobody with a typo waits.
+    from data_pipelines import preparation
+
+    with checked_arguments():
+      for split in splits:
+        check_choice("splits", split, SPLITS)
+      config = settings(name, data_dir=source, **arguments)
+      plan = preparation.plan(config, tuple(splits), shard_images)
+    card, root, is_new = preparation.carry_out(plan, out)
+    print("done" if is_new else f"{root} is complete already; nothing was changed")
+    _report(card, root, out)
+
+
+if __name__ == "__main__":
+  main()

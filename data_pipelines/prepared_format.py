@@ -1,0 +1,204 @@
+"""What a prepared set is called, what its card says, and where sets are found; no TensorFlow.
+
+    card = read_card(Path("data/prepared/apc/default_128px_bilinear/1.0.0"))
+    card.differences(config)      # ["image_size is 128, wanted 64"]: it does not fit
+
+A set is a folder of tfrecords as TensorFlow Datasets lays them out, `<name>/<config>/<version>`,
+with a card, `prepared.json`, that says from what and how it was made.
+"""
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+
+from absl import logging
+
+from data_pipelines.common import DataError
+
+VERSION = "1.0.0"  # of the format
+CARD_FILE = "prepared.json"
+PLACES = ("data/prepared", "data")  # searched when no data_dir is given
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """A split of a prepared set.
+
+  Attributes:
+    promised: images that the source announced.
+    damaged: records of the source that were left out.
+    shard_images: per shard, images.
+    shard_bytes: per shard, size of the file.
+  """
+
+  promised: int
+  damaged: int
+  shard_images: list[int]
+  shard_bytes: list[int]
+
+  @property
+  def num_images(self) -> int:
+    """Images that were written."""
+    return sum(self.shard_images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+  """From what and how a set was made; dataset to num_test are as in a configuration.
+
+  Attributes:
+    stand_in: the notes of the rendered scenes that were its source; None: published images.
+    source: description of the source.
+    fingerprint: of the source's list of files.
+    instances: whether there are ids of instances.
+    labels: per label, its type and its shape for one image.
+    splits: by name.
+    versions: of what made it.
+  """
+
+  dataset: str
+  variant: str
+  protocol: str | None
+  image_size: int
+  resize: str
+  limit: int
+  on_corrupt: str
+  num_val: int
+  num_test: int
+  stand_in: dict | None
+  source: str
+  fingerprint: str
+  instances: bool
+  labels: dict[str, tuple[str, list[int]]]
+  splits: dict[str, Split]
+  versions: dict[str, str]
+
+  def differences(self, config) -> list[str]:
+    """What keeps the set from being what a configuration asks for."""
+    wanted = dict(
+      dataset=config.name,
+      variant=config.variant,
+      protocol=getattr(config, "protocol", None),
+      image_size=config.image_size,
+      resize=config.resize,
+    )
+    found = {field: getattr(self, field) for field in wanted}
+    pairs = [(field, found[field], wanted[field]) for field in wanted]
+    if self.limit and not 0 < config.limit <= self.limit:
+      pairs.append(("limit", self.limit, config.limit))
+    return [f"{field} is {is_}, wanted {want}" for field, is_, want in pairs if is_ != want]
+
+  def to_json(self) -> str:
+    """The text of the card."""
+    return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+
+def read_card(root: Path) -> Card:
+  """The card of a set.
+
+  Raises:
+    DataError: it cannot be read, or is of another version of the format.
+  """
+  path = root / CARD_FILE
+  try:
+    fields = json.loads(path.read_text())
+    splits = {name: Split(**split) for name, split in fields.pop("splits").items()}
+    return Card(**fields, splits=splits)
+  except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    what = f"{type(error).__name__}: {error}"
+    raise DataError(f"{path} is not the card of a prepared set ({what}); prepare again") from None
+
+
+def config_name(config) -> str:
+  """The folder of a set, for example `train_genesis_128px_nearest`."""
+  parts = [config.variant, getattr(config, "protocol", None), f"{config.image_size}px"]
+  return "_".join([part for part in parts if part] + [config.resize])
+
+
+def folder(out: str | Path, config) -> Path:
+  """Where a set is prepared under the folder `out`."""
+  return Path(out) / config.name / config_name(config) / VERSION
+
+
+def shard_name(dataset: str, split: str, index: int, count: int) -> str:
+  """File name of a shard (index from 0), as TensorFlow Datasets has it."""
+  return f"{dataset}-{split}.tfrecord-{index:05d}-of-{count:05d}"
+
+
+def _sets(config) -> list[Path]:
+  """Folders of prepared sets of a data set in the places where a configuration looks."""
+  if config.data_dir is None:
+    places = [Path(place) for place in PLACES]
+    patterns = [f"{config.name}/*/{VERSION}/{CARD_FILE}"]
+  else:
+    given = Path(config.data_dir).expanduser()
+    places = [given]
+    patterns = [CARD_FILE, f"{VERSION}/{CARD_FILE}", f"{config.name}/*/{VERSION}/{CARD_FILE}"]
+    if given.name == config.name:
+      patterns.append(f"*/{VERSION}/{CARD_FILE}")
+  return [
+    path.parent for place in places for pattern in patterns for path in sorted(place.glob(pattern))
+  ]
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+  logging.info("%s", message)
+
+
+def find(config) -> tuple[Path | None, list[str]]:
+  """The prepared set that a configuration asks for, and of others that are there what differs.
+
+  A set that was prepared from a stand-in is taken only from a data_dir that is given.
+
+  Raises:
+    DataError: a set's card cannot be read.
+  """
+  misfits = []
+  for root in _sets(config):
+    card = read_card(root)
+    differences = card.differences(config)
+    if card.stand_in and config.data_dir is None:
+      differences.append("it is a stand-in, which data_dir must name")
+    if not differences:
+      return root, []
+    misfits.append(f"the prepared set {root} does not fit: {', '.join(differences)}")
+  for misfit in misfits:
+    _say_once(f"{misfit}; it is not used")
+  return None, misfits
+
+
+class _At:
+  """A configuration, but for another data_dir."""
+
+  def __init__(self, config, data_dir: str):
+    self._config, self.data_dir = config, data_dir
+
+  def __getattr__(self, name: str):
+    return getattr(self._config, name)
+
+
+def require_source(reader, config, misfits: list[str]) -> None:
+  """Makes sure that there are published files where prepared sets are that do not fit.
+
+  Else a stand-in would be rendered, or only published files be asked for.
+
+  Raises:
+    DataError: says what does not fit, and how to prepare what does.
+  """
+  places = reader.PLACES if config.data_dir is None else [config.data_dir]
+  for place in places:
+    try:
+      reader.resolve(_At(config, place))
+    except DataError:
+      continue
+    return
+  options = dict(variant=config.variant, image_size=config.image_size, resize=config.resize)
+  if hasattr(config, "protocol"):
+    options["protocol"] = config.protocol
+  command = " ".join(f"--{option} {value}" for option, value in options.items())
+  raise DataError(
+    f"{'; '.join(misfits)}; configure what was prepared, or prepare this: "
+    f"python -m data_pipelines.prepare {config.name} --source DIR {command}"
+  )
