@@ -4,13 +4,11 @@ config = load_config("configs/experiment.py:genesis,gqn", ["--config.batch_size=
 """
 
 import json
-import os
 import pathlib
 
 import ml_collections
-from absl import flags
-from ml_collections import config_flags
 
+from data_pipelines import config_files
 from experiments.errors import UserError
 
 
@@ -20,19 +18,10 @@ def load_config(path: str, overrides: list[str]) -> ml_collections.ConfigDict:
   Raises:
     UserError: if the file cannot be read, or an override does not fit it.
   """
-  file = path.partition(":")[0]
-  if not os.path.isfile(file):
-    raise UserError(f"--config: {file!r} is not a file that can be read")
-  argv = ["", f"--config={path}", *overrides]
-  values = flags.FlagValues()  # its own: several configurations may be read in one program
-  config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
   try:
-    values(argv)
-    return values["config"].value
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-    lines = str(error).strip().splitlines()
-    text = lines[-1] if "Traceback" in str(error) else " ".join(lines)
-    raise UserError(f"--config: {text}") from error
+    return config_files.load_config(path, overrides)
+  except config_files.ConfigError as error:
+    raise UserError(str(error)) from error
 
 
 def load_json(path: pathlib.Path) -> dict:

@@ -15,6 +15,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from data_pipelines.config_files import one_line
 from experiments import accelerate_cpu
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Path of the configuration.")
@@ -30,21 +31,6 @@ def default_workdir(config_path: str) -> str:
   name = pathlib.Path(path).stem
   parts = [] if spec and name == "experiment" else [name]
   return str(pathlib.Path("runs", "_".join(parts + spec.split(",") if spec else parts)))
-
-
-def _one_line(error: Exception) -> str:
-  """What is wrong with a command line; the traceback only for a fault in the config file."""
-  text = str(error).strip()
-  if isinstance(error, (AttributeError, KeyError)):
-    # ml_collections quotes the name and its suggestion twice, with escaped line ends.
-    words = str(error.args[0]).replace("\\n", " ").replace("\n", " ").split()
-    text = " ".join(word.strip("'\\") for word in words)
-    return f"the configuration has no field {text.replace(' Did you', '. Did you')}"
-  if "Traceback" not in text:
-    return text
-  # In a config file a ValueError is a choice that does not exist, and says which do.
-  last = text.splitlines()[-1]
-  return last.removeprefix("ValueError: ") if last.startswith("ValueError: ") else text
 
 
 def _check_config_file(argv: list[str]) -> None:
@@ -69,7 +55,7 @@ def parse_flags(argv: list[str]) -> list[str]:
       )
     return rest
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-    print(f"error: {_one_line(error)}", file=sys.stderr)
+    print(f"error: {one_line(error)}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -1,0 +1,68 @@
+"""A configuration file and overrides as a configuration, for programs that look at data.
+
+    options, overrides = parse(parser, argv)      # a parser of command_line, with --config
+    config = load_config(options.config, overrides)
+
+The file is a program of the user's, who names it: this package imports no configurations. It lies
+here, and not with the experiments, since these may import this package and not the other way round.
+"""
+
+import argparse
+import os
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+
+class ConfigError(ValueError):
+  """A configuration that cannot be read or does not fit; the message is one line."""
+
+
+def one_line(error: Exception) -> str:
+  """What is wrong with a configuration; the traceback only for a fault in its file."""
+  text = str(error).strip()
+  if isinstance(error, (AttributeError, KeyError)):
+    # ml_collections quotes the name and its suggestion twice, with escaped line ends.
+    words = str(error.args[0]).replace("\\n", " ").replace("\n", " ").split()
+    text = " ".join(word.strip("'\\") for word in words)
+    return f"the configuration has no field {text.replace(' Did you', '. Did you')}"
+  if "Traceback" not in text:
+    return text
+  # In a config file a ValueError is a choice that does not exist, and says which do.
+  last = text.splitlines()[-1]
+  return last.removeprefix("ValueError: ") if last.startswith("ValueError: ") else text
+
+
+def load_config(path: str, overrides: list[str]) -> ml_collections.ConfigDict:
+  """What `--config=<path>` and the overrides, each "--config.<field>=<value>", say together.
+
+  Raises:
+    ConfigError: if the file cannot be read, or an override does not fit it.
+  """
+  file = path.partition(":")[0]
+  if not os.path.isfile(file) or not os.access(file, os.R_OK):
+    raise ConfigError(f"--config: {file!r} is not a file that can be read")
+  argv = ["", f"--config={path}", *overrides]
+  values = flags.FlagValues()  # its own: several configurations may be read in one program
+  config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+  try:
+    values(argv)
+    return values["config"].value
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    raise ConfigError(f"--config: {' '.join(one_line(error).split())}") from error
+
+
+def parse(
+  parser: argparse.ArgumentParser, argv: list[str] | None
+) -> tuple[argparse.Namespace, list[str]]:
+  """Options of a program, to which --config is added, and overrides of the configuration."""
+  parser.add_argument(
+    "--config",
+    required=True,
+    help="configuration file, such as configs/genesis_gqn.py; --config.<field>=<value> changes it",
+  )
+  options, overrides = parser.parse_known_args(argv)
+  if other := [word for word in overrides if not word.startswith("--config.")]:
+    parser.error(f"unexpected argument {other[0]!r}")
+  return options, overrides
