@@ -27,10 +27,7 @@ DATASETS = {
   "multi_dsprites": "multi_dsprites",
   "objects_room": "multi_object",
   "shapestacks": "shapestacks",
-  "shapestacks": "shapestacks",
   "sketchy": "sketchy",
-  "apc": "apc",
-  "image_folder": "image_folder",
   "apc": "apc",
   "image_folder": "image_folder",
 }
