@@ -57,6 +57,7 @@ def whole_number(least: int):
 def _fail(error: Exception, status: int) -> NoReturn:
   """Prints one line that speaks of options where readers speak of fields of a configuration."""
   text = re.sub(r"^data\.", "--", str(error)).replace("--config.data.", "--")
+  text = re.sub(r"^num_scenes ", "--num ", text)
   print(f"error: {text.replace('--data_dir', '--source')}", file=sys.stderr)
   sys.exit(status)
 
@@ -75,7 +76,7 @@ def checked_arguments() -> Iterator[None]:
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
   """Ends the program with one line for what a person can mend; shows lines of progress."""
-  logging.basicConfig(format="%(message)s", level=logging.INFO)
+  logging.basicConfig(format="%(message)s")
   absl.logging.set_verbosity(absl.logging.INFO)
   try:
     yield

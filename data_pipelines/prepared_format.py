@@ -187,7 +187,7 @@ def require_source(reader, config, misfits: list[str]) -> None:
   Raises:
     DataError: says what does not fit, and how to prepare what does.
   """
-  places = reader.PLACES if config.data_dir is None else [config.data_dir]
+  places = getattr(reader, "PLACES", ()) if config.data_dir is None else (config.data_dir,)
   for place in places:
     try:
       reader.resolve(_At(config, place))

@@ -89,10 +89,11 @@ def write_info(folder: Path, card: Card, config: str) -> None:
       name=card.dataset,
       version=tfds.core.Version(VERSION),
       data_dir=os.fspath(folder),
-      module_name="",
+      module_name="data_pipelines.prepare",
       config_name=config,
     ),
     description=card.source,
+    disable_shuffling=True,  # the order is the source's
     features=describe(card.image_size, instances=card.instances, labels=card.labels),
   )
   info.set_file_format("tfrecord")

@@ -1,0 +1,103 @@
+"""Renders scenes in place of a data set, in the format in which it was published.
+
+    python -m data_pipelines.generate tetrominoes --out data/mine/tetrominoes --num 2000
+
+`--config.data.data_dir=data/mine/tetrominoes` then trains on them. Nothing here pretends to be the
+published images: STAND_IN.json in the folder, and every run on it, say what they are. All of them
+have ids of instances.
+"""
+
+import argparse
+import importlib
+import os
+from pathlib import Path
+
+from data_pipelines.command_line import Parser, checked_arguments, one_line_errors, whole_number
+from data_pipelines.common import SPLITS, STAND_IN_FILE, DataError
+from data_pipelines.defaults import DEFAULTS, settings
+
+MULTI_OBJECT = ("multi_object_standins", "write")  # one module for four data sets
+# Data set -> module here and its function, imported when it is needed: all of them import JAX.
+WRITERS = {
+  "gqn": ("standins", "write_gqn"),
+  "multi_dsprites": ("multi_dsprites_standins", "write"),
+  "objects_room": MULTI_OBJECT,
+  "clevr": MULTI_OBJECT,
+  "tetrominoes": MULTI_OBJECT,
+  "multi_dsprites_colored": MULTI_OBJECT,
+  "shapestacks": ("shapestacks_standins", "write"),
+  "sketchy": ("sketchy_standins", "write"),
+  "apc": ("apc_standins", "write"),
+  "image_folder": ("image_folder_standins", "write"),
+}
+VIEWS = "; of gqn, scenes with as many views each as were published"
+
+
+def _parse_arguments() -> argparse.Namespace:
+  parser = Parser("data_pipelines.generate", __doc__)
+  parser.add_argument("name", choices=sorted(WRITERS), metavar="name", help=", ".join(WRITERS))
+  parser.add_argument("--out", required=True, help="folder, made if need be")
+  parser.add_argument("--num", required=True, type=whole_number(1), help=f"images{VIEWS}")
+  parser.add_argument("--variant", help="default: that of the published experiments")
+  parser.add_argument("--seed", type=whole_number(0), default=0, help="default: %(default)s")
+  return parser.parse_args()
+
+
+def write(name: str, out: Path, *, variant: str, num: int, seed: int) -> Path:
+  """Renders a data set; returns the folder with the files.
+
+  Raises:
+    DataError: it is there already.
+    OSError: the folder is in use for something else, or cannot be written to.
+    ValueError: an argument has an impossible value.
+  """
+  module, function = WRITERS[name]
+  writer = getattr(importlib.import_module(f"data_pipelines.{module}"), function)
+  dataset = dict(dataset=name) if WRITERS[name] == MULTI_OBJECT else {}
+  there = set(out.glob(STAND_IN_FILE)) | set(out.glob(f"*/{STAND_IN_FILE}"))
+  root = writer(out, variant=variant, num_scenes=num, seed=seed, **dataset)
+  if root / STAND_IN_FILE in there:
+    raise DataError(f"{root} has rendered scenes already; remove it or choose another --out")
+  return root
+
+
+def _report(config, root: Path) -> None:
+  """Counts what was made by reading it as the published files are read, and says how to use it."""
+  import data_pipelines
+
+  module = data_pipelines.published_reader(config)
+  source = module.resolve(config)
+  print(
+    f"RENDERED STAND-IN for {config.name} {config.variant}, not the published images, in {root}"
+  )
+  for split in SPLITS:
+    try:
+      count = module.num_examples(config, source, split)
+    except DataError:
+      count = 0
+    print(f"{split}: {'not counted' if count is None else count} images")
+  options = f"--config.data.data_dir={config.data_dir}"
+  if config.variant != DEFAULTS[config.name].variant:
+    options += f" --config.data.variant={config.variant}"
+  print(
+    "train on it: python -m experiments.main "
+    f"--config=configs/experiment.py:genesis,{config.name} {options}"
+  )
+
+
+def main() -> None:
+  """Renders what the command line says."""
+  arguments = _parse_arguments()
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  out = Path(arguments.out).expanduser()
+  config = settings(arguments.name, data_dir=str(out), variant=arguments.variant)
+  with one_line_errors():
+    with checked_arguments():
+      root = write(
+        arguments.name, out, variant=config.variant, num=arguments.num, seed=arguments.seed
+      )
+    _report(config, root)
+
+
+if __name__ == "__main__":
+  main()
