@@ -237,8 +237,11 @@ def camera_rays(
   side: int,
   field_of_view: float,
   offset: tuple[float, float] = (0.5, 0.5),
+  height: int | None = None,
 ) -> tuple[Vector, Vector]:
-  """Origins and unit directions of one ray per pixel, R = side * side, row by row.
+  """Origins and unit directions of one ray per pixel, R = height * side, row by row.
+
+  Of a square image of `side` pixels, `field_of_view` wide, the middle `height` rows (None: all).
 
   A camera is x, y, z, yaw, pitch in radians, as in GQN; yaw 0 looks along x. `offset` (row, column)
   says where in its pixel each ray passes, from 0 to 1.
@@ -246,7 +249,9 @@ def camera_rays(
   x, y, z, yaw, pitch = camera
   cos, sin, rise, level = jnp.cos(yaw), jnp.sin(yaw), jnp.sin(pitch), jnp.cos(pitch)
   scale = jnp.tan(field_of_view / 2)
-  steps = (((jnp.arange(side) + o) * 2 / side - 1) * scale for o in offset)
+  steps = [((jnp.arange(side) + o) * 2 / side - 1) * scale for o in offset]
+  if height is not None:
+    steps[0] = steps[0][(side - height) // 2 :][:height]
   down, right = (axis.ravel() for axis in jnp.meshgrid(*steps, indexing="ij"))
   ahead = level + down * rise  # towards the yaw, over the ground
   direction = cos * ahead + sin * right, sin * ahead - cos * right, rise - down * level
@@ -263,20 +268,25 @@ def render(
   field_of_view: float = 1.0,
   samples: int = 2,
   shadows: bool = True,
-) -> tuple[Float[Array, "S S 3"], Int[Array, "S S"]]:
-  """A picture in [0, 1], from samples x samples rays per pixel, and the id most of them hit."""
+  image_height: int | None = None,
+) -> tuple[Float[Array, "H S 3"], Int[Array, "H S"]]:
+  """A picture in [0, 1], from samples x samples rays per pixel, and the id most of them hit.
+
+  It is square, or the middle `image_height` rows of a square.
+  """
   count = solids.shape.shape[0]
+  height = image_size if image_height is None else image_height
 
   def add_sample(sums, offset):
-    origin, direction = camera_rays(camera, image_size, field_of_view, tuple(offset))
+    origin, direction = camera_rays(camera, image_size, field_of_view, tuple(offset), height)
     color, ids = trace(solids, backdrop, origin, direction, to_light, shadows=shadows)
     seen = (*color, *((ids == n).astype(jnp.float32) for n in range(count + 1)))
     return tuple(total + one for total, one in zip(sums, seen, strict=True)), None
 
   steps = (jnp.arange(samples) + 0.5) / samples
   offsets = jnp.stack(jnp.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
-  start = (jnp.zeros(image_size * image_size),) * (3 + count + 1)
+  start = (jnp.zeros(height * image_size),) * (3 + count + 1)
   sums, _ = jax.lax.scan(add_sample, start, offsets)
-  image = jnp.stack(sums[:3], -1).reshape(image_size, image_size, 3) / samples**2
+  image = jnp.stack(sums[:3], -1).reshape(height, image_size, 3) / samples**2
   ids = jnp.argmax(jnp.stack(sums[3:]), 0).astype(jnp.int32)
-  return image, ids.reshape(image_size, image_size)
+  return image, ids.reshape(height, image_size)

@@ -1,4 +1,4 @@
-"""Rooms with one to three solids, seen from a ring: after GQN's `rooms_ring_camera`.
+"""Rooms with a few solids, seen from a ring: after GQN's `rooms_ring_camera` and Objects Room.
 
 scene = jax.jit(partial(room_scene, image_size=64))(jax.random.key(0))
 scene["image"]        # uint8 [10, 64, 64, 3]
@@ -12,7 +12,7 @@ from genesis_jax.scenes import raycast
 from genesis_jax.scenes.raycast import SHAPES, Solids, Surface
 from genesis_jax.scenes.textures import PATTERNS, pattern
 
-MAX_OBJECTS = 3
+MAX_OBJECTS = 3  # unless asked for more
 HALF_ROOM = 3.2  # from the middle of the room to a wall; one unit is about a metre
 WALL_HEIGHT = 2.4
 RING = 2.9  # distance of the camera from the vertical axis of the room
@@ -33,40 +33,45 @@ def _hsv(hue: Array, saturation: Array, value: Array) -> Float[Array, "... 3"]:
 def _positions(key: Array, radius: Float[Array, "N"], exists: Bool[Array, "N"]):
   """Places on the floor [N, 2] where objects of the given radius keep apart."""
   angle_key, distance_key = jax.random.split(key)
-  shape = (NUM_LAYOUTS, MAX_OBJECTS)
+  num_objects = len(radius)
+  shape = (NUM_LAYOUTS, num_objects)
   angle = jax.random.uniform(angle_key, shape, maxval=2 * jnp.pi)
   distance = SPREAD * jnp.sqrt(jax.random.uniform(distance_key, shape))
   layouts = distance[..., None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
   apart = jnp.linalg.norm(layouts[:, :, None] - layouts[:, None], axis=-1)
   gaps = apart - radius[:, None] - radius
-  matters = exists[:, None] & exists & ~jnp.eye(MAX_OBJECTS, dtype=bool)
+  matters = exists[:, None] & exists & ~jnp.eye(num_objects, dtype=bool)
   gap = jnp.where(matters, gaps, jnp.inf).min((1, 2))
   return layouts[jnp.argmax(jnp.minimum(gap, GAP))]  # the roomiest where none is free of collisions
 
 
-def _objects(key: Array) -> Solids:
-  """One to three vividly coloured solids that stand on the floor."""
+def _objects(key: Array, counts: tuple[int, int], same_color: bool) -> Solids:
+  """From counts[0] to counts[1] vividly coloured solids that stand on the floor."""
   keys = jax.random.split(key, 8)
-  each = (MAX_OBJECTS,)
-  count = jax.random.randint(keys[0], (), 1, MAX_OBJECTS + 1)
-  exists = jnp.arange(MAX_OBJECTS) < count
+  num_objects = max(counts[1], 1)
+  each = (num_objects,)
+  count = jax.random.randint(keys[0], (), counts[0], counts[1] + 1)
+  exists = jnp.arange(num_objects) < count
   shape = jax.random.randint(keys[1], each, 0, len(SHAPES))
   radius = jax.random.uniform(keys[2], each, minval=0.42, maxval=0.68)
+  if num_objects > MAX_OBJECTS:  # the floor that they share is no larger
+    radius = radius * (MAX_OBJECTS / num_objects) ** 0.5
   is_sphere = shape == SHAPES.index("sphere")
   height = jnp.where(is_sphere, 1.0, jax.random.uniform(keys[3], each, minval=0.75, maxval=1.25))
   width = radius * jnp.where(shape == raycast.BOX, 0.8, 1.0)  # its corners reach farther
   half_size = jnp.stack([width, width, radius * height], -1)
   place = _positions(keys[4], width * jnp.where(shape == raycast.BOX, 2**0.5, 1.0), exists)
-  # Nearly red, green or blue, no two alike: colours that a model can learn in minutes.
-  tint = jax.random.uniform(keys[5], (3, MAX_OBJECTS))
-  first = jax.random.permutation(keys[6], MAX_OBJECTS)
-  hue = (first / MAX_OBJECTS + 0.08 * (tint[0] - 0.5)) % 1
+  # Three are nearly red, green and blue, no two alike: a model can learn that in minutes.
+  tint = jax.random.uniform(keys[5], (3, num_objects))
+  first = jax.random.permutation(keys[6], num_objects)
+  hue = (first / num_objects + 0.08 * (tint[0] - 0.5)) % 1
+  color = _hsv(hue, 0.85 + 0.15 * tint[1], 0.85 + 0.15 * tint[2])
   return Solids(
     shape=shape,
     centre=jnp.concatenate([place, half_size[:, 2:]], -1),
     half_size=half_size,
     yaw=jax.random.uniform(keys[7], each, maxval=2 * jnp.pi),
-    color=_hsv(hue, 0.85 + 0.15 * tint[1], 0.85 + 0.15 * tint[2]),
+    color=jnp.broadcast_to(color[0], color.shape) if same_color else color,
     gloss=jnp.full(each, 0.35),
     exists=exists,
   )
@@ -138,8 +143,24 @@ def _ring_cameras(key: Array, num_views: int) -> Float[Array, "V 5"]:
   return jnp.stack([x, y, z, yaw, pitch], -1)
 
 
-def room_scene(key: Array, *, image_size: int = 64, num_views: int = 10, samples: int = 2) -> dict:
+def room_scene(
+  key: Array,
+  *,
+  image_size: int = 64,
+  num_views: int = 10,
+  samples: int = 2,
+  counts: tuple[int, int] = (1, MAX_OBJECTS),
+  same_color: bool = False,
+) -> dict:
   """Renders one room.
+
+  Args:
+    key: decides everything.
+    image_size: side in pixels.
+    num_views: how many cameras, all around.
+    samples: squared, rays per pixel.
+    counts: least and most objects; six find room.
+    same_color: whether all objects of a room have one colour.
 
   Returns a dict of
     image: uint8 [V, S, S, 3].
@@ -148,7 +169,7 @@ def room_scene(key: Array, *, image_size: int = 64, num_views: int = 10, samples
     factors: dict of the fields of `raycast.Solids`, [N] or [N, 3] each.
   """
   object_key, room_key, camera_key, light_key = jax.random.split(key, 4)
-  solids, backdrop = _objects(object_key), room(room_key)
+  solids, backdrop = _objects(object_key, counts, same_color), room(room_key)
   cameras = _ring_cameras(camera_key, num_views)
   light_angle = jax.random.uniform(light_key, maxval=2 * jnp.pi)
   elevation = 1.0  # radians above the horizon
