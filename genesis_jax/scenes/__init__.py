@@ -1,5 +1,6 @@
 """Scenes drawn from a key, in JAX alone: images, ids of instances and what they were made from."""
 
+from genesis_jax.scenes.clevr import clevr_scene as clevr_scene
 from genesis_jax.scenes.rooms import room_scene as room_scene
 from genesis_jax.scenes.sprites import sprite_factors as sprite_factors
 from genesis_jax.scenes.sprites import sprite_mask as sprite_mask
@@ -10,3 +11,4 @@ from genesis_jax.scenes.stream import scene_batch as scene_batch
 from genesis_jax.scenes.stream import stream_key as stream_key
 from genesis_jax.scenes.table import table_frames as table_frames
 from genesis_jax.scenes.table import table_scene as table_scene
+from genesis_jax.scenes.tetrominoes import tetrominoes_scene as tetrominoes_scene
