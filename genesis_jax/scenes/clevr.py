@@ -143,8 +143,8 @@ def clevr_scene(key: Array, *, image_size: int = 128, wide: bool = False, sample
     image: uint8 [S, S, 3], or [3 S / 4, S, 3] if wide.
     instances: int32, of the same height and width; 0 for the ground, n for object n, from 1.
     factors: dict of exists bool [10]; x, y, z and rotation (radians) float32 [10]; pixel_coords
-      float32 [10, 3] (column and row in the wide picture of 320 x 240, distance ahead); shape, size,
-      material and color int32 [10] (indices in SOLIDS, SIZES, MATERIALS, COLORS).
+      float32 [10, 3] (column and row in the wide picture of 320 x 240, distance ahead); shape,
+      size, material and color int32 [10] (indices in SOLIDS, SIZES, MATERIALS, COLORS).
   """
   object_key, camera_key = jax.random.split(key)
   solids, codes = _objects(object_key)

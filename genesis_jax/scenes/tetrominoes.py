@@ -72,12 +72,12 @@ def tetrominoes_scene(key: Array, *, image_size: int = 35) -> dict:
     factors: dict of exists bool [3], shape int32 [3] (index in ORIENTATIONS), x and y float32 [3]
       (centre of the piece's box in squares, from the left and the top) and color float32 [3, 3].
   """
-  shape_key, place_key, color_key = jax.random.split(key, 3)
+  shape_key, places_key, color_key = jax.random.split(key, 3)
   shape = jax.random.randint(shape_key, (NUM_PIECES,), 0, len(ORIENTATIONS))
   covered, fits = jnp.asarray(_COVERED)[shape], jnp.asarray(_FITS)[shape]
   ids = jnp.zeros(GRID * GRID, jnp.int32)
   places = []
-  for n, place_key in enumerate(jax.random.split(place_key, NUM_PIECES)):
+  for n, place_key in enumerate(jax.random.split(places_key, NUM_PIECES)):
     free = fits[n] & ~(covered[n] & (ids > 0)).any(1)  # two pieces always leave room for a third
     place = jax.random.categorical(place_key, jnp.where(free, 0.0, -jnp.inf))
     ids = jnp.where(covered[n, place], n + 1, ids)
