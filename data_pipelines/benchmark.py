@@ -1,92 +1,171 @@
 """How fast images are read, beside how fast they could be.
 
+    python -m data_pipelines.benchmark all
     python -m data_pipelines.benchmark gqn --num_batches=1000
 
-Reads training batches of a data set (a rendered stand-in where there is no data) and prints images
-per second; the ceiling, which is decoding alone of the same bytes; and the time to start far on.
+Reads training batches and prints images per second beside the ceiling: the slowest of the parts
+that cannot be done without, measured by itself. These are unpacking a GZIP file, which one core must
+do from start to end, and decoding (with cropping and resizing) of bytes that are in memory, on all
+cores. Each is measured twice by turns, and the faster time counts, since other programs can only
+slow it down. `all` renders a small stand-in of each data set, once; for one data set published
+files are used where they are found, and the time to start far on is measured too.
 """
 
 import argparse
+import collections
+import contextlib
+import gzip
 import itertools
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
-import tensorflow as tf
+from absl import logging
 
 import data_pipelines
-from data_pipelines.records import Records
+from data_pipelines.command_line import Parser, whole_number
+from data_pipelines.defaults import settings
 
-WARM_UP = 100  # batches before the clock starts: tf.data tunes itself meanwhile
+WARM_UP = 100  # batches before the clock starts, at most: tf.data tunes itself meanwhile ...
+WARM_UP_SECONDS = 2.0  # ... or so long
+SECONDS = 4.0  # that are measured, at most
+ROUNDS = 2  # of all measurements, by turns
 RESUME_BATCH = 30_000
-DEFAULTS = {
-  "gqn": dict(variant="rooms_ring_camera", image_size=64),
-  "multi_dsprites": dict(variant="default", image_size=64),
-  "objects_room": dict(variant="train", image_size=64),
-}
+STAND_IN_IMAGES = 1_000  # of each set in `all`
+VIEWS = {"gqn": 10}  # images per scene of a stand-in, where it has several
+HELD_IMAGES = 2_000  # encoded images in memory for the ceiling
+HELD_BYTES = 2**28
+BLOCK = 2**20  # bytes that are unpacked at a time
+FORMATS = {b"\xff\xd8": "JPEG", b"\x89P": "PNG"}  # by their first two bytes
 
 
-def _parse_arguments() -> argparse.Namespace:
-  parser = argparse.ArgumentParser(prog="python -m data_pipelines.benchmark", description=__doc__)
-  parser.formatter_class = argparse.RawDescriptionHelpFormatter
-  parser.add_argument("dataset", choices=sorted(DEFAULTS))
+class Ceiling(NamedTuple):
+  """Images per second that one unavoidable part allows."""
+
+  part: str
+  rate: float
+
+
+def _parser() -> Parser:
+  parser = Parser("data_pipelines.benchmark", __doc__)
+  parser.add_argument("dataset", choices=["all", *sorted(data_pipelines.DATASETS)])
   parser.add_argument("--data_dir", help="default: look under data/, else render a stand-in")
   parser.add_argument("--variant", help="default: the data set's first")
-  parser.add_argument("--batch_size", type=int, default=32)
-  parser.add_argument("--num_batches", type=int, default=1000)
-  parser.add_argument("--image_size", type=int, help="side in pixels; default: as published")
-  return parser.parse_args()
-
-
-def _config(arguments: argparse.Namespace) -> SimpleNamespace:
-  defaults = DEFAULTS[arguments.dataset]
-  return SimpleNamespace(
-    name=arguments.dataset,
-    variant=arguments.variant or defaults["variant"],
-    data_dir=arguments.data_dir,
-    image_size=arguments.image_size or defaults["image_size"],
-    resize="nearest",
-    on_corrupt="error",
-    limit=0,
-    shuffle_buffer=10_000,
-    standin_scenes=2_000,
-    num_val=10_000,
-    num_test=10_000,
+  parser.add_argument("--batch_size", type=whole_number(1), default=32)
+  parser.add_argument("--num_batches", type=whole_number(1), default=1000, help="at most")
+  parser.add_argument("--image_size", type=whole_number(1), help="pixels; default: as published")
+  parser.add_argument(
+    "--standin_scenes", type=whole_number(10), help="default: 2000; of all, 1000 images"
   )
+  parser.add_argument(
+    "--cache", type=Path, help="folder for the stand-ins of all; default: data/benchmark"
+  )
+  return parser
 
 
-def _rate(batches: Iterable, size: Callable, warm_up: int) -> float:
-  """Images per second, not counting what comes before the first `warm_up` batches."""
-  batches = iter(batches)
-  for _ in itertools.islice(batches, warm_up):
-    pass
-  start = time.perf_counter()
-  images = sum(size(batch) for batch in batches)
+def _rate(batches: Iterable, size: Callable, most: int) -> float:
+  """Images per second of at most `most` batches, not counting those that come first."""
+  batches, start = iter(batches), time.perf_counter()
+  for _ in itertools.islice(batches, WARM_UP):
+    if time.perf_counter() - start > WARM_UP_SECONDS:
+      break
+  images, start = 0, time.perf_counter()
+  for batch in itertools.islice(batches, most):
+    images += size(batch)
+    if time.perf_counter() - start > SECONDS:
+      break
   return images / (time.perf_counter() - start)
 
 
-def _pipeline_rate(config: SimpleNamespace, batch_size: int, num_batches: int) -> float:
+def reading_rate(config, batch_size: int, most: int) -> float:
+  """Images per second of training batches, shuffled and decoded."""
   stream = data_pipelines.batches(config, split="train", batch_size=batch_size)
-  batches = itertools.islice(stream, WARM_UP + num_batches)
-  return _rate(batches, lambda batch: len(batch["image"]), WARM_UP)
+  return _rate(stream, lambda batch: len(batch["image"]), most)
 
 
-def _ceiling(records: Records, batch_size: int, num_batches: int) -> float:
-  """Images per second when nothing is done but decoding bytes that are in memory already."""
-  paths = [str(part.path) for part in records.ranges[:4]]
-  encoded = tf.data.TFRecordDataset(paths, records.ranges[0].compression)
-  images = itertools.chain.from_iterable(map(records.unpack, encoded.as_numpy_iterator()))
-  features = tuple(map(list, zip(*itertools.islice(images, 20_000), strict=True)))
-  batches = tf.data.Dataset.from_tensor_slices(features).batch(batch_size).cache()
-  for _ in batches:  # fills the cache
-    pass
-  decoded = batches.repeat().map(records.decode, num_parallel_calls=os.cpu_count())
-  decoded = decoded.prefetch(tf.data.AUTOTUNE).take(WARM_UP + num_batches)
-  return _rate(decoded.as_numpy_iterator(), lambda batch: len(batch["image"]), WARM_UP)
+def _records_unpacked(records) -> Iterable[tuple[bytes, ...]]:
+  """Encoded features of the images of a split of tfrecords, in the order of the files."""
+  import tensorflow as tf
+
+  for part in records.ranges:
+    encoded = tf.data.TFRecordDataset(str(part.path), part.compression).skip(part.first)
+    for record in encoded.take(-1 if part.count is None else part.count).as_numpy_iterator():
+      compact = records.compact(record) if records.compact else record
+      yield from records.unpack(compact)
 
 
-def _seconds_to_first(config: SimpleNamespace, batch_size: int, first_batch: int) -> float:
+def _held(images: Iterable[tuple[bytes, ...]]) -> list[tuple[bytes, ...]]:
+  """The first encoded images, as many as may be held."""
+  held, size = [], 0
+  for features in itertools.islice(images, HELD_IMAGES):
+    held.append(features)
+    size += sum(map(len, features))
+    if size > HELD_BYTES:
+      break
+  return held
+
+
+def decoding_ceiling(split, batch_size: int, most: int) -> Ceiling:
+  """What decoding allows when the bytes are in memory already.
+
+  Args:
+    split: `Records` or `Indexed`.
+    batch_size: images decoded at once.
+    most: batches to measure, at most.
+  """
+  import tensorflow as tf
+
+  if hasattr(split, "ranges"):
+    images = _held(_records_unpacked(split))
+  else:
+    images = _held(map(split.load, range(split.num)))
+  features = tuple(map(list, zip(*images, strict=True)))
+  batches = tf.data.Dataset.from_tensor_slices(features).repeat().batch(batch_size)
+  decoded = batches.map(split.decode, num_parallel_calls=os.cpu_count()).prefetch(tf.data.AUTOTUNE)
+  rate = _rate(decoded.as_numpy_iterator(), lambda batch: len(batch["image"]), most)
+  return Ceiling(f"{FORMATS.get(images[0][0][:2], 'raw')} decode", rate)
+
+
+def gunzip_ceiling(records) -> Ceiling:
+  """What unpacking the GZIP file of a split allows, parts that belong to other splits included."""
+  (part,) = records.ranges
+  start, unpacked, ended = time.perf_counter(), 0, False
+  with gzip.open(part.path) as file:
+    while not ended and time.perf_counter() - start < SECONDS:
+      block = file.read(BLOCK)
+      unpacked, ended = unpacked + len(block), not block
+  seconds = time.perf_counter() - start
+  if ended:
+    images = part.num_records()
+  else:
+    from data_pipelines import tfrecords
+
+    lengths = tfrecords.framing(part.path, 100, part.compression).lengths
+    images = unpacked / (sum(lengths) / len(lengths) + tfrecords.HEADER + tfrecords.FOOTER)
+  return Ceiling("gunzip", images / seconds)
+
+
+def measure(config, batch_size: int, most: int) -> tuple[float, list[Ceiling]]:
+  """Images per second of a training split, and what its parts allow, the slowest first."""
+  reader = data_pipelines.reader(config)
+  split = reader.split_records(config, reader.resolve(config), "train")
+  rates, limits = [], collections.defaultdict(list)
+  for _ in range(ROUNDS):
+    rates.append(reading_rate(config, batch_size, most))
+    found = [decoding_ceiling(split, batch_size, most)]
+    if hasattr(split, "ranges") and split.ranges[0].compression:
+      found.append(gunzip_ceiling(split))
+    for part, rate in found:
+      limits[part].append(rate)
+  best = [Ceiling(part, max(rates)) for part, rates in limits.items()]
+  return max(rates), sorted(best, key=lambda ceiling: ceiling.rate)
+
+
+def _seconds_to_first(config, batch_size: int, first_batch: int) -> float:
   start = time.perf_counter()
   next(
     data_pipelines.batches(config, split="train", batch_size=batch_size, first_batch=first_batch)
@@ -94,26 +173,74 @@ def _seconds_to_first(config: SimpleNamespace, batch_size: int, first_batch: int
   return time.perf_counter() - start
 
 
-def main() -> None:
-  """Measures and prints a table."""
-  arguments = _parse_arguments()
-  config, size, count = _config(arguments), arguments.batch_size, arguments.num_batches
-  source = data_pipelines.resolve(config)
-  records = data_pipelines.reader(config).split_records(config, source, "train")
-  print(source.description)
-  print(f"{count} batches of {size} images, {config.image_size} pixels, features: ", end="")
+def _config(arguments: argparse.Namespace, name: str) -> SimpleNamespace:
+  return settings(
+    name,
+    data_dir=arguments.data_dir,
+    variant=arguments.variant,
+    image_size=arguments.image_size,
+    standin_scenes=arguments.standin_scenes,
+  )
+
+
+def measure_one(arguments: argparse.Namespace) -> None:
+  """Prints what is known of the speed of one data set."""
+  config = _config(arguments, arguments.dataset)
+  size, most = arguments.batch_size, arguments.num_batches
+  print(data_pipelines.resolve(config).description)
+  print(f"at most {most} batches of {size} images, {config.image_size} pixels, features: ", end="")
   first = next(data_pipelines.batches(config, split="train", batch_size=size))
   print(", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in first.items()))
-  rate, ceiling = _pipeline_rate(config, size, count), _ceiling(records, size, count)
+  rate, limits = measure(config, size, most)
   print(f"{'reading, shuffled and decoded':<34}{rate:>10,.0f} images/s")
-  print(f"{'decoding alone (the ceiling)':<34}{ceiling:>10,.0f} images/s")
+  for i, (part, limit) in enumerate(limits):
+    name = f"{part} alone{' (the ceiling)' if i == 0 else ''}"
+    print(f"{name:<34}{limit:>10,.0f} images/s  {rate / limit:.0%} reached")
   for batch in (0, RESUME_BATCH):
     seconds = _seconds_to_first(config, size, batch)
     print(f"{f'first batch from batch {batch:,}':<34}{seconds:>10.2f} s")
 
 
-if __name__ == "__main__":
+def measure_all(arguments: argparse.Namespace) -> bool:
+  """Prints a row for each data set; returns whether all could be measured."""
+  logging.set_verbosity(logging.ERROR)  # that there are no published files is on purpose
+  print(f"{'data set':<24}{'pixels':>7}{'images/s':>10}{'ceiling':>10}{'reached':>9}  of what")
+  errors = {}
+  for name in data_pipelines.DATASETS:
+    try:
+      config = _config(arguments, name)
+      if arguments.standin_scenes is None:
+        config.standin_scenes = STAND_IN_IMAGES // VIEWS.get(name, 1)
+      rate, limits = measure(config, arguments.batch_size, arguments.num_batches)
+      part, limit = limits[0]
+      row = f"{config.image_size:>7}{rate:>10,.0f}{limit:>10,.0f}{rate / limit:>9.0%}  {part}"
+    except (ValueError, OSError) as error:
+      row, errors[name] = f"{'-':>7}{'-':>10}{'-':>10}{'-':>9}  see below", error
+    print(f"{name:<24}{row}", flush=True)
+  for name, error in errors.items():
+    print(f"error: {name}: {error}", file=sys.stderr)
+  return not errors
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Measures and prints; returns the exit status."""
+  # TensorFlow greets at length without these two.
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  arguments = _parser().parse_args(argv)
   try:
-    main()
-  except data_pipelines.DataError as error:
-    raise SystemExit(f"error: {error}") from None
+    if arguments.dataset != "all":
+      measure_one(arguments)
+      return 0
+    # Nothing published is found from a folder of its own: stand-ins of equal size are compared.
+    folder = arguments.cache or Path("data", "benchmark")
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(folder):
+      return 0 if measure_all(arguments) else 1
+  except (ValueError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+  sys.exit(main())
