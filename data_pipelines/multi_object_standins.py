@@ -1,89 +1,144 @@
-"""Renders rooms in the format of the Multi-Object Datasets, for when these are not at hand.
+"""Renders scenes in the files of the Multi-Object Datasets, for when these are not at hand.
 
-    write(root, dataset="objects_room", variant="train", num_scenes=2000)
+    write("data/mine", dataset="tetrominoes", variant="train", num_scenes=2000)
 
-A set appears under its name only once it is complete; `STAND_IN.json` says what it is.
+Records have all published features. A set appears under its name only once it is complete;
+`STAND_IN.json` says what it is.
 """
 
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.multi_object import LAYOUTS, file_name
-from data_pipelines.publishing import published
-from data_pipelines.standins import room_scene
+from data_pipelines.common import STAND_IN_FILE, check_choice
+from data_pipelines.multi_object import LAYOUTS, file_name, folder_name
+from data_pipelines.multi_object_codec import Form
+from data_pipelines.multi_object_wire import encode
+from data_pipelines.publishing import published, with_progress
+from genesis_jax.scenes.clevr import clevr_scene
+from genesis_jax.scenes.multi_object import ROOMS, SPRITES
+from genesis_jax.scenes.rooms import room_scene
+from genesis_jax.scenes.tetrominoes import tetrominoes_scene
 
-VERSION = 1  # of the pictures; raise it when they change
-MAX_OBJECTS = 3  # that rooms have
+VERSION = 2  # of the pictures; raise it when they change
 MIN_SCENES = 10  # so that a tenth is one
-VIEWS = 10  # images per scene
+VIEWS = 10  # images of a room
 
 
-def _message(number: int, content: bytes) -> bytes:
-  """A field of a protocol buffer."""
-  length, rest = b"", len(content)
-  while rest > 127:
-    length, rest = length + bytes([rest & 127 | 128]), rest >> 7
-  return bytes([number << 3 | 2]) + length + bytes([rest]) + content
+class _Drawing(NamedTuple):
+  """How a variant is drawn: key -> scene, how many scenes at once, and images of a scene."""
+
+  scene: Callable[[jax.Array], dict]
+  batch: int
+  views: int = 1
 
 
-def _feature(name: str, values: np.ndarray) -> bytes:
-  """An entry of a tf.Example: a list of strings of one byte each, without making the strings."""
-  triples = np.empty((values.size, 3), np.uint8)
-  triples[:] = 0x0A, 1, 0  # field 1 of bytes, a length of one, the byte
-  triples[:, 2] = values.ravel()
-  content = _message(2, _message(1, triples.tobytes()))
-  return _message(1, _message(1, name.encode()) + content)
+def _drawing(dataset: str, variant: str, form: Form) -> _Drawing:
+  if dataset == "objects_room":
+    scene = partial(room_scene, image_size=form.width, num_views=VIEWS, **ROOMS[variant])
+    return _Drawing(scene, batch=4, views=VIEWS)
+  if dataset == "clevr":
+    return _Drawing(partial(clevr_scene, image_size=form.width, wide=True), batch=4)
+  if dataset == "tetrominoes":
+    return _Drawing(partial(tetrominoes_scene, image_size=form.width), batch=100)
+  return _Drawing(partial(SPRITES[variant], image_size=form.width), batch=50)
 
 
-def encode(image: np.ndarray, masks: np.ndarray) -> bytes:
-  """A tf.Example of uint8 arrays: image [H, W, 3] and masks [E, H, W, 1]."""
-  return _message(1, _feature("image", image) + _feature("mask", masks))
+def _masks(ids: np.ndarray, form: Form) -> np.ndarray:
+  """Ids of instances [H, W] -> one mask per entity; all background is entity 0."""
+  entity = np.where(ids > 0, ids + form.num_background - 1, 0).astype(np.uint8)
+  numbers = np.arange(form.num_entities, dtype=np.uint8)
+  seen = entity[..., None] == numbers if form.entities_last else entity == numbers[:, None, None]
+  return (seen * np.uint8(255))[..., None]
 
 
-def _masks(ids: np.ndarray, num_background: int, num_entities: int) -> np.ndarray:
-  """Ids of rooms [H, W] -> [E, H, W, 1]; all background is entity 0."""
-  entity = np.where(ids > 0, ids + num_background - 1, 0)
-  return ((np.arange(num_entities)[:, None, None] == entity) * 255).astype(np.uint8)[..., None]
+def _factors(factors: dict[str, np.ndarray], form: Form) -> dict[str, np.ndarray]:
+  """Published factors, a row per entity; 0 where there is none, as codes count from 1."""
+  exists, rows = factors["exists"], {}
+  for name, factor in form.factors.items():
+    values = exists if name == "visibility" else factors[name]
+    if values.dtype == np.int32:  # an index
+      values = values + 1
+    elif values.dtype == np.uint8:  # a colour
+      values = values[:, : factor.width] / np.float32(255)
+    dtype = np.uint8 if factor.kind == "bytes" else np.float32
+    rows[name] = np.zeros((form.num_entities, *values.shape[1:]), dtype)
+    ours = slice(form.num_background, form.num_background + len(values))
+    rows[name][ours] = np.where(exists.reshape(-1, *(1,) * (values.ndim - 1)), values, 0)
+  rows["visibility"][: form.num_background] = 1
+  return rows
 
 
-def _write_images(path: Path, *, num_scenes: int, side: int, background: int, entities: int):
-  """Renders into one GZIP file."""
-  render = jax.jit(partial(room_scene, image_size=side, num_views=VIEWS))
-  key = jax.random.key(0)
-  options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
-  with tf.io.TFRecordWriter(str(path), options) as writer:
-    for n in range(num_scenes):
-      scene = jax.device_get(render(jax.random.fold_in(key, n)))
-      for image, ids in zip(scene["image"], scene["instances"], strict=True):
-        writer.write(encode(image, _masks(ids, background, entities)))
+def _record(image: np.ndarray, ids: np.ndarray, factors: dict, form: Form) -> bytes:
+  arrays = {"image": image[..., : form.channels], "mask": _masks(ids, form)}
+  return encode(arrays | (_factors(factors, form) if form.factors else {}))
 
 
-def write(root: str | Path, *, dataset: str, variant: str, num_scenes: int) -> None:
-  """Renders a variant into the folder `root`, ten images a scene.
+def _records(drawing: _Drawing, form: Form, num_scenes: int, seed: int) -> Iterator[bytes]:
+  """Records of scenes that are rendered some at a time."""
+  key = jax.random.key(seed)
+  draw = jax.jit(jax.vmap(lambda n: drawing.scene(jax.random.fold_in(key, n))))
+  for first in range(0, num_scenes, drawing.batch):
+    scenes = jax.device_get(draw(np.arange(first, first + drawing.batch)))
+    for n in range(min(drawing.batch, num_scenes - first)):
+      factors = {name: values[n] for name, values in scenes["factors"].items()}
+      images = scenes["image"][n].reshape(-1, form.height, form.width, 3)
+      all_ids = scenes["instances"][n].reshape(-1, form.height, form.width)
+      for image, ids in zip(images, all_ids, strict=True):
+        yield _record(image, ids, factors, form)
+
+
+def write(
+  out_dir: str | Path, *, dataset: str, variant: str, num_scenes: int, seed: int = 0
+) -> Path:
+  """Renders a variant in the published form, in a folder that `data.data_dir` may name.
+
+  Args:
+    out_dir: folder, made if need be; gets the published folder, and in that one per variant if
+      there are several.
+    dataset: objects_room, clevr, tetrominoes or multi_dsprites_colored.
+    variant: one of the data set's.
+    num_scenes: images, or rooms of ten images; at least 10.
+    seed: decides every scene.
+
+  Returns:
+    The folder of the file. A complete set that is there already is left as it is.
 
   Raises:
-    FileExistsError: `root` is in use for something else.
+    ValueError: unknown data set or variant, or too few scenes for all splits.
+    FileExistsError: the folder is in use for something else.
   """
-  root, layout = Path(root), LAYOUTS[dataset]
-  entities = layout.num_entities[variant]
+  check_choice("dataset", dataset, LAYOUTS)
+  layout = LAYOUTS[dataset]
+  check_choice("variant", variant, layout.forms)
+  if num_scenes < MIN_SCENES:
+    raise ValueError(f"num_scenes is {num_scenes}; train, val and test need at least {MIN_SCENES}")
+  final = Path(out_dir) / folder_name(layout, variant)
+  if (final / STAND_IN_FILE).exists():
+    return final
+  form = layout.forms[variant]
+  drawing = _drawing(dataset, variant, form)
+  num_images = num_scenes * drawing.views
   notes = dict(
-    what=f"rooms rendered in place of the published images of {dataset}",
-    background="all of it is entity 0; the other background entities are empty",
+    what=f"scenes rendered in place of the published images of {dataset}",
+    entities="all background is entity 0; indices of factors count from 1, and 0 is none",
     variant=variant,
-    num_images=num_scenes * VIEWS,
-    image_size=layout.side,
-    renderer="genesis_jax.scenes.room_scene",
+    num_images=num_images,
+    image_size=[form.height, form.width],
+    seed=seed,
+    renderer="genesis_jax.scenes",
     version=VERSION,
   )
-  with published(root, notes) as folder:
-    _write_images(
-      folder / file_name(layout, variant),
-      num_scenes=num_scenes,
-      side=layout.side,
-      background=layout.num_background,
-      entities=entities,
-    )
+  options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
+  with published(final, notes) as folder:
+    records = _records(drawing, form, num_scenes, seed)
+    records = with_progress(records, num_images, f"rendering {final}", "image")
+    with tf.io.TFRecordWriter(str(folder / file_name(layout, variant)), options) as writer:
+      for record in records:
+        writer.write(record)
+  return final
