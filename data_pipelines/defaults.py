@@ -20,14 +20,16 @@ class Defaults(NamedTuple):
   image_size: int
   resize: str = "nearest"
   protocol: str | None = None
+  shuffle_buffer: int = 10_000
+  standin_scenes: int = 2_000
 
 
 DEFAULTS = {
   "gqn": Defaults("rooms_ring_camera", 64),
   "multi_dsprites": Defaults("default", 64),
   "objects_room": Defaults("train", 64),
-  "clevr": Defaults("train", 128, protocol="genesis"),
-  "tetrominoes": Defaults("train", 32, protocol="genesis"),
+  "clevr": Defaults("train", 128, "protocol", "genesis", shuffle_buffer=2_000, standin_scenes=500),
+  "tetrominoes": Defaults("train", 32, "protocol", "genesis"),
   "multi_dsprites_colored": Defaults("colored_on_colored", 64),
   "shapestacks": Defaults("default", 64, "bilinear"),
   "sketchy": Defaults("default", 128, "bilinear"),
@@ -50,10 +52,8 @@ def settings(name: str, **changes) -> SimpleNamespace:
     data_dir=None,
     on_corrupt="error",
     limit=0,
-    shuffle_buffer=10_000,
     num_val=10_000,
     num_test=10_000,
-    standin_scenes=2_000,
   )
   for field, value in changes.items():
     if value is None:
