@@ -52,18 +52,21 @@ def _generator():
 def reader(config):
   """The module that reads a configuration's data set: `prepared` where a prepared set fits.
 
+  Where no data_dir is given, published files come before a set that was prepared from a stand-in.
+
   Raises:
     DataError: it needs TensorFlow, which is not installed; or there is nothing but a prepared set
       that does not fit.
     ValueError: there is no such data set.
   """
-  published = published_reader(config)
-  root, misfits = prepared_format.find(config)
-  if root:
+  published, found = published_reader(config), prepared_format.find(config)
+  if found.root and not found.is_last_resort:
     return _imported("prepared")
-  if misfits:
-    prepared_format.require_source(published, config, misfits)
-  return published
+  if not (found.root or found.misfits) or prepared_format.has_source(published, config):
+    return published
+  if found.misfits:
+    raise DataError(prepared_format.advice(config, found.misfits))
+  return _imported("prepared")
 
 
 def published_reader(config):

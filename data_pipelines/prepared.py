@@ -35,7 +35,7 @@ def resolve(config) -> Source:
   check_choice("data.on_corrupt", config.on_corrupt, ON_CORRUPT)
   if config.limit < 0:
     raise ValueError(f"data.limit is {config.limit}; it must be at least 0")
-  root, misfits = prepared_format.find(config)
+  root, misfits, _ = prepared_format.find(config)
   if root is None:
     raise DataError("; ".join(misfits) or f"no prepared set of {config.name} {config.variant}")
   card = read_card(root)

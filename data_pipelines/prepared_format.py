@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import logging
 
@@ -147,26 +148,41 @@ def _say_once(message: str) -> None:
   logging.info("%s", message)
 
 
-def find(config) -> tuple[Path | None, list[str]]:
-  """The prepared set that a configuration asks for, and of others that are there what differs.
+class Found(NamedTuple):
+  """What lies where a configuration looks for prepared sets.
 
-  A set that was prepared from a stand-in is taken only from a data_dir that is given.
+  Attributes:
+    root: folder of the set that the configuration asks for; None: there is none.
+    misfits: one line each for sets in place of it, which say what differs.
+    is_last_resort: whether the set is a stand-in that nobody asked for, good enough only where
+      there are no published files.
+  """
+
+  root: Path | None
+  misfits: list[str]
+  is_last_resort: bool = False
+
+
+def find(config) -> Found:
+  """Looks for the prepared set that a configuration asks for.
 
   Raises:
     DataError: a set's card cannot be read.
   """
-  misfits = []
+  last_resort, misfits = None, []
   for root in _sets(config):
     card = read_card(root)
-    differences = card.differences(config)
-    if card.stand_in and config.data_dir is None:
-      differences.append("it is a stand-in, which data_dir must name")
+    differences, unasked = card.differences(config), card.stand_in and config.data_dir is None
+    if not differences and not unasked:
+      return Found(root, [])
     if not differences:
-      return root, []
-    misfits.append(f"the prepared set {root} does not fit: {', '.join(differences)}")
-  for misfit in misfits:
-    _say_once(f"{misfit}; it is not used")
-  return None, misfits
+      last_resort = last_resort or root
+      continue
+    message = f"the prepared set {root} does not fit: {', '.join(differences)}"
+    _say_once(f"{message}; it is not used")
+    if not unasked:
+      misfits.append(message)
+  return Found(last_resort, misfits, last_resort is not None)
 
 
 class _At:
@@ -179,26 +195,25 @@ class _At:
     return getattr(self._config, name)
 
 
-def require_source(reader, config, misfits: list[str]) -> None:
-  """Makes sure that there are published files where prepared sets are that do not fit.
-
-  Else a stand-in would be rendered, or only published files be asked for.
-
-  Raises:
-    DataError: says what does not fit, and how to prepare what does.
-  """
+def has_source(reader, config) -> bool:
+  """Whether there are published files where a configuration looks; renders no stand-in."""
   places = getattr(reader, "PLACES", ()) if config.data_dir is None else (config.data_dir,)
   for place in places:
     try:
       reader.resolve(_At(config, place))
     except DataError:
       continue
-    return
+    return True
+  return False
+
+
+def advice(config, misfits: list[str]) -> str:
+  """What is wrong with the prepared sets that are there, and how to prepare what is wanted."""
   options = dict(variant=config.variant, image_size=config.image_size, resize=config.resize)
   if hasattr(config, "protocol"):
     options["protocol"] = config.protocol
   command = " ".join(f"--{option} {value}" for option, value in options.items())
-  raise DataError(
+  return (
     f"{'; '.join(misfits)}; configure what was prepared, or prepare this: "
     f"python -m data_pipelines.prepare {config.name} --source DIR {command}"
   )
