@@ -4,11 +4,11 @@
     python -m data_pipelines.benchmark gqn --num_batches=1000
 
 Reads training batches and prints images per second beside the ceiling: the slowest of the parts
-that cannot be done without, measured by itself. These are unpacking a GZIP file, which one core must
-do from start to end, and decoding (with cropping and resizing) of bytes that are in memory, on all
-cores. Each is measured twice by turns, and the faster time counts, since other programs can only
-slow it down. `all` renders a small stand-in of each data set, once; for one data set published
-files are used where they are found, and the time to start far on is measured too.
+that cannot be done without, measured by itself. These are unpacking a GZIP file, which one core
+must do from start to end, and decoding (with cropping and resizing) bytes that are in memory. Each
+is measured twice by turns, and the faster time counts, since other programs can only slow it down.
+`all` renders a small stand-in of each data set, once; for one data set published files are used
+where they are found, and the time to start far on is measured too.
 """
 
 import argparse
@@ -125,7 +125,9 @@ def decoding_ceiling(split, batch_size: int, most: int) -> Ceiling:
     images = _held(map(split.load, range(split.num)))
   features = tuple(map(list, zip(*images, strict=True)))
   batches = tf.data.Dataset.from_tensor_slices(features).repeat().batch(batch_size)
-  decoded = batches.map(split.decode, num_parallel_calls=os.cpu_count()).prefetch(tf.data.AUTOTUNE)
+  decoded = batches.map(split.decode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(
+    tf.data.AUTOTUNE
+  )
   rate = _rate(decoded.as_numpy_iterator(), lambda batch: len(batch["image"]), most)
   return Ceiling(f"{FORMATS.get(images[0][0][:2], 'raw')} decode", rate)
 
