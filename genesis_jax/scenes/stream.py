@@ -14,17 +14,20 @@ from functools import partial
 import jax
 from jaxtyping import Array, UInt32
 
+from genesis_jax.scenes.clevr import clevr_scene
+from genesis_jax.scenes.multi_object import ROOMS, SPRITES
 from genesis_jax.scenes.rooms import room_scene
 from genesis_jax.scenes.sprites import sprites_scene
 from genesis_jax.scenes.table import table_scene
+from genesis_jax.scenes.tetrominoes import tetrominoes_scene
 
 SPLITS = ("train", "val", "test")
 STREAMS_SEED = 2_000_003  # unlike any seed of a run, whose noise comes from the same generator
 
 
-def room_view(key: Array, *, image_size: int) -> dict:
-  """A room from one side: a scene of its own for each image, where GQN's files show it from ten."""
-  scene = room_scene(key, image_size=image_size, num_views=1)
+def room_view(key: Array, *, image_size: int, **options) -> dict:
+  """A room from one side, a new one for each image: files show a room from ten."""
+  scene = room_scene(key, image_size=image_size, num_views=1, **options)
   return {"image": scene["image"][0], "instances": scene["instances"][0]}
 
 
@@ -46,6 +49,10 @@ SCENES: dict[str, dict[str, Callable[..., dict]]] = {
     "default": sprites_scene,
     "unique": partial(sprites_scene, unique_colors=True),
   },
+  "objects_room": {name: partial(room_view, **options) for name, options in ROOMS.items()},
+  "clevr": {"train": clevr_scene},
+  "tetrominoes": {"train": tetrominoes_scene},
+  "multi_dsprites_colored": SPRITES,
   "sketchy": {"default": table_scene},
 }
 
