@@ -530,3 +530,71 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path):
   (inside / "train/more").symlink_to(outside)
   with pytest.raises(DataError, match="train/more is a link to a folder"):
     data_pipelines.resolve(make_config("image_folder", inside))
+
+
+# Rendered stand-ins
+
+
+def test_rendered_stacks_are_in_the_published_format(tmp_path, monkeypatch):
+  from data_pipelines import shapestacks_standins as standins
+
+  monkeypatch.setattr(standins, "NUM_VIEWS", 2)
+  monkeypatch.setattr(standins, "MIN_IMAGES", 6)
+  root = standins.write(tmp_path / "stacks", variant="ccs_all", num_scenes=8, seed=1)
+  lists = {split: (root / f"splits/ccs_all/{split}.txt").read_text().split()
+           for split in ("train", "eval", "test")}  # fmt: skip
+  assert [len(names) for names in lists.values()] == [2, 1, 1]
+  config = make_config("shapestacks", root, variant="ccs_all", image_size=64)
+  source = data_pipelines.resolve(config)
+  assert source.stand_in and "RENDERED STAND-IN" in source.description
+  batch = read(config, "val")
+  assert set(batch) == {"image", "instances", "stable", "height"}
+  assert f"h={batch['height'][0]}-" in lists["eval"][0]
+  view = "w=0-f=0-l=0-c=original-cam_1-mono-0"
+  with Image.open(root / "recordings" / lists["eval"][0] / f"rgb-{view}.png") as image:
+    assert image.size == (224, 224) and image.mode == "RGB"
+  grey = np.asarray(Image.open(root / "iseg" / lists["eval"][0] / f"iseg-{view}.map"))
+  ids = set(range(batch["height"][0] + 1))
+  assert set(np.unique(grey[..., 0])) == {32 * i for i in ids}
+  assert set(np.unique(batch["instances"])) == ids
+
+
+def test_rendered_shelves_are_in_the_published_format(tmp_path, monkeypatch):
+  from data_pipelines import apc_standins as standins
+
+  monkeypatch.setattr(standins, "FRAMES", 2)
+  monkeypatch.setattr(standins, "RENDERED_WIDTH", 64)
+  monkeypatch.setattr(standins, "MIN_IMAGES", 20)
+  root = standins.write(tmp_path / "apc", variant="default", num_scenes=60, seed=2)
+  frames = sorted(root.glob("training/*/*/scene-*/frame-*.color.png"))
+  masks = sorted(root.glob("training/*/*/scene-*/masks/frame-*.mask.png"))
+  empty = sorted(root.glob("training/*/*/scene-empty/*.png"))
+  assert len(frames) == 60 and len(masks) == 60 - len(empty) and len(empty) > 0
+  for path in (frames[0], masks[0]):
+    with Image.open(path) as image:
+      assert image.size == (640, 480)
+  assert set(np.unique(np.asarray(Image.open(masks[0])))) == {0, 255}
+  config = make_config("apc", root, image_size=128)
+  assert data_pipelines.resolve(config).stand_in
+  assert [len(read(config, split)["image"]) for split in ("train", "val", "test")] == [48, 6, 6]
+
+
+def test_an_example_folder_is_rendered_when_none_is_given(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  config = make_config("image_folder", None, standin_scenes=20, image_size=32)
+  source = data_pipelines.resolve(config)
+  assert source.stand_in and source.num_files == {"train": 16, "val": 2, "test": 2}
+  batch = read(config, "test")
+  assert batch["image"].std() > 20 and set(np.unique(batch["instances"])) <= {0, 1, 2, 3, 4}
+  assert (batch["instances"] > 0).any((1, 2)).all()
+  assert data_pipelines.resolve(config) == source  # not rendered again
+
+
+@pytest.mark.parametrize("name", ["shapestacks", "apc", "image_folder"])
+def test_writing_over_other_files_is_refused(tmp_path, name):
+  module = __import__(f"data_pipelines.{name}_standins", fromlist=["write"])
+  (tmp_path / "mine.txt").write_text("keep")
+  with pytest.raises(FileExistsError, match="is not a stand-in"):
+    module.write(tmp_path, variant="default", num_scenes=200)
+  with pytest.raises(ValueError, match="num_scenes is 5"):
+    module.write(tmp_path / "new", variant="default", num_scenes=5)

@@ -17,7 +17,9 @@ from jaxtyping import Array, UInt32
 from genesis_jax.scenes.clevr import clevr_scene
 from genesis_jax.scenes.multi_object import ROOMS, SPRITES
 from genesis_jax.scenes.rooms import room_scene
+from genesis_jax.scenes.shelf import shelf_scene
 from genesis_jax.scenes.sprites import sprites_scene
+from genesis_jax.scenes.stacks import stacks_scene
 from genesis_jax.scenes.table import table_scene
 from genesis_jax.scenes.tetrominoes import tetrominoes_scene
 
@@ -53,7 +55,11 @@ SCENES: dict[str, dict[str, Callable[..., dict]]] = {
   "clevr": {"train": clevr_scene},
   "tetrominoes": {"train": tetrominoes_scene},
   "multi_dsprites_colored": SPRITES,
+  "shapestacks": {
+    name: partial(stacks_scene, variant=name) for name in ("default", "blocks_all", "ccs_all")
+  },
   "sketchy": {"default": table_scene},
+  "apc": {"default": shelf_scene},
 }
 
 
