@@ -190,12 +190,16 @@ def measure(options: argparse.Namespace) -> dict:
   sample = sampler(model, options.original_prior_mean)
   with explained():
     devices.configure(config)
-  with telling():
-    weights = inception_weights.read(options.inception_weights)
-  network = Network(weights, options.dim, options.batch_size)
+  # What can go wrong at once goes wrong before weights are downloaded and features computed.
   if options.reference_stats:
     reference = fid_references.from_file(options.reference_stats, options.dim)
   else:
+    with explained():
+      fid_references.check_enough(config.data, options.num_images)
+  with telling():
+    weights = inception_weights.read(options.inception_weights)
+  network = Network(weights, options.dim, options.batch_size)
+  if not options.reference_stats:
     reference = fid_references.of_test_images(config.data, options.num_images, network)
   batches = samples(sample, variables, options)
   fake = network.statistics(batches, options.num_images, "features of samples")

@@ -118,6 +118,13 @@ def _identity(config, source, num_images: int, network: Network) -> dict:
   )
 
 
+def check_enough(config, num_images: int) -> None:
+  """Raises UserError if it is known without reading them that there are fewer test images."""
+  available = data_pipelines.num_examples(config, SPLIT)
+  if available is not None and available < num_images:
+    raise _too_few(data_pipelines.resolve(config), available, num_images)
+
+
 def of_test_images(config, num_images: int, network: Network) -> Reference:
   """Statistics of the first `num_images` test images, from the cache if they were made before.
 
@@ -131,9 +138,6 @@ def of_test_images(config, num_images: int, network: Network) -> Reference:
     UserError: there are fewer images, or an image cannot be used.
   """
   source = data_pipelines.resolve(config)
-  available = data_pipelines.num_examples(config, SPLIT)
-  if available is not None and available < num_images:
-    raise _too_few(source, available, num_images)
   identity = _identity(config, source, num_images, network)
   key = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
   path = inception_weights.cache_folder() / f"{source.name}_{num_images}_{key[:16]}.npz"

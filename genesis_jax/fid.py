@@ -126,7 +126,9 @@ class Statistics:
 def _factor(cov: np.ndarray) -> np.ndarray:
   """F `[D, D]` with F F^T = cov, also where cov is singular."""
   values, vectors = np.linalg.eigh(cov)
-  return vectors * np.sqrt(np.maximum(values, 0))  # below 0 is rounding
+  # What is below the rounding of the largest is nothing, but its root would be something.
+  threshold = len(values) * np.finfo(np.float64).eps * np.abs(values).max()
+  return vectors * np.sqrt(np.where(values > threshold, values, 0))
 
 
 def _checked(mean, cov) -> tuple[np.ndarray, np.ndarray]:
