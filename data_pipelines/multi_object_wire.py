@@ -106,7 +106,7 @@ def read_slowly(record: bytes, fields: Mapping[str, Field]) -> dict[str, np.ndar
     of_kind = features[name].bytes_list if field.kind == "bytes" else features[name].float_list
     values = of_kind.value
     if len(values) != field.size:
-      raise ValueError(f"`{name}` has {len(values)} {field.kind} instead of {field.size}")
+      raise ValueError(f"`{name}` has {len(values)} entries instead of {field.size}")
     if field.kind == "floats":
       arrays[name] = np.array(values, np.float32)
       continue

@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 import data_pipelines
-from data_pipelines import multi_object
 
 SIDE, ENTITIES, BACKGROUND = 64, 7, 4
 TOTAL, TEST, VAL = 60, 10, 8
@@ -167,18 +166,6 @@ def test_damaged_record(tmp_path, records, cause):
   assert kept == [18, 19, *range(21, 30)] and stream.num_corrupt == 1
 
 
-def test_unusual_layout_is_read_all_the_same():
-  values = features(3)
-  halves = [example({name: values[name]}) for name in ("mask", "image")]
-  codec = multi_object._Codec(SIDE, BACKGROUND, ENTITIES)
-  expected = codec.unpack(example(values))
-  assert codec.unpack(codec.compact(example(values))) == expected
-  unknown = b"\x78\x01"  # field 15, a number
-  with pytest.raises(ValueError):
-    multi_object._stride(b"".join(halves) + unknown, {"image": SIDE * SIDE * 3})
-  assert codec.unpack(b"".join(halves) + unknown) == expected
-
-
 def test_missing_data_says_what_is_expected(tmp_path):
   for root, what in ((tmp_path / "nowhere", "does not exist"), (tmp_path, f"has no {NAME}")):
     with pytest.raises(data_pipelines.DataError, match=what) as info:
@@ -210,5 +197,3 @@ def test_stand_in(tmp_path, monkeypatch):
     masks = np.frombuffer(b"".join(values["mask"].bytes_list.value), np.uint8)
     masks = masks.reshape(ENTITIES, SIDE, SIDE)
     assert (masks.astype(int).sum(0) == 255).all() and not masks[1:BACKGROUND].any()
-  with pytest.raises(data_pipelines.DataError, match="too many to stand in"):
-    data_pipelines.resolve(make_config(None, variant="empty_room"))
