@@ -59,15 +59,15 @@ def _find(config) -> Path | None:
         return root / folder
   if given is None:
     return None
-  what = "has neither" if given.is_dir() else "does not exist; expected are"
-  raise DataError(f"data.data_dir {given} {what} {_help(config.variant, given)}")
+  what = f"has no multi_dsprites {config.variant}" if given.is_dir() else "does not exist"
+  raise DataError(f"data.data_dir {given} {what}; {_help(config.variant, given)}")
 
 
 def _help(variant: str, folder: Path) -> str:
   arrays = array_path(folder, variant, "train", "images")
   return (
-    f"{arrays} and its like, as made by the original's generator, nor {folder / ARCHIVE}; "
-    f"download the latter (26 MB): {dsprites.DOWNLOAD}"
+    f"expected {arrays} and so on, as the original's generator writes them, or {folder / ARCHIVE} "
+    f"(26 MB), download: {dsprites.DOWNLOAD}"
   )
 
 
@@ -79,8 +79,8 @@ def _render_stand_in(config) -> Path:
   root = STAND_INS / f"multi_dsprites_{SIDE}px_{num}_images_v{standins.VERSION}"
   logging.log_first_n(
     logging.WARNING,
-    "NO MULTI_DSPRITES DATA FOUND under %s: rendered stand-in images in %s are used instead; there "
-    "is neither %s",
+    "NO MULTI_DSPRITES DATA FOUND under %s: rendered stand-in images in %s are used instead. For "
+    "the real ones, %s",
     1,
     ", ".join(PLACES),
     root,

@@ -323,7 +323,10 @@ def test_damaged_file(tmp_path, cause):
 
 
 def test_missing_data_says_what_is_expected(tmp_path):
-  for root, what in ((tmp_path / "nowhere", "does not exist"), (tmp_path, "has neither")):
+  for root, what in (
+    (tmp_path / "nowhere", "does not exist"),
+    (tmp_path, "has no multi_dsprites unique"),
+  ):
     with pytest.raises(data_pipelines.DataError, match=what) as info:
       data_pipelines.resolve(make_config(root, variant="unique"))
     message = str(info.value)
