@@ -30,7 +30,7 @@ WRITERS = {
   "apc": ("apc_standins", "write"),
   "image_folder": ("image_folder_standins", "write"),
 }
-VIEWS = "; of gqn, scenes with as many views each as were published"
+VIEWS = "; of gqn and objects_room, scenes that are seen from several places each"
 
 
 def _parse_arguments() -> argparse.Namespace:

@@ -29,7 +29,7 @@ def _parse_arguments() -> argparse.Namespace:
   parser.add_argument("--out", default="data/prepared", help="default: %(default)s")
   parser.add_argument("--variant", help="default: that of the published experiments")
   parser.add_argument("--image_size", type=whole_number(1), help="side in pixels; default: so too")
-  parser.add_argument("--resize", choices=RESIZE, help="default: so too")
+  parser.add_argument("--resize", help=f"{', '.join(RESIZE)}; default: so too")
   parser.add_argument("--protocol", help="of clevr and tetrominoes: genesis (default) or iodine")
   parser.add_argument("--on_corrupt", choices=ON_CORRUPT, help="error (default), or skip and count")
   parser.add_argument("--limit", type=whole_number(0), help="images of each split; default: all")
