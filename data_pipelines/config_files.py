@@ -63,6 +63,8 @@ def parse(
     help="configuration file, such as configs/genesis_gqn.py; --config.<field>=<value> changes it",
   )
   options, overrides = parser.parse_known_args(argv)
-  if other := [word for word in overrides if not word.startswith("--config.")]:
-    parser.error(f"unexpected argument {other[0]!r}")
+  for before, word in zip(["", *overrides], overrides, strict=False):
+    is_value = before.startswith("--config.") and "=" not in before
+    if not word.startswith("--config.") and not is_value:
+      parser.error(f"unexpected argument {word!r}")
   return options, overrides
