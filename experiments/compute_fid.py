@@ -12,7 +12,6 @@ import argparse
 import importlib.util
 import inspect
 import json
-import math
 import os
 import pathlib
 import sys
@@ -82,7 +81,7 @@ def opened(workdir: pathlib.Path, step: int | None):
     else:
       state, origin = runs.read_checkpoint(workdir, step)
   except Exception as error:  # Orbax raises many kinds, depending on which file is damaged.
-    raise UserError(str(error).splitlines()[0]) from error
+    raise UserError((str(error).splitlines() or [type(error).__name__])[0]) from error
   variables = {name: state[name] for name in ("params", "batch_stats")}
   for path, array in flax.traverse_util.flatten_dict(variables, sep="/").items():
     if not np.isfinite(array).all():
@@ -181,12 +180,13 @@ def measure(options: argparse.Namespace) -> dict:
     UserError, DataError: in one line.
   """
   from experiments import devices, fid_references, inception_weights
-  from experiments.errors import UserError, explained
+  from experiments.errors import explained
   from experiments.fid_network import Network, telling
   from genesis_jax import fid
 
   start = time.monotonic()
-  step, model, variables, config = opened(options.workdir, options.step)
+  with explained():
+    step, model, variables, config = opened(options.workdir, options.step)
   sample = sampler(model, options.original_prior_mean)
   with explained():
     devices.configure(config)
@@ -205,8 +205,6 @@ def measure(options: argparse.Namespace) -> dict:
   fake = network.statistics(batches, options.num_images, "features of samples")
   with explained():
     value = float(fid.frechet_distance(reference.mean, reference.cov, fake.mean, fake.cov))
-  if not math.isfinite(value):
-    raise UserError(f"the distance is {value}")
   return dict(
     fid=value,
     step=step,

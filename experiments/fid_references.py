@@ -60,7 +60,7 @@ def from_file(path: str | pathlib.Path, dim: int) -> Reference:
   except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
     raise UserError(
       f"{path} cannot be read as reference statistics, a .npz with mu [{dim}] and sigma "
-      f"[{dim}, {dim}]: {str(error).splitlines()[0]}"
+      f"[{dim}, {dim}]: {(str(error).splitlines() or [type(error).__name__])[0]}"
     ) from error
   if mean.shape != (dim,) or cov.shape != (dim, dim):
     raise UserError(
