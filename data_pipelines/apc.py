@@ -157,8 +157,14 @@ def _load(
       f"its mask {mask_path} is {mask.shape[1]}x{mask.shape[0]} pixels instead of "
       f"{image.width}x{image.height}"
     )
-  mask = mask[..., :3].any(-1) if mask.ndim == 3 else mask > 0
-  return encode(small, fitted_ids(mask, size, resize))
+  mask = fitted_ids(mask, size, resize)
+  return encode(small, mask[..., :3].any(-1) if mask.ndim == 3 else mask > 0)
+
+
+def _files(number: int, *, tree: Folder | Archive, paths: list[str]) -> tuple[bytes, ...]:
+  path = paths[number]
+  masks = [] if "scene-empty" in path else [_mask_path(path)]
+  return tuple(map(tree.read, [path, *masks]))
 
 
 def split_records(config, source: Source, split: str) -> Indexed:
@@ -183,6 +189,7 @@ def split_records(config, source: Source, split: str) -> Indexed:
     decode=partial(decode_batch, size=config.image_size, has_ids=True, labels=()),
     describe=lambda number: tree.describe(paths[number]),
     cure="fetch it again, or leave such images out with --config.data.on_corrupt=skip",
+    files=partial(_files, tree=tree, paths=paths),
   )
   return images.limited(config.limit) if config.limit else images
 

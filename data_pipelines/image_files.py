@@ -9,6 +9,7 @@ Pillow decodes and resizes: the published preprocessing of ShapeStacks and APC w
 theirs comes out to the bit, and a file that breaks off is noticed before it is part of a batch.
 """
 
+import functools
 import io
 
 import numpy as np
@@ -37,9 +38,10 @@ def _decoded(data: bytes) -> Image.Image:
     raise ValueError(f"it has {width}x{height} pixels, more than the {MAX_PIXELS} allowed")
   try:
     image.load()
-    return ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
   except Exception as error:  # as above
     raise ValueError(f"it cannot be decoded: {error}") from None
+  return image
 
 
 def read_rgb(data: bytes) -> Image.Image:
@@ -62,7 +64,7 @@ def read_rgb(data: bytes) -> Image.Image:
 
 
 def read_map(data: bytes) -> np.ndarray:
-  """A map of values, int32 [H, W] of grey or palette indices, or [H, W, C] of colour channels.
+  """A map of whole numbers: [H, W] of grey or palette indices, or [H, W, C] of colour channels.
 
   Raises:
     ValueError: it is no PNG (JPEG would blur the values), is damaged, or too large.
@@ -72,7 +74,7 @@ def read_map(data: bytes) -> np.ndarray:
   image = _decoded(data)
   if image.mode == "LA":
     image = image.getchannel("L")
-  return np.asarray(image).astype(np.int32)
+  return np.asarray(image)
 
 
 def centre_cropped(image: Image.Image, size: int) -> Image.Image:
@@ -84,8 +86,13 @@ def centre_cropped(image: Image.Image, size: int) -> Image.Image:
   width, height = image.size
   if min(width, height) < size:
     raise ValueError(f"it has {width}x{height} pixels; both must be at least {size}")
-  left, top = round((width - size) / 2), round((height - size) / 2)
+  left, top = _margins(width, height, size)
   return image.crop((left, top, left + size, top + size))
+
+
+def _margins(width: int, height: int, size: int) -> tuple[int, int]:
+  """Columns on the left and rows above that a central crop leaves out."""
+  return round((width - size) / 2), round((height - size) / 2)
 
 
 def shrunk_size(width: int, height: int, short: int) -> tuple[int, int]:
@@ -95,12 +102,15 @@ def shrunk_size(width: int, height: int, short: int) -> tuple[int, int]:
   return int(short * width / height), short
 
 
+@functools.lru_cache(maxsize=64)
+def _chosen(old: int, new: int, offset: float) -> np.ndarray:
+  return np.array([int((i + offset) * (old / new)) for i in range(new)])
+
+
 def _nearest(array: np.ndarray, height: int, width: int, offset: float) -> np.ndarray:
   """Takes pixel floor((i + offset) * old / new) along both axes."""
-  for axis, size in enumerate((height, width)):
-    scale = array.shape[axis] / size
-    array = array.take([int((i + offset) * scale) for i in range(size)], axis=axis)
-  return array
+  rows, columns = _chosen(array.shape[0], height, offset), _chosen(array.shape[1], width, offset)
+  return array.take(rows, axis=0).take(columns, axis=1)
 
 
 def resize_rgb(image: Image.Image, size: tuple[int, int] | int, method: str) -> np.ndarray:
@@ -126,15 +136,16 @@ def resize_ids(ids: np.ndarray, size: tuple[int, int] | int, *, centred: bool) -
 
 def fitted_rgb(image: Image.Image, size: int, method: str) -> np.ndarray:
   """uint8 [size, size, 3]: the short side resized to `size`, then the central square."""
-  resized = resize_rgb(image, shrunk_size(*image.size, size), method)
-  return np.asarray(centre_cropped(Image.fromarray(resized), size))
+  width, height = shrunk_size(*image.size, size)
+  left, top = _margins(width, height, size)
+  return resize_rgb(image, (width, height), method)[top : top + size, left : left + size]
 
 
 def fitted_ids(ids: np.ndarray, size: int, method: str) -> np.ndarray:
   """A map [H, W, ...] as [size, size, ...], over the picture that `fitted_rgb` makes."""
   width, height = shrunk_size(ids.shape[1], ids.shape[0], size)
   resized = resize_ids(ids, (width, height), centred=method != "nearest")
-  left, top = round((width - size) / 2), round((height - size) / 2)
+  left, top = _margins(width, height, size)
   return resized[top : top + size, left : left + size]
 
 

@@ -168,6 +168,7 @@ def resolve(config) -> Source:
 
 def _packed(mask: np.ndarray) -> np.ndarray:
   """One number per pixel [H, W] of a map [H, W] or [H, W, C]; what is transparent is 0."""
+  mask = mask.astype(np.int32)
   if mask.ndim == 2:
     return mask
   red, green, blue, *alpha = np.moveaxis(mask, -1, 0)
@@ -225,6 +226,7 @@ def split_records(config, source: Source, split: str) -> Indexed:
     decode=partial(decode_batch, size=config.image_size, has_ids=has_ids, labels=()),
     describe=lambda number: tree.describe(pairs[number].image),
     cure="mend or remove it, or leave such images out with --config.data.on_corrupt=skip",
+    files=lambda number: tuple(tree.read(path) for path in pairs[number] if path),
   )
   return images.limited(config.limit) if config.limit else images
 

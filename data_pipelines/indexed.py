@@ -39,6 +39,8 @@ class Indexed:
     decode: the same features as string tensors [B] -> dict of tensors [B, ...].
     describe: number of an image -> where it is, for error messages.
     cure: what a user can do about a damaged image.
+    files: number of an image -> the PNG or JPEG files, as bytes, that `load` decodes, by which its
+      speed is judged; None: it decodes none.
   """
 
   num: int
@@ -47,6 +49,7 @@ class Indexed:
   decode: Callable[..., dict[str, tf.Tensor]]
   describe: Callable[[int], str]
   cure: str
+  files: Callable[[int], tuple[bytes, ...]] | None = None
 
   def __post_init__(self):
     if self.num < 1:

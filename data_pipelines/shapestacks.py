@@ -145,31 +145,39 @@ def _paths(root: Path, scenarios: list[str]) -> list[str]:
   return paths
 
 
-def _read_ids(tree: Folder, scenario: str, camera: str, shape: tuple[int, int]) -> np.ndarray:
-  path = f"iseg/{scenario}/iseg-w=0-f=0-l=0-c=original-{camera}-mono-0.map"
+def _map_path(path: str) -> str:
+  """Where the ids of an image are."""
+  _, scenario, name = path.split("/")
+  camera = _IMAGE.fullmatch(name)[1]
+  return f"iseg/{scenario}/iseg-w=0-f=0-l=0-c=original-{camera}-mono-0.map"
+
+
+def _read_ids(tree: Folder, path: str, shape: tuple[int, int], size: int) -> np.ndarray:
   try:
     ids = read_map(tree.read(path))
   except ValueError as error:
     raise ValueError(f"its map of instances {path}: {error}") from None
-  ids = (ids if ids.ndim == 2 else ids[..., 0]) // ID_STEP
+  ids = ids if ids.ndim == 2 else ids[..., 0]
   if ids.shape != shape:
     raise ValueError(f"its map {path} is {ids.shape[1]}x{ids.shape[0]} pixels, not of its size")
   top, left = ((side - CROP) // 2 for side in ids.shape)
-  return ids[top : top + CROP, left : left + CROP]
+  return resize_ids(ids[top : top + CROP, left : left + CROP], size, centred=False) // ID_STEP
 
 
 def _load(
   number: int, *, tree: Folder, paths: list[str], size: int, resize: str, has_ids: bool
 ) -> tuple[bytes, ...]:
   path = paths[number]
-  _, scenario, name = path.split("/")
   image, ids = read_rgb(tree.read(path)), None
   small = resize_rgb(centre_cropped(image, CROP), size, resize)
   if has_ids:
-    shape = image.height, image.width
-    ids = _read_ids(tree, scenario, _IMAGE.fullmatch(name)[1], shape)
-    ids = resize_ids(ids, size, centred=False)
-  return encode(small, ids, *labels(scenario))
+    ids = _read_ids(tree, _map_path(path), (image.height, image.width), size)
+  return encode(small, ids, *labels(path.split("/")[1]))
+
+
+def _files(number: int, *, tree: Folder, paths: list[str], has_ids: bool) -> tuple[bytes, ...]:
+  names = [paths[number], *([_map_path(paths[number])] if has_ids else [])]
+  return tuple(map(tree.read, names))
 
 
 def split_records(config, source: Source, split: str) -> Indexed:
@@ -196,6 +204,7 @@ def split_records(config, source: Source, split: str) -> Indexed:
     describe=lambda number: tree.describe(paths[number]),
     cure="fetch it again, leave such images out with --config.data.on_corrupt=skip, or remove the "
     "folder iseg to do without instances",
+    files=partial(_files, tree=tree, paths=paths, has_ids=has_ids),
   )
   return images.limited(config.limit) if config.limit else images
 
