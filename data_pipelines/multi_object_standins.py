@@ -6,6 +6,7 @@ Records have all published features. A set appears under its name only once it i
 `STAND_IN.json` says what it is.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -31,22 +32,27 @@ VIEWS = 10  # images of a room
 
 
 class _Drawing(NamedTuple):
-  """How a variant is drawn: key -> scene, how many scenes at once, and images of a scene."""
+  """How a variant is drawn: (key, numbers of `batch` scenes) -> scenes, of so many images each."""
 
-  scene: Callable[[jax.Array], dict]
+  scenes: Callable[[jax.Array, np.ndarray], dict]
   batch: int
   views: int = 1
 
 
-def _drawing(dataset: str, variant: str, form: Form) -> _Drawing:
+@functools.cache  # compiled once
+def _drawing(dataset: str, variant: str) -> _Drawing:
+  batch, views, size = 50, 1, LAYOUTS[dataset].forms[variant].width
   if dataset == "objects_room":
-    scene = partial(room_scene, image_size=form.width, num_views=VIEWS, **ROOMS[variant])
-    return _Drawing(scene, batch=4, views=VIEWS)
-  if dataset == "clevr":
-    return _Drawing(partial(clevr_scene, image_size=form.width, wide=True), batch=4)
-  if dataset == "tetrominoes":
-    return _Drawing(partial(tetrominoes_scene, image_size=form.width), batch=100)
-  return _Drawing(partial(SPRITES[variant], image_size=form.width), batch=50)
+    scene, batch, views = partial(room_scene, num_views=VIEWS, **ROOMS[variant]), 4, VIEWS
+  elif dataset == "clevr":
+    scene, batch = partial(clevr_scene, wide=True), 4
+  else:
+    scene = tetrominoes_scene if dataset == "tetrominoes" else SPRITES[variant]
+
+  def draw(key, number):
+    return scene(jax.random.fold_in(key, number), image_size=size)
+
+  return _Drawing(jax.jit(jax.vmap(draw, (None, 0))), batch, views)
 
 
 def _masks(ids: np.ndarray, form: Form) -> np.ndarray:
@@ -82,9 +88,8 @@ def _record(image: np.ndarray, ids: np.ndarray, factors: dict, form: Form) -> by
 def _records(drawing: _Drawing, form: Form, num_scenes: int, seed: int) -> Iterator[bytes]:
   """Records of scenes that are rendered some at a time."""
   key = jax.random.key(seed)
-  draw = jax.jit(jax.vmap(lambda n: drawing.scene(jax.random.fold_in(key, n))))
   for first in range(0, num_scenes, drawing.batch):
-    scenes = jax.device_get(draw(np.arange(first, first + drawing.batch)))
+    scenes = jax.device_get(drawing.scenes(key, np.arange(first, first + drawing.batch)))
     for n in range(min(drawing.batch, num_scenes - first)):
       factors = {name: values[n] for name, values in scenes["factors"].items()}
       images = scenes["image"][n].reshape(-1, form.height, form.width, 3)
@@ -122,7 +127,7 @@ def write(
   if (final / STAND_IN_FILE).exists():
     return final
   form = layout.forms[variant]
-  drawing = _drawing(dataset, variant, form)
+  drawing = _drawing(dataset, variant)
   num_images = num_scenes * drawing.views
   notes = dict(
     what=f"scenes rendered in place of the published images of {dataset}",

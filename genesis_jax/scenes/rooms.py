@@ -22,6 +22,7 @@ REPEATS = 1.25  # of a pattern per unit
 HORIZON = (0.80, 0.87, 0.93)  # colour of the sky above the walls
 FIELD_OF_VIEW = 1.05  # radians
 NUM_LAYOUTS = 64  # drawn at random; the first without a collision is used
+CROWDED_LAYOUTS = 1024  # of more objects
 
 
 def _hsv(hue: Array, saturation: Array, value: Array) -> Float[Array, "... 3"]:
@@ -34,7 +35,7 @@ def _positions(key: Array, radius: Float[Array, "N"], exists: Bool[Array, "N"]):
   """Places on the floor [N, 2] where objects of the given radius keep apart."""
   angle_key, distance_key = jax.random.split(key)
   num_objects = len(radius)
-  shape = (NUM_LAYOUTS, num_objects)
+  shape = (NUM_LAYOUTS if num_objects <= MAX_OBJECTS else CROWDED_LAYOUTS, num_objects)
   angle = jax.random.uniform(angle_key, shape, maxval=2 * jnp.pi)
   distance = SPREAD * jnp.sqrt(jax.random.uniform(distance_key, shape))
   layouts = distance[..., None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
@@ -55,7 +56,7 @@ def _objects(key: Array, counts: tuple[int, int], same_color: bool) -> Solids:
   shape = jax.random.randint(keys[1], each, 0, len(SHAPES))
   radius = jax.random.uniform(keys[2], each, minval=0.42, maxval=0.68)
   if num_objects > MAX_OBJECTS:  # the floor that they share is no larger
-    radius = radius * (MAX_OBJECTS / num_objects) ** 0.5
+    radius = radius * (MAX_OBJECTS / num_objects) ** 0.75
   is_sphere = shape == SHAPES.index("sphere")
   height = jnp.where(is_sphere, 1.0, jax.random.uniform(keys[3], each, minval=0.75, maxval=1.25))
   width = radius * jnp.where(shape == raycast.BOX, 0.8, 1.0)  # its corners reach farther
