@@ -62,3 +62,15 @@ def settings(name: str, **changes) -> SimpleNamespace:
       raise ValueError(f"{name} has no {field}; it is {value!r}, leave it out")
     fields[field] = value
   return SimpleNamespace(**fields)
+
+
+def training_command(config: SimpleNamespace, data_dir: str) -> str:
+  """The command that trains on what is in a folder, with these settings."""
+  published = settings(config.name)
+  options = [f"--config.data.data_dir={data_dir}"]
+  for field in ("variant", "protocol", "resize", "limit", "image_size"):
+    value = getattr(config, field, None)
+    if value != getattr(published, field, None):
+      options.append(f"--config.{'model' if field == 'image_size' else 'data'}.{field}={value}")
+  program = "python -m experiments.main --config=configs/experiment.py"
+  return f"{program}:genesis,{config.name} {' '.join(options)}"

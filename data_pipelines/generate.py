@@ -14,7 +14,7 @@ from pathlib import Path
 
 from data_pipelines.command_line import Parser, checked_arguments, one_line_errors, whole_number
 from data_pipelines.common import SPLITS, STAND_IN_FILE, DataError
-from data_pipelines.defaults import DEFAULTS, settings
+from data_pipelines.defaults import settings, training_command
 
 MULTI_OBJECT = ("multi_object_standins", "write")  # one module for four data sets
 # Data set -> module here and its function, imported when it is needed: all of them import JAX.
@@ -76,13 +76,7 @@ def _report(config, root: Path) -> None:
     except DataError:
       count = 0
     print(f"{split}: {'not counted' if count is None else count} images")
-  options = f"--config.data.data_dir={config.data_dir}"
-  if config.variant != DEFAULTS[config.name].variant:
-    options += f" --config.data.variant={config.variant}"
-  print(
-    "train on it: python -m experiments.main "
-    f"--config=configs/experiment.py:genesis,{config.name} {options}"
-  )
+  print(f"train on it: {training_command(config, config.data_dir)}")
 
 
 def main() -> None:

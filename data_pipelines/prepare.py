@@ -13,10 +13,12 @@ once it is complete and has as many images as the source promised.
 
 import argparse
 import os
+from pathlib import Path
+from types import SimpleNamespace
 
 from data_pipelines.command_line import Parser, checked_arguments, one_line_errors, whole_number
 from data_pipelines.common import ON_CORRUPT, RESIZE, SPLITS, check_choice
-from data_pipelines.defaults import DEFAULTS, settings
+from data_pipelines.defaults import DEFAULTS, settings, training_command
 from data_pipelines.prepared_format import Card
 
 
@@ -24,25 +26,25 @@ def _parse_arguments() -> argparse.Namespace:
   parser = Parser("data_pipelines.prepare", __doc__)
   parser.add_argument("name", choices=sorted(DEFAULTS), metavar="name", help=", ".join(DEFAULTS))
   parser.add_argument(
-    "--source", required=True, help="what data_dir is for reading: folder or file"
+    "--source", required=True, help="folder (or archive) with the published files"
   )
   parser.add_argument("--out", default="data/prepared", help="default: %(default)s")
   parser.add_argument("--variant", help="default: that of the published experiments")
-  parser.add_argument("--image_size", type=whole_number(1), help="side in pixels; default: so too")
-  parser.add_argument("--resize", help=f"{', '.join(RESIZE)}; default: so too")
+  parser.add_argument("--image_size", type=whole_number(1), help="pixels; default: likewise")
+  parser.add_argument("--resize", help=f"{', '.join(RESIZE)}; default: likewise")
   parser.add_argument("--protocol", help="of clevr and tetrominoes: genesis (default) or iodine")
   parser.add_argument("--on_corrupt", choices=ON_CORRUPT, help="error (default), or skip and count")
   parser.add_argument("--limit", type=whole_number(0), help="images of each split; default: all")
   parser.add_argument("--splits", default=",".join(SPLITS), help="default: %(default)s")
   parser.add_argument("--num_val", type=whole_number(0), help="of single-file sets; default: 10000")
-  parser.add_argument("--num_test", type=whole_number(0), help="so too")
+  parser.add_argument("--num_test", type=whole_number(0), help="likewise")
   parser.add_argument(
     "--shard_images", type=whole_number(1), help="images a file; default: by size"
   )
   return parser.parse_args()
 
 
-def _report(card: Card, root, out: str) -> None:
+def _report(config: SimpleNamespace, card: Card, root: Path, out: str) -> None:
   """Says what there is now, and how to use it."""
   if card.stand_in:
     print("made from a RENDERED STAND-IN, not from the published images")
@@ -51,14 +53,9 @@ def _report(card: Card, root, out: str) -> None:
     left_out = f", {split.damaged} damaged records left out" if split.damaged else ""
     shards = len(split.shard_images)
     print(f"{name}: {split.num_images} images in {shards} files, {size:.1f} MiB{left_out}")
-  config = "/".join(root.parts[-3:-1])
   print(f"in {root}")
-  print(f"read it: tfds.load({config!r}, data_dir={str(out)!r})")
-  options = f" --config.data.data_dir={out} --config.data.variant={card.variant}"
-  print(
-    f"train on it: python -m experiments.main --config=configs/experiment.py:genesis,{card.dataset}"
-    f"{options}{f' --config.data.limit={card.limit}' if card.limit else ''}"
-  )
+  print(f"read it: tfds.load({'/'.join(root.parts[-3:-1])!r}, data_dir={out!r})")
+  print(f"train on it: {training_command(config, out)}")
 
 
 def main() -> None:
@@ -78,7 +75,7 @@ def main() -> None:
       plan = preparation.plan(config, tuple(splits), shard_images)
     card, root, is_new = preparation.carry_out(plan, out)
     print("done" if is_new else f"{root} is complete already; nothing was changed")
-    _report(card, root, out)
+    _report(config, card, root, out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Writes images into numbered tfrecord files, each of which appears only once it is whole.
 
     writer = SplitWriter(folder, "apc", "train", images_per_shard=1024, total=10_000)
-    first = writer.keep_whole(None)               # shards that an earlier, killed run left
+    first = writer.keep_whole(None)              # shards that an earlier, killed run left
     writer.write(records)                        # the rest: serialised tf.Examples
 
 A program that is killed leaves whole shards and one temporary file. Which images a shard has
@@ -55,6 +55,8 @@ class SplitWriter:
     Args:
       total: images of the whole split; None: unknown, so that the last shard counts if it is full.
     """
+    for path in self._folder.glob(f"{self._dataset}-{self._split}.*{UNFINISHED}"):
+      path.unlink()
     whole = True
     for index in range(self._planned):
       path = self._found(index)

@@ -225,6 +225,7 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys):
   assert sorted(p.name for p in root.iterdir() if "tfrecord" not in p.name) == [
     "dataset_info.json", "features.json", "prepared.json",
   ]  # fmt: skip
+  assert not list(root.glob("*.unfinished"))
   dataset = tfds.builder_from_directory(root).as_dataset(split="train")
   images = np.stack([one["image"] for one in dataset.as_numpy_iterator()])
   np.testing.assert_array_equal(images, in_order(gqn_config(source), "train")["image"])
