@@ -1,91 +1,98 @@
-"""Scores of segmentations and the health of slots, batched and compiled on the device.
+"""Scores of segmentations and the health of slots, batched; pixels are counted on the device.
 
-Definitions are those of the original GENESIS code; every score is per image, `[B]`.
+  adjusted_rand_index(true_ids, pred_ids, foreground_only=True)    # [B], float64
+  mean_iou(true_ids, pred_ids)
+  segmentation_scores(true_ids, log_masks)["ari"]                  # [B], inside compiled code
+
+Definitions are those of the original GENESIS code unless they say otherwise; every score is per
+image, `[B]`. Functions of `counts` take the tables of contingency.py, as numpy or JAX arrays.
 """
-
-import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from genesis_jax.contingency import contingency_tables, count_pixels
+
 NUM_IDS = 64  # ids that `segmentation_scores` can tell apart; more than any data set has
-
-
-def _counts(true_ids, pred_ids, num_true: int, num_pred: int):
-  """Contingency table `[B,1+T,P]` of pixels; row 0 holds all negative ids, row 1 id 0."""
-  b = len(true_ids)
-  true = jax.nn.one_hot(jnp.maximum(true_ids.reshape(b, -1), -1) + 1, 1 + num_true)
-  pred = jax.nn.one_hot(pred_ids.reshape(b, -1), num_pred)
-  return jnp.einsum("bnt,bnp->btp", true, pred, precision="highest")
 
 
 def _pairs(counts):
   return counts * (counts - 1) / 2
 
 
-def _ari_of_counts(counts: Float[Array, "B T P"]) -> Float[Array, "B"]:
+def ari_of_counts(counts: Float[Array, "B T P"]) -> Float[Array, "B"]:
+  """Adjusted Rand index of tables of floats, whose rows are the pixels to look at."""
+  xp = counts.__array_namespace__()
   same_true, same_pred = _pairs(counts.sum(2)).sum(1), _pairs(counts.sum(1)).sum(1)
   same_both, all_pairs = _pairs(counts).sum((1, 2)), _pairs(counts.sum((1, 2)))
-  expected = same_true * same_pred / jnp.maximum(all_pairs, 1)
+  expected = same_true * same_pred / xp.maximum(all_pairs, 1)
   highest = (same_true + same_pred) / 2
   # Both partitions trivial in the same way (one cluster, only singletons, or no pixel at all):
   # they agree, and the index is 0 / 0.
   trivial = (same_true == same_pred) & ((same_true == all_pairs) | (same_true == 0))
-  return jnp.where(trivial, 1.0, (same_both - expected) / jnp.where(trivial, 1, highest - expected))
+  return xp.where(trivial, 1.0, (same_both - expected) / xp.where(trivial, 1, highest - expected))
 
 
-def _covering_of_counts(counts, pred_sizes, present, scaled: bool) -> Float[Array, "B"]:
-  """Mean over true segments `present` `[B,T]` of the best IoU with any predicted one."""
-  true_sizes = counts.sum(2)
-  union = true_sizes[:, :, None] + pred_sizes[:, None] - counts
-  best = (counts / jnp.maximum(union, 1)).max(2)
-  weights = present * (true_sizes if scaled else 1.0)
-  total = weights.sum(1)
-  return jnp.where(total > 0, (weights * best).sum(1) / jnp.maximum(total, 1), 0.0)
+def ious_of_counts(counts: Float[Array, "B T P"]) -> Float[Array, "B T P"]:
+  """IoU of each true with each predicted segment; 0 where neither has a pixel."""
+  union = counts.sum(2)[:, :, None] + counts.sum(1)[:, None] - counts
+  return counts / counts.__array_namespace__().maximum(union, 1)
 
 
-@functools.partial(jax.jit, static_argnames=("num_true", "num_pred", "foreground_only"))
-def _adjusted_rand_index(true_ids, pred_ids, *, num_true, num_pred, foreground_only):
-  counts = _counts(true_ids, pred_ids, num_true, num_pred)
-  return _ari_of_counts(counts[:, 2:] if foreground_only else counts)
-
-
-@functools.partial(jax.jit, static_argnames=("num_true", "num_pred", "foreground_only", "scaled"))
-def _segmentation_covering(true_ids, pred_ids, *, num_true, num_pred, foreground_only, scaled):
-  return _covering(_counts(true_ids, pred_ids, num_true, num_pred), foreground_only, scaled)
-
-
-def _covering(counts, foreground_only: bool, scaled: bool = False):
+def covering_of_counts(
+  counts: Float[Array, "B 1+T P"], first: int = 0, scaled: bool = False
+) -> Float[Array, "B"]:
+  """Best IoU of each true segment from id `first` on, averaged; see `segmentation_covering`."""
+  xp = counts.__array_namespace__()
   counts = counts[:, 1:]  # predicted pixels where the true id is negative do not count
-  present = counts.sum(2) > 0
-  if foreground_only:
-    present = present.at[:, 0].set(False)
-  return _covering_of_counts(counts, counts.sum(1), present, scaled)
+  sizes, best = counts.sum(2)[:, first:], ious_of_counts(counts).max(2)[:, first:]
+  weights = sizes if scaled else xp.where(sizes > 0, 1.0, 0.0)
+  total = weights.sum(1)
+  return (weights * best).sum(1) / xp.maximum(total, 1)
 
 
-def _dense_ids(ids) -> tuple[np.ndarray, int]:
-  """Ids renumbered without gaps, and how many from 0 on; negative ids become -1, 0 stays 0."""
-  ids = np.maximum(np.asarray(ids), -1)
-  values = np.union1d(ids, [-1, 0])
-  return (np.searchsorted(values, ids) - 1).astype(np.int32), len(values) - 1
+def matched(ious: Float[np.ndarray, "B T P"]) -> Int[np.ndarray, "B min(T,P) 2"]:
+  """Pairs (true, predicted) of the one-to-one assignment with the largest sum of IoUs.
+
+  Exact (Jonker & Volgenant), on the host. Of several best assignments, as between segments that do
+  not overlap, it takes the one that scipy finds.
+  """
+  from scipy.optimize import linear_sum_assignment
+
+  pairs = [np.stack(linear_sum_assignment(iou, maximize=True), 1) for iou in ious]
+  return np.asarray(pairs, np.int64).reshape(len(ious), min(ious.shape[1:]), 2)
 
 
-def _prepared(true_ids, pred_ids):
-  if np.shape(true_ids) != np.shape(pred_ids) or np.ndim(true_ids) != 3:
-    raise ValueError(
-      f"true_ids has shape {np.shape(true_ids)} and pred_ids {np.shape(pred_ids)}; "
-      "both must be [B, H, W]"
-    )
-  true_ids, num_true = _dense_ids(true_ids)
-  pred_ids, num_pred = _dense_ids(pred_ids)
-  return true_ids, pred_ids, dict(num_true=num_true, num_pred=num_pred)
+def squared(counts: Float[np.ndarray, "B T P"]) -> Float[np.ndarray, "B K K"]:
+  """Tables with as many rows as columns, filled up with empty segments."""
+  size = max(counts.shape[1:])
+  return np.pad(counts, ((0, 0), (0, size - counts.shape[1]), (0, size - counts.shape[2])))
+
+
+def mean_iou_of_counts(
+  counts: Float[np.ndarray, "B 1+T P"], over: str = "either"
+) -> Float[np.ndarray, "B"]:
+  """Mean IoU after Hungarian matching; see `mean_iou`. NaN for an image without a pixel."""
+  counts = squared(counts[:, 1:])
+  ious = ious_of_counts(counts)
+  true, pred = np.moveaxis(matched(ious), -1, 0)
+  there = counts.sum(2) > 0  # in order: a square table's pairs name every true segment
+  if over == "either":
+    there = there | np.take_along_axis(counts.sum(1) > 0, pred, 1)
+  total = np.take_along_axis(ious, pred[:, :, None], 2).sum((1, 2))
+  number = there.sum(1)
+  return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def _counts(true_ids, pred_ids) -> np.ndarray:
+  return contingency_tables(true_ids, pred_ids).astype(np.float64)
 
 
 def adjusted_rand_index(
   true_ids: Int[Array, "B H W"], pred_ids: Int[Array, "B H W"], foreground_only: bool = False
-) -> Float[Array, "B"]:
+) -> Float[np.ndarray, "B"]:
   """Adjusted Rand index (Hubert & Arabie 1985) over pixels, of concrete arrays.
 
   Args:
@@ -98,10 +105,10 @@ def adjusted_rand_index(
     At most 1, about 0 for chance; 1 where both partitions are trivial or no pixel is left.
 
   Raises:
-    ValueError: if the shapes differ or are not `[B, H, W]`.
+    ValueError: if the shapes differ or are not `[B, H, W]`, or ids are no integers.
   """
-  true_ids, pred_ids, sizes = _prepared(true_ids, pred_ids)
-  return _adjusted_rand_index(true_ids, pred_ids, foreground_only=foreground_only, **sizes)
+  counts = _counts(true_ids, pred_ids)
+  return ari_of_counts(counts[:, 2:] if foreground_only else counts)
 
 
 def segmentation_covering(
@@ -109,7 +116,7 @@ def segmentation_covering(
   pred_ids: Int[Array, "B H W"],
   foreground_only: bool = False,
   scaled: bool = False,
-) -> Float[Array, "B"]:
+) -> Float[np.ndarray, "B"]:
   """Mean segmentation covering (MSC): best IoU of each true segment, averaged over them.
 
   Args:
@@ -122,24 +129,49 @@ def segmentation_covering(
     In [0, 1]; 0 for an image without a segment.
 
   Raises:
-    ValueError: if the shapes differ or are not `[B, H, W]`.
+    ValueError: if the shapes differ or are not `[B, H, W]`, or ids are no integers.
   """
-  true_ids, pred_ids, sizes = _prepared(true_ids, pred_ids)
-  return _segmentation_covering(
-    true_ids, pred_ids, foreground_only=foreground_only, scaled=scaled, **sizes
-  )
+  return covering_of_counts(_counts(true_ids, pred_ids), int(foreground_only), scaled)
+
+
+def mean_iou(
+  true_ids: Int[Array, "B H W"], pred_ids: Int[Array, "B H W"], over: str = "either"
+) -> Float[np.ndarray, "B"]:
+  """Mean IoU (mIoU) of true and predicted segments, paired one to one by Hungarian matching.
+
+  Args:
+    true_ids: ground truth, background included; pixels with negative ids do not count.
+    pred_ids: predicted segments.
+    over: "either" divides by the pairs of which a part is visible, so that predicted segments to
+      spare cost something (ClevrTex, Karazija et al. 2021); "true" divides by the true segments.
+
+  Returns:
+    In [0, 1]; NaN for an image in which no pixel counts.
+
+  Raises:
+    ValueError: if the shapes differ or are not `[B, H, W]`, ids are no integers, or for another
+      `over`.
+  """
+  if over not in ("either", "true"):
+    raise ValueError(f"over is {over!r}; allowed: either, true")
+  return mean_iou_of_counts(_counts(true_ids, pred_ids), over)
 
 
 def segmentation_scores(
   true_ids: Int[Array, "B S S"], log_masks: Float[Array, "B K S S"]
 ) -> dict[str, Float[Array, "B"]]:
   """ARI, ARI-FG, MSC and MSC-FG of masks, inside compiled code; true ids below `NUM_IDS`."""
-  counts = _counts(true_ids, log_masks.argmax(1), NUM_IDS, log_masks.shape[1])
+  counts = count_pixels(true_ids, log_masks.argmax(1), NUM_IDS, log_masks.shape[1])
+  return scores_of_counts(counts.astype(jnp.float32))
+
+
+def scores_of_counts(counts: Float[Array, "B 1+T P"]) -> dict[str, Float[Array, "B"]]:
+  """ARI, ARI-FG, MSC and MSC-FG of tables of floats."""
   return {
-    "ari": _ari_of_counts(counts),
-    "ari_fg": _ari_of_counts(counts[:, 2:]),
-    "msc": _covering(counts, foreground_only=False),
-    "msc_fg": _covering(counts, foreground_only=True),
+    "ari": ari_of_counts(counts),
+    "ari_fg": ari_of_counts(counts[:, 2:]),
+    "msc": covering_of_counts(counts),
+    "msc_fg": covering_of_counts(counts, first=1),
   }
 
 

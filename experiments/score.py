@@ -1,0 +1,245 @@
+"""Scores masks of any model under the definitions of five codebases, side by side.
+
+  python -m experiments.score --predictions=P.npz --truth=T.npz
+  python -m experiments.score --predictions=P.npz --truth=T.npz --out=scores.json
+
+Both files hold one array, or one named "masks". The truth has integer ids [N,H,W]: 0 is
+background, negative pixels are ignored. Predictions have ids [N,H,W], or masks [N,K,H,W] or
+[N,H,W,K] (probabilities or their logarithms), of which each pixel's largest wins: the axis of slots
+is the one that is left once [N,H,W] of the truth is found. No model of this project is needed.
+"""
+
+import argparse
+import pathlib
+import sys
+import zipfile
+
+import numpy as np
+
+MAX_SEGMENTS = 512  # in one image; more are no segments
+KEY = "masks"
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+  """Options; a mistake ends the program with status 2."""
+
+  def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+      raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+  parser = argparse.ArgumentParser("python -m experiments.score", allow_abbrev=False)
+  parser.add_argument("--predictions", type=pathlib.Path, required=True, metavar="P.npz")
+  parser.add_argument("--truth", type=pathlib.Path, required=True, metavar="T.npz")
+  parser.add_argument("--out", type=pathlib.Path, metavar="FILE.json", help="also write them here")
+  parser.add_argument("--num_bootstrap", type=positive, default=1000, help="default: 1000")
+  parser.add_argument("--seed", type=int, default=0, help="of the bootstrap; default: 0")
+  parser.add_argument(
+    "--slot_axis", type=int, choices=(1, -1), help="of masks whose shape fits both orders"
+  )
+  parser.add_argument(
+    "--background_ids",
+    type=positive,
+    default=1,
+    help="true ids below are background for the Object-Centric Library; default: 1, id 0",
+  )
+  return parser.parse_args(argv)
+
+
+def read_array(path: pathlib.Path) -> np.ndarray:
+  """The array in a `.npz` file, or the one named "masks".
+
+  Raises:
+    UserError: if it is no such file, or leaves open which array is meant.
+  """
+  from experiments.errors import UserError
+
+  try:
+    file = np.load(path, allow_pickle=False)
+    if not isinstance(file, np.lib.npyio.NpzFile):
+      raise ValueError(f"it holds a bare array; write it with np.savez(..., {KEY}=array)")
+    with file:
+      if not file.files or (len(file.files) > 1 and KEY not in file.files):
+        raise ValueError(f"it has the arrays {file.files}; one of them must be named {KEY!r}")
+      return file[KEY if KEY in file.files else file.files[0]]
+  except OSError as error:
+    raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+  except (EOFError, ValueError, zipfile.BadZipFile) as error:
+    reason = str(error).splitlines()[0] if "pickle" not in str(error) else "it is damaged or none"
+    raise UserError(f"{path} cannot be used as a .npz file: {reason}") from error
+
+
+def true_ids(array: np.ndarray, path: pathlib.Path) -> np.ndarray:
+  """Integer ids `[N,H,W]`; an axis of channels of length 1 is dropped.
+
+  Raises:
+    UserError: for anything else.
+  """
+  from experiments.errors import UserError
+
+  if array.ndim == 4 and 1 in (array.shape[1], array.shape[3]):
+    array = array.squeeze(1 if array.shape[1] == 1 else 3)
+  if array.ndim != 3 or 0 in array.shape:
+    raise UserError(f"{path} has shape {array.shape}; ids of the truth must be [N, H, W]")
+  if not np.issubdtype(array.dtype, np.integer):
+    raise UserError(
+      f"{path} has type {array.dtype}; ids of the truth must be integers: astype(np.int32)"
+    )
+  return array
+
+
+def _slot_axis(shape: tuple[int, ...], truth: tuple[int, ...], path, chosen: int | None) -> int:
+  from experiments.errors import UserError
+
+  fits = [axis for axis in (1, -1) if np.delete(shape, axis).tolist() == list(truth)]
+  if chosen is not None and chosen in fits:
+    return chosen
+  n, h, w = truth
+  if not fits or chosen is not None:
+    given = "" if chosen is None else f" with --slot_axis={chosen}"
+    raise UserError(
+      f"{path} has shape {shape}{given}, but the truth is {truth}: predictions must be ids "
+      f"[{n}, {h}, {w}] or masks [{n}, K, {h}, {w}] or [{n}, {h}, {w}, K]"
+    )
+  if len(fits) == 2:
+    raise UserError(
+      f"{path} has shape {shape}, in which either axis can be that of slots; say which with "
+      "--slot_axis=1 or --slot_axis=-1"
+    )
+  return fits[0]
+
+
+def predicted_ids(
+  array: np.ndarray, truth: tuple[int, ...], path: pathlib.Path, slot_axis: int | None = None
+) -> np.ndarray:
+  """Ids `[N,H,W]` of predictions, which are ids or masks with an axis of slots.
+
+  Args:
+    array: ids, or masks; of masks `[N,K,1,H,W]` and `[N,K,H,W,1]` the axis of length 1 is dropped.
+    truth: shape of the true ids.
+    path: of the file, for messages.
+    slot_axis: 1 or -1 where the shape does not tell.
+
+  Raises:
+    UserError: if the shape does not fit, or values are no ids and no masks.
+  """
+  from experiments.errors import UserError
+
+  if array.ndim == 5 and 1 in (array.shape[2], array.shape[4]):
+    array = array.squeeze(2 if array.shape[2] == 1 else 4)
+  if array.shape == truth:
+    if not np.issubdtype(array.dtype, np.integer):
+      raise UserError(
+        f"{path} has type {array.dtype} and no axis of slots; predicted ids must be integers: "
+        "astype(np.int32)"
+      )
+    if array.min() < 0:
+      raise UserError(
+        f"{path} has the id {array.min()}; predicted ids must be from 0 on (only the truth can "
+        "ignore pixels)"
+      )
+    return array
+  axis = _slot_axis(array.shape, truth, path, slot_axis)
+  if array.shape[axis] > MAX_SEGMENTS:
+    raise UserError(f"{path} has {array.shape[axis]} slots; at most {MAX_SEGMENTS} can be scored")
+  if array.dtype.kind not in "biuf":
+    raise UserError(f"{path} has type {array.dtype}; masks must be numbers")
+  if array.dtype.kind == "f" and np.isnan(array).any():
+    bad = np.unique(np.argwhere(np.isnan(array))[:, 0])
+    raise UserError(f"{path} has NaNs in {len(bad)} of {len(array)} images, first in {bad[0]}")
+  return array.argmax(axis)
+
+
+def check_number_of_segments(ids: np.ndarray, path: pathlib.Path) -> None:
+  """Raises UserError if an image has too many segments for them to be segments."""
+  from experiments.errors import UserError
+
+  if ids.max() < MAX_SEGMENTS:
+    return
+  distinct = (np.diff(np.sort(ids.reshape(len(ids), -1), 1), axis=1) != 0).sum(1) + 1
+  if distinct.max() > MAX_SEGMENTS:
+    raise UserError(
+      f"{path} has {distinct.max()} different ids in image {distinct.argmax()}; at most "
+      f"{MAX_SEGMENTS} segments can be scored: are these ids of segments?"
+    )
+
+
+def score(truth: np.ndarray, predictions: np.ndarray, options: argparse.Namespace) -> dict:
+  """Scores of ids `[N,H,W]` under every protocol, as written to JSON."""
+  from experiments import score_tables
+  from experiments.scoring_protocols import PROTOCOLS
+  from genesis_jax.contingency import contingency_tables
+
+  counts = contingency_tables(truth, predictions).astype(np.float64)
+  resamples = score_tables.resample(len(truth), options.num_bootstrap, options.seed)
+  protocols = {}
+  for protocol in PROTOCOLS:
+    scores = {}
+    for name, values in protocol.scores(counts, options.background_ids).items():
+      low, high = score_tables.bootstrap(values, resamples)
+      interval = dict(interval_low=low, interval_high=high)
+      scores[name] = score_tables.summary(values[None]) | interval
+      scores[name]["definition"] = protocol.definitions[name]
+    protocols[protocol.name] = dict(
+      source=protocol.source, difference=protocol.difference, scores=scores
+    )
+  return dict(
+    num_images=len(truth),
+    image_shape=truth.shape[1:],
+    num_ignored_pixels=int((truth < 0).sum()),
+    num_bootstrap=options.num_bootstrap,
+    seed=options.seed,
+    background_ids=options.background_ids,
+    interval="95% percentile bootstrap over images",
+    protocols=protocols,
+  )
+
+
+def show(result: dict) -> None:
+  """Prints the table, and why its numbers differ."""
+  from experiments.score_tables import number, text_table
+
+  height, width = result["image_shape"]
+  ignored = result["num_ignored_pixels"] / (result["num_images"] * height * width)
+  print(
+    f"images     {result['num_images']} of {height}x{width}, {ignored:.1%} of the pixels ignored"
+  )
+  print(f"intervals  95%, bootstrap over images ({result['num_bootstrap']} samples, seed "
+        f"{result['seed']})\n")  # fmt: skip
+  rows = [["protocol", "score", "mean", "95% interval", "images", "definition"]]
+  for protocol, entry in result["protocols"].items():
+    for name, s in entry["scores"].items():
+      interval = f"{number(s['interval_low'], 3)} .. {number(s['interval_high'], 3)}"
+      count = str(s["num_images"])
+      rows.append([protocol, name, number(s["mean"]), interval, count, s["definition"]])
+  print(text_table(rows) + "\n\nWhy they differ:")
+  sources = [[f"{name}:", entry["difference"]] for name, entry in result["protocols"].items()]
+  print(text_table(sources, "  "), flush=True)
+
+
+def main(argv: list[str]) -> int:
+  """Exit status: 0, or 1 with one line of what is wrong."""
+  options = parse(argv)
+  from experiments import workdirs
+  from experiments.errors import UserError
+
+  try:
+    truth = true_ids(read_array(options.truth), options.truth)
+    predictions = read_array(options.predictions)
+    predictions = predicted_ids(predictions, truth.shape, options.predictions, options.slot_axis)
+    check_number_of_segments(truth, options.truth)
+    check_number_of_segments(predictions, options.predictions)
+    result = score(truth, predictions, options)
+    show(result)
+    if options.out:
+      files = dict(predictions=str(options.predictions), truth=str(options.truth))
+      workdirs.write_json(options.out, files | result)
+      print(f"\nresults    {options.out}", flush=True)
+  except (UserError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv[1:]))
