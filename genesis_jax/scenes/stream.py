@@ -5,7 +5,9 @@
   batch["image"], batch["instances"]     # uint8 [32, 64, 64, 3], int32 [32, 64, 64]
 
 Nothing else matters, neither which device draws an image nor what was drawn before it: a program on
-other devices, and one that was stopped, go on with the same images.
+other devices, and one that was stopped, go on with the same images. (Where the same code is
+compiled in another way, a ray that grazes an edge may fall on its other side: in one pixel of ten
+thousand or fewer.)
 """
 
 from collections.abc import Callable
