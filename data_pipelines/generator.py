@@ -16,23 +16,21 @@ import jax
 import numpy as np
 
 from data_pipelines.common import Source, check_choice
-from genesis_jax import scenes
+from genesis_jax.scenes import SCENES, renderer, scene_batch, stream_key
 
 
 @functools.cache  # each validation draws anew, and need not compile anew
 def _compiled(name: str, variant: str, image_size: int) -> Callable:
-  return jax.jit(
-    functools.partial(scenes.scene_batch, scenes.renderer(name, variant, image_size=image_size))
-  )
+  return jax.jit(functools.partial(scene_batch, renderer(name, variant, image_size=image_size)))
 
 
 def _check_scenes(config) -> None:
-  if config.name not in scenes.SCENES:
+  if config.name not in SCENES:
     raise ValueError(
       f"no scenes can be generated after data.name {config.name!r}; data.source=generator knows: "
-      f"{', '.join(sorted(scenes.SCENES))}"
+      f"{', '.join(sorted(SCENES))}"
     )
-  check_choice("data.variant", config.variant, scenes.SCENES[config.name])
+  check_choice("data.variant", config.variant, SCENES[config.name])
 
 
 def resolve(config) -> Source:
@@ -76,11 +74,11 @@ def drawing(config, split: str, seed: int) -> Callable[[jax.Array], dict[str, ja
     ValueError: see `resolve`.
   """
   resolve(config)
-  render = scenes.renderer(config.name, config.variant, image_size=config.image_size)
-  key, count = scenes.stream_key(split, seed), num_examples(config, split)
+  render = renderer(config.name, config.variant, image_size=config.image_size)
+  key, count = stream_key(split, seed), num_examples(config, split)
 
   def draw(indices):
-    return scenes.scene_batch(render, key, indices if count is None else indices % count)
+    return scene_batch(render, key, indices if count is None else indices % count)
 
   return draw
 
@@ -115,7 +113,7 @@ class Drawn:
     self._batch_size, self._next = batch_size, first_batch * batch_size
     self._shard = shard_index, shard_count
     self._draw = _compiled(config.name, config.variant, config.image_size)
-    self._key = scenes.stream_key(split, seed)
+    self._key = stream_key(split, seed)
 
   def __iter__(self) -> "Drawn":
     return self
