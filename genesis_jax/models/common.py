@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genesis_jax.noise import NoiseSpec, draw_noise
+from genesis_jax.outputs import Samples
 
 
 def mix(
@@ -20,12 +21,14 @@ def mix(
 class Model(nn.Module):
   """A generative model of images; see `genesis_jax.outputs` for what it returns.
 
-  Subclasses define `noise_spec`, `__call__(images, train, noise)`, `sample` and `features`. Their
-  fields are the options that a configuration may set.
+  Subclasses define `noise_spec`, `__call__(images, train, noise)`, `sample`, `_decode` and
+  `features`. Their fields are the options that a configuration may set.
   """
 
   IMAGE_SIZES: ClassVar[tuple[int, ...]] = (32, 64, 128, 256)
   CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {}  # allowed values of options that are names
+  # Whether reconstructions mix the decoded masks, not those of the attention.
+  MIXES_DECODED_MASKS: ClassVar[bool] = False
 
   @classmethod
   def check_combination(cls, options: Mapping[str, Any]) -> None:
@@ -33,6 +36,33 @@ class Model(nn.Module):
 
   def noise_spec(self, num_slots: int | None = None) -> NoiseSpec:
     """Name -> (distribution, shape) of the random draws of one example."""
+    raise NotImplementedError
+
+  def latent_names(self) -> tuple[str, ...]:
+    """Names of the latents, sorted, as in `Outputs.latents` and `Samples.latents`."""
+    return tuple(sorted(name for name, (kind, _) in self.noise_spec().items() if kind == "normal"))
+
+  def decode(self, latents: Mapping[str, Float[Array, "..."]]) -> Samples:
+    """The images of given latents: what `sample` does with those that it draws.
+
+    Each latent is taken as it is. In GENESIS, where a component's prior and posterior depend on its
+    mask, the appearance of a slot hence does not follow a mask latent that was changed.
+
+    Args:
+      latents: name -> `[B,K,D]`, or `[B,D]` where there are no slots; as in `Samples.latents`, or
+        `sample` or `mean` of the latents in `Outputs`. B and K may differ from those in training.
+
+    Raises:
+      ValueError: if other latents are given than the model has.
+    """
+    if tuple(sorted(latents)) != self.latent_names():
+      raise ValueError(
+        f"latents are {sorted(latents)}; {type(self).__name__} decodes {list(self.latent_names())}"
+      )
+    return self._decode(dict(latents))
+
+  def _decode(self, latents: dict) -> Samples:
+    """`decode` of latents whose names are right."""
     raise NotImplementedError
 
   def noise_or_draw(self, noise: dict | None, num_images: int, num_slots: int | None = None):

@@ -105,7 +105,7 @@ class Genesis(Model):
       latents["component"] = self._component_latent(
         images, log_masks, z_mask, noise["component"], train
       )
-    components = self._decode(latents["component" if self.two_stage else "mask"].sample, train)
+    components = self._appearances(latents["component" if self.two_stage else "mask"].sample, train)
     std = slot_stds(self.pixel_std_first, self.pixel_std, self.num_slots)
     return Outputs(
       recon=mix(log_masks, components),
@@ -126,7 +126,7 @@ class Genesis(Model):
     prior = self.component_latent_prior(z_mask) if self.component_prior else ()
     return Latent(mean, std, mean + std * noise, *prior)
 
-  def _decode(self, z, train):
+  def _appearances(self, z, train):
     """Appearances `[B,K,S,S,3]` of component latents; one-stage: of mask latents."""
     if self.two_stage:
       out = self.component_vae.decode(z, train)
@@ -161,8 +161,12 @@ class Genesis(Model):
       if self.component_prior:
         mean, std = self.component_latent_prior(z_mask)
         latents["component"] = mean + std * noise["component"]
-    log_masks, _ = self.attention.decode(z_mask, False)
-    components = self._decode(latents.get("component", z_mask), False)
+    return self.decode(latents)
+
+  def _decode(self, latents: dict) -> Samples:
+    """Masks of the mask latents; appearances of the component latents, or of the same."""
+    log_masks, _ = self.attention.decode(latents["mask"], False)
+    components = self._appearances(latents["component" if self.two_stage else "mask"], False)
     return Samples(mix(log_masks, components), latents, components, log_masks)
 
   def features(

@@ -73,6 +73,7 @@ class GenesisV2(Model):
 
   IMAGE_SIZES = UNET_SIZES
   CHOICES = {"kernel": tuple(sorted(KERNELS))}
+  MIXES_DECODED_MASKS = True
 
   image_size: int = 64
   num_slots: int = 5
@@ -125,7 +126,7 @@ class GenesisV2(Model):
     mean, std = self.slot_head(features, log_masks)
     z = mean + std * noise["component"]
     latent = Latent(mean, std, z, *(self.prior(z) if self.autoregressive_prior else ()))
-    components, log_masks_recon = self._decode(z)
+    components, log_masks_recon = self._slots(z)
     kl = {"component": sampled_kl(latent)}
     if self.mask_kl_loss:
       target = log_masks_recon
@@ -144,7 +145,7 @@ class GenesisV2(Model):
       log_scopes=log_scopes,
     )
 
-  def _decode(self, z):
+  def _slots(self, z):
     """(components `[B,K,S,S,3]`, log masks `[B,K,S,S]`) of slot latents."""
     out = self.decoder(z.reshape(-1, z.shape[-1]))
     out = out.reshape(*z.shape[:2], *out.shape[1:])
@@ -160,8 +161,12 @@ class GenesisV2(Model):
     z = self.noise_or_draw(noise, num_images, num_slots)["component"]
     if self.autoregressive_prior:
       z = self.prior.sample(z)
-    components, log_masks = self._decode(z)
-    return Samples(mix(log_masks, components), {"component": z}, components, log_masks)
+    return self.decode({"component": z})
+
+  def _decode(self, latents: dict) -> Samples:
+    """Masks and appearances of the component latents."""
+    components, log_masks = self._slots(latents["component"])
+    return Samples(mix(log_masks, components), latents, components, log_masks)
 
   def features(
     self, images: Float[Array, "B S S 3"], noise: dict | None = None

@@ -71,7 +71,7 @@ class MONet(Model):
     log_masks, log_scopes = self.attention(images, self.num_slots)
     mean, std = self.component_vae.encode(images, log_masks, train)
     latent = Latent(mean, std, mean + std * noise["component"])
-    components, log_masks_recon = self._decode(latent.sample)
+    components, log_masks_recon = self._slots(latent.sample)
     stds = slot_stds(self.pixel_std_first, self.pixel_std, self.num_slots)
     return Outputs(
       recon=mix(log_masks, components),
@@ -87,7 +87,7 @@ class MONet(Model):
       log_scopes=log_scopes,
     )
 
-  def _decode(self, z):
+  def _slots(self, z):
     """(components `[B,K,S,S,3]`, log masks `[B,K,S,S]`) of component latents."""
     out = self.component_vae.decode(z, train=False)
     components, logits = out[..., :3], out[..., 3]
@@ -100,8 +100,12 @@ class MONet(Model):
   ) -> Samples:
     """Images from standard normal latents; `num_slots` other than in training is possible."""
     z = self.noise_or_draw(noise, num_images, num_slots)["component"]
-    components, log_masks = self._decode(z)
-    return Samples(mix(log_masks, components), {"component": z}, components, log_masks)
+    return self.decode({"component": z})
+
+  def _decode(self, latents: dict) -> Samples:
+    """Decoded masks, where reconstructions use those of the attention; and appearances."""
+    components, log_masks = self._slots(latents["component"])
+    return Samples(mix(log_masks, components), latents, components, log_masks)
 
   def features(
     self, images: Float[Array, "B S S 3"], noise: dict | None = None

@@ -55,7 +55,7 @@ class VAE(Model):
     noise = self.noise_or_draw(noise, len(images))
     mean, std = self.posterior(self.encoder(images, train).astype(jnp.float32))
     latent = Latent(mean, std, mean + std * noise["latent"])
-    recon = self._decode(latent.sample)
+    recon = self._image(latent.sample)
     return Outputs(
       recon=recon,
       err=-normal_log_prob(images, recon, self.pixel_std).sum((1, 2, 3)),
@@ -63,14 +63,18 @@ class VAE(Model):
       latents={"latent": latent},
     )
 
-  def _decode(self, z):
+  def _image(self, z):
     out = self.decoder(z) if self.broadcast_decoder else self.decoder(z, train=False)
     return jax.nn.sigmoid(out) if self.pixel_bound else out
 
   def sample(self, num_images: int, noise: dict | None = None) -> Samples:
     """Images from standard normal latents."""
     z = self.noise_or_draw(noise, num_images)["latent"]
-    return Samples(self._decode(z), {"latent": z})
+    return self.decode({"latent": z})
+
+  def _decode(self, latents: dict) -> Samples:
+    """The image; there are no slots."""
+    return Samples(self._image(latents["latent"]), latents)
 
   def features(
     self, images: Float[Array, "B S S 3"], noise: dict | None = None
