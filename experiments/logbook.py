@@ -16,7 +16,8 @@ from experiments import devices
 from experiments.workdirs import write_atomically
 
 
-def _clu_writer(folder: pathlib.Path):
+def clu_writer(folder: pathlib.Path):
+  """CLU's writer of TensorBoard's files, or None where TensorFlow is not installed."""
   if importlib.util.find_spec("tensorflow") is None:
     return None
   from clu import metric_writers  # imports TensorFlow
@@ -48,7 +49,7 @@ class Logbook:
     if self._active:
       self._rows = [row for row in _rows(self.path) if row["step"] <= first]
       self._rewrite()
-      self._writer = _clu_writer(workdir / "tensorboard")
+      self._writer = clu_writer(workdir / "tensorboard")
 
   def __enter__(self) -> "Logbook":
     return self
