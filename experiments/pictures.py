@@ -8,27 +8,27 @@ import io
 
 import jax
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from experiments.sheets import MARGIN, Row, arranged, table, titled
 from genesis_jax.noise import draw_noise
 from genesis_jax.training import to_float
 
 NUM_IMAGES = 8
 KEY = 7  # of the latents and of the samples: the same in all pictures of a run
 
-# Okabe & Ito's colours for all kinds of colour vision, then ones of Paul Tol's "muted" scheme.
+# Okabe & Ito's colours for all kinds of colour vision, some of Paul Tol's "muted" scheme, and
+# those farthest from all before them as three kinds of dichromats see them (Machado et al. 2009).
 PALETTE = np.array(
   [
     (0x56, 0xB4, 0xE9), (0xE6, 0x9F, 0x00), (0x00, 0x9E, 0x73), (0xF0, 0xE4, 0x42),
     (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (0xCC, 0x79, 0xA7), (0xDD, 0xDD, 0xDD),
-    (0x33, 0x22, 0x88), (0x88, 0x22, 0x55), (0x99, 0x99, 0x33), (0x44, 0xAA, 0x99),
+    (0x33, 0x22, 0x88), (0x88, 0x22, 0x55), (0x99, 0x99, 0x33), (0xAA, 0xFF, 0x88),
+    (0x99, 0x11, 0xFF), (0x88, 0x00, 0x00), (0x99, 0x77, 0xFF), (0x55, 0x00, 0x55),
   ],
   np.uint8,
 )  # fmt: skip
 BACKGROUND = np.array((40, 40, 40), np.uint8)
-
-TILE = 96  # pixels of a PNG's tile, at least
-GAP, MARGIN, TITLE = 3, 10, 26  # pixels
 
 
 def coloured(ids: np.ndarray) -> np.ndarray:
@@ -47,7 +47,8 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
   return (np.clip(np.asarray(images, np.float32), 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _grey(values: np.ndarray) -> np.ndarray:
+def grey(values: np.ndarray) -> np.ndarray:
+  """Values in [0, 1], `[...]`, as shades of grey, uint8 `[..., 3]`."""
   return to_uint8(np.repeat(values[..., None], 3, -1))
 
 
@@ -88,7 +89,7 @@ class Painter:
       panels["instances"] = coloured_instances(self._batch["instances"])
     if out.log_masks is not None:
       masks = np.exp(np.asarray(out.log_masks, np.float32))
-      panels["mask"] = _grey(masks)
+      panels["mask"] = grey(masks)
       panels["appearance"] = to_uint8(out.components)
       panels["masked appearance"] = to_uint8(masks[..., None] * out.components)
     return panels | {"samples": to_uint8(samples.images)}
@@ -118,38 +119,13 @@ def _columns(panels: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
 def grid(panels: dict[str, np.ndarray], caption: str = "") -> Image.Image:
   """One picture of all panels, with titles above the columns and samples below."""
   columns = _columns(panels)
-  num_rows, num_columns = len(panels["input"]), max(len(columns), NUM_IMAGES)
-  samples = panels["samples"]
-  samples = samples[: max(1, len(samples) // num_columns) * num_columns]  # whole rows
-  side = panels["input"].shape[1]
-  tile = side * max(1, -(-TILE // side))
-  pitch = tile + GAP
-  sample_rows = -(-len(samples) // num_columns)
-  samples_top = MARGIN + 2 * TITLE + num_rows * pitch + MARGIN
-  size = (
-    2 * MARGIN + num_columns * pitch - GAP,
-    samples_top + TITLE + sample_rows * pitch + MARGIN,
-  )
-  canvas = Image.new("RGB", size, "white")
-  draw = ImageDraw.Draw(canvas)
-
-  def paste(image, row_top, column):
-    big = Image.fromarray(image).resize((tile, tile), Image.Resampling.NEAREST)
-    canvas.paste(big, (MARGIN + column * pitch, row_top))
-
-  def write(text, x, y):
-    draw.text((x, y), text, fill="black", font=ImageFont.load_default(13))
-
-  write(caption, MARGIN, MARGIN)
-  for column, (title, panel) in enumerate(columns):
-    write(title, MARGIN + column * pitch, MARGIN + TITLE)
-    for row in range(num_rows):
-      paste(panel[row], MARGIN + 2 * TITLE + row * pitch, column)
-  write("samples from the prior", MARGIN, samples_top)
-  for index, sample in enumerate(samples):
-    row, column = divmod(index, num_columns)
-    paste(sample, samples_top + TITLE + row * pitch, column)
-  return canvas
+  rows = [Row("", [panel[i] for _, panel in columns]) for i in range(len(panels["input"]))]
+  images = table(rows, [title for title, _ in columns])
+  samples, width = panels["samples"], max(len(columns), NUM_IMAGES)
+  samples = samples[: max(1, len(samples) // width) * width]  # whole rows
+  rows = [Row("", list(samples[i : i + width])) for i in range(0, len(samples), width)]
+  below = titled(table(rows), "samples from the prior")
+  return titled(arranged([images, below], 1), caption, MARGIN).image()
 
 
 def png(image: Image.Image) -> bytes:

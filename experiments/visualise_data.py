@@ -64,7 +64,8 @@ def picture(batch: dict[str, np.ndarray], title: str):
   """A `PIL.Image` of all images, each beside its instances where there are any."""
   from PIL import Image, ImageDraw, ImageFont
 
-  from experiments.pictures import GAP, MARGIN, TILE, TITLE, coloured_instances
+  from experiments.pictures import coloured_instances
+  from experiments.sheets import GAP, MARGIN, TILE, TITLE
 
   panels = [batch["image"]]
   if "instances" in batch:

@@ -21,6 +21,7 @@ from experiments import (
   main,
   pictures,
   progress,
+  sheets,
   train,
   validation,
   workdirs,
@@ -226,7 +227,7 @@ def test_picture_of_a_model_without_slots():
   panels = {"input": images, "reconstruction": images, "samples": images}
   image = pictures.grid(panels, "caption")
   pixels = np.asarray(image)
-  assert pixels.std() > 10 and image.size[0] > 8 * pictures.TILE
+  assert pixels.std() > 10 and image.size[0] > 8 * sheets.TILE
   np.testing.assert_array_equal(
     pictures.coloured_instances(np.array([[0, 1]])), [[pictures.BACKGROUND, pictures.PALETTE[0]]]
   )

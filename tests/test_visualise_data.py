@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from experiments import visualise_data
-from experiments.pictures import BACKGROUND, MARGIN, PALETTE, TITLE
+from experiments.pictures import BACKGROUND, PALETTE
+from experiments.sheets import MARGIN, TITLE
 
 ROOT = Path(__file__).parent.parent
 CONFIG = f"--config={ROOT}/configs/genesis_gqn.py"

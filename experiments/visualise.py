@@ -1,0 +1,219 @@
+"""Pictures of what a run's model has learned, ready for a paper: one command, no screen.
+
+  python -m experiments.visualise --workdir=runs/genesis_gqn
+  python -m experiments.visualise --workdir=runs/genesis_gqn --what=swaps --edit=2,5 --format=pdf
+
+Writes PNG files and a film to RUN/visualisations, with `index.json` that says what each shows, and
+the same to TensorBoard. Figures: reconstructions; slots (everything of every slot); samples;
+cumulative (samples built slot by slot); traversals (of the latents that say most); swaps (slots
+exchanged between two images); removal (of a slot); film (the same images at every checkpoint).
+What a model cannot have is left out and named, and is an error if --what asks for it. Exit status:
+0 when done, 1 when something went wrong, 2 for a mistake on the command line.
+"""
+
+import argparse
+import pathlib
+import sys
+
+from data_pipelines.command_line import Parser, whole_number
+from data_pipelines.common import SPLITS
+
+# As galleries.FIGURES, which is imported once the options are right, and the film.
+WHAT = (
+  "reconstructions",
+  "slots",
+  "samples",
+  "cumulative",
+  "traversals",
+  "swaps",
+  "removal",
+  "film",
+)
+FORMATS = ("png", "pdf")
+POOL = 15  # images are drawn from so many times as many, since neighbours look alike
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+  """Options; a mistake ends the program with one line and status 2."""
+  parser = Parser("experiments.visualise", __doc__)
+  add = parser.add_argument
+  add("--workdir", type=pathlib.Path, required=True, help="folder of the run")
+  add("--out", type=pathlib.Path, metavar="DIR", help="default: RUN/visualisations")
+  add("--num", type=whole_number(1), default=8, help="images and samples; default: 8")
+  add("--split", choices=SPLITS, default="test", help="of the data; default: test")
+  add("--step", type=whole_number(0), help="checkpoint; default: the newest")
+  add("--seed", type=whole_number(0), default=0, help="which images, and the samples")
+  add("--what", type=_names, metavar="NAME,...", help=f"of {', '.join(WHAT)}; default: all")
+  add("--edit", type=_pair, default=(0, 1), metavar="A,B",
+      help="images to edit, as numbered in reconstructions; default: 1,2")  # fmt: skip
+  add("--num_dims", type=whole_number(1), default=3, help="traversed, of a latent; default: 3")
+  add("--match_slots", action="store_true", help="order slots by the instances they overlap with")
+  add("--scale", type=whole_number(1), default=1, help="of the PNGs: pixels per unit; default: 1")
+  add("--format", choices=FORMATS, default="png", help="pdf: PDF files too, with real text")
+  add("--no_title", action="store_true", help="no line above the figures")
+  add("--data_dir", metavar="DIR", help="if the data lies elsewhere than in training")
+  options = parser.parse_args(argv)
+  if max(options.edit) >= options.num and "--edit" in " ".join(argv):
+    parser.error(f"--edit names image {max(options.edit) + 1} of --num={options.num}")
+  return options
+
+
+def _names(text: str) -> list[str]:
+  names = list(dict.fromkeys(text.split(",")))
+  for name in names:
+    if name not in WHAT:
+      raise argparse.ArgumentTypeError(f"{name!r} is no figure; allowed: {', '.join(WHAT)}")
+  return names
+
+
+def _pair(text: str) -> tuple[int, int]:
+  numbers = text.split(",")
+  if len(numbers) != 2 or not all(n.isdecimal() and int(n) for n in numbers):
+    raise argparse.ArgumentTypeError(f"{text!r} is not two numbers from 1 on, such as 1,2")
+  return int(numbers[0]) - 1, int(numbers[1]) - 1
+
+
+def images(config, options: argparse.Namespace) -> dict:
+  """Some images of a split, drawn from its beginning; "image" and maybe "instances".
+
+  Raises:
+    UserError: the split has fewer.
+    DataError: it cannot be read.
+  """
+  import numpy as np
+
+  from experiments.errors import UserError
+  from experiments.visualise_data import read
+
+  batch = read(config.data, options.split, POOL * options.num, options.seed)
+  count = len(batch["image"])
+  if count < options.num:
+    raise UserError(f"--num={options.num}, but the {options.split} split has {count} images")
+  chosen = np.sort(np.random.default_rng(options.seed).permutation(count)[: options.num])
+  names = batch.keys() & {"image", "instances"}
+  return {name: np.asarray(batch[name])[chosen] for name in names}
+
+
+def chosen_figures(model, options: argparse.Namespace) -> list[str]:
+  """Names of the figures to make; says which of all are left out.
+
+  Raises:
+    UserError: one that was asked for cannot be made.
+  """
+  from experiments import galleries
+  from experiments.errors import UserError
+
+  possible = []
+  for name in options.what or WHAT:
+    reason = galleries.impossible(name, model, options.num)
+    if reason is None:
+      possible.append(name)
+    elif options.what:
+      raise UserError(f"--what={name}: {reason}")
+    else:
+      print(f"skipped    {name}: {reason}")
+  return possible
+
+
+def view_of(model, variables, network, batch: dict, options: argparse.Namespace):
+  """The `galleries.View` that options ask for."""
+  from experiments.errors import UserError
+  from experiments.galleries import View
+
+  if options.match_slots and not hasattr(model, "num_slots"):
+    raise UserError(f"--match_slots: {type(model).__name__} has no slots")
+  if options.match_slots and "instances" not in batch:
+    raise UserError("--match_slots: the data has no instances to match with")
+  # The default pair where there is but one image; only the first is needed then.
+  edit = tuple(min(index, options.num - 1) for index in options.edit)
+  return View(model, variables, network, batch, options.match_slots, edit, options.num_dims)
+
+
+def film(steps: list[int], view, title: str, options: argparse.Namespace) -> tuple[bytes, str]:
+  """(GIF, caption) of checkpoints, the last of which `view` shows."""
+  import dataclasses
+
+  import tqdm
+
+  from experiments import films
+  from experiments.compute_fid import opened
+
+  frames = []
+  pause = 0.1 if sys.stderr.isatty() else 30
+  for step in tqdm.tqdm(steps, "film", unit=" checkpoints", mininterval=pause, leave=False):
+    now = view
+    if step != steps[-1]:
+      now = dataclasses.replace(view, variables=opened(options.workdir, step)[2])
+    frames.append(films.film_frame(now, step, title).image(options.scale))
+  shown = f"{len(steps)} checkpoints: steps {', '.join(map(str, steps))}"
+  if len(steps) == 1:
+    shown = f"the only checkpoint, step {steps[0]}: a film of one frame"
+    print(f"note       film: the run has {shown}")
+  return films.gif(frames), f"The same images at {shown}."
+
+
+def make(options: argparse.Namespace) -> None:
+  """Makes all figures.
+
+  Raises:
+    UserError, DataError, OSError: in one line.
+  """
+  import data_pipelines
+  from experiments import devices, galleries
+  from experiments.compute_fid import opened
+  from experiments.errors import explained
+  from experiments.figure_files import Folder
+  from experiments.inference import Network
+  from genesis_jax import runs
+
+  with explained():
+    step, model, variables, config = opened(options.workdir, options.step)
+    names = chosen_figures(model, options)
+    devices.configure(config)
+    if options.data_dir:
+      config.data.data_dir = options.data_dir
+    source = data_pipelines.resolve(config.data)
+    batch = images(config, options)
+  view = view_of(model, variables, Network(model, options.seed), batch, options)
+  stand_in = ", STAND-IN DATA" if source.stand_in else ""
+  subject = f"{config.model.name} on {config.data.name}, {options.split} split{stand_in}"
+  print(f"data       {source.description}")
+  about = dict(
+    step=step,
+    model=config.model.name,
+    split=options.split,
+    seed=options.seed,
+    data=source.description,
+    stand_in=source.stand_in,
+  )
+  titles, pdf = not options.no_title, options.format == "pdf"
+  with Folder(options.workdir, options.out, about, options.scale, pdf, titles) as folder:
+    for name in names:
+      if name == "film":
+        steps = [s for s in runs.checkpoint_steps(options.workdir) if s <= step]
+        content, caption = film(steps, view, subject if titles else "", options)
+        folder.add_film("film", content, caption)
+        continue
+      for figure in galleries.FIGURES[name](view):
+        folder.add(figure, f"{subject}, step {step}")
+
+
+def main(argv: list[str]) -> int:
+  """Exit status: 0, or 1 with one line of what is wrong."""
+  options = parse(argv)
+  from experiments import startup
+
+  startup.prepare()
+  import data_pipelines
+  from experiments.errors import UserError
+
+  try:
+    make(options)
+  except (UserError, data_pipelines.DataError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv[1:]))
