@@ -16,6 +16,8 @@ import zipfile
 
 import numpy as np
 
+from data_pipelines.command_line import Parser, whole_number
+
 MAX_SEGMENTS = 512  # in one image; more are no segments
 KEY = "masks"
 
@@ -23,23 +25,20 @@ KEY = "masks"
 def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""
 
-  def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-      raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return int(text)
-
-  parser = argparse.ArgumentParser("python -m experiments.score", allow_abbrev=False)
+  parser = Parser("experiments.score", __doc__)
   parser.add_argument("--predictions", type=pathlib.Path, required=True, metavar="P.npz")
   parser.add_argument("--truth", type=pathlib.Path, required=True, metavar="T.npz")
   parser.add_argument("--out", type=pathlib.Path, metavar="FILE.json", help="also write them here")
-  parser.add_argument("--num_bootstrap", type=positive, default=1000, help="default: 1000")
-  parser.add_argument("--seed", type=int, default=0, help="of the bootstrap; default: 0")
+  parser.add_argument("--num_bootstrap", type=whole_number(1), default=1000, help="default: 1000")
+  parser.add_argument(
+    "--seed", type=whole_number(0), default=0, help="of the bootstrap; default: 0"
+  )
   parser.add_argument(
     "--slot_axis", type=int, choices=(1, -1), help="of masks whose shape fits both orders"
   )
   parser.add_argument(
     "--background_ids",
-    type=positive,
+    type=whole_number(1),
     default=1,
     help="true ids below are background for the Object-Centric Library; default: 1, id 0",
   )

@@ -22,9 +22,11 @@ NOISE_SEED = 1_000_003  # unlike any seed that a person would train with
 SEGMENTATION = ("ari", "ari_fg", "msc", "msc_fg")
 
 
-def noise_key(batch_index: int) -> np.ndarray:
-  """Key of a validation batch's noise; uint32 [2]."""
-  key = jax.random.fold_in(jax.random.key(NOISE_SEED), batch_index)
+def noise_key(*numbers: int) -> np.ndarray:
+  """Key of the noise of a validation batch, or of whatever else has these numbers; uint32 [2]."""
+  key = jax.random.key(NOISE_SEED)
+  for number in numbers:
+    key = jax.random.fold_in(key, number)
   return np.asarray(jax.random.key_data(key))
 
 
@@ -45,6 +47,14 @@ def _masked_sums(variables, batch, key, *, model) -> dict[str, jax.Array]:
   return jax.lax.psum(sums, devices.AXIS)
 
 
+def padded(batch: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+  """A batch with rows of zeros added up to `size`, so that one compiled program serves all."""
+  return {
+    name: np.concatenate([x, np.zeros((size - len(x), *x.shape[1:]), x.dtype)])
+    for name, x in batch.items()
+  }
+
+
 def _filled(batch: dict, first: int, size: int, num_images: int, num_scored: int) -> dict:
   """A batch of exactly `size` rows, with "valid" and "scored" bool `[size]`.
 
@@ -55,13 +65,9 @@ def _filled(batch: dict, first: int, size: int, num_images: int, num_scored: int
     num_images, num_scored: rows of the split that are valid, and that are scored.
   """
   rows = len(batch["image"])
-  filled = {
-    name: np.concatenate([x, np.zeros((size - rows, *x.shape[1:]), x.dtype)])
-    for name, x in batch.items()
-  }
   index = first + np.arange(size)
   present = np.arange(size) < rows
-  return filled | {
+  return padded(batch, size) | {
     "valid": present & (index < num_images),
     "scored": present & (index < num_scored),
   }

@@ -1,0 +1,265 @@
+"""Evaluation of checkpoints, through its command line: which images, which numbers, which words."""
+
+import csv
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from conftest import TEST_IMAGES, TINY_RUN, tiny_config
+
+import data_pipelines
+import genesis_jax
+from configs.experiment import compose
+from experiments import (
+  checkpoints,
+  devices,
+  evaluate,
+  evaluation,
+  evaluation_reports,
+  import_torch,
+  validation,
+)
+from genesis_jax import metrics, objective, training
+from genesis_jax.noise import draw_noise
+
+NUM_IMAGES = 11  # a batch of eight, and three
+SCORES = ("ari", "ari_fg", "msc", "msc_fg", "miou", "miou_true")
+
+
+def make_config(seed=0):
+  """A tiny GENESIS-V2, which has both kinds of masks, on scenes drawn with their ids."""
+  config = compose("genesis_v2", "multi_dsprites")
+  changes = TINY_RUN | {"data.source": "generator", "data.num_test": NUM_IMAGES, "seed": seed}
+  changes |= {"model.num_slots": 3, "model.feature_dim": 8}
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+@functools.cache
+def creator():
+  config = make_config()
+  model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
+  create = functools.partial(training.create_train_state, model=model, tx=tx)
+  return jax.jit(create, compiler_options=training.INIT_OPTIONS)
+
+
+def write_run(workdir, seed, steps):
+  """A run with checkpoints of different weights, none of them trained."""
+  config = make_config(seed)
+  origin = checkpoints.origin_of(config, import_torch.published_source(config))
+  with checkpoints.Checkpoints(workdir, origin, config) as writer:
+    for step in steps:
+      state = jax.tree.map(np.asarray, creator()(jax.random.key(100 * seed + step)))
+      state = state.replace(step=np.int32(step))
+      if step == steps[0]:
+        writer.restore(state)
+      writer.save(devices.replicate(state))
+    writer.wait()
+  return workdir
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+  return write_run(tmp_path_factory.mktemp("evaluate") / "run", 0, [3, 6])
+
+
+@pytest.fixture(scope="module")
+def other_run(tmp_path_factory):
+  return write_run(tmp_path_factory.mktemp("evaluate") / "other", 1, [6])
+
+
+def flags(*workdirs, **settings) -> list[str]:
+  settings = dict(num_images=NUM_IMAGES, batch_size=8) | settings
+  return [f"--workdir={w}" for w in workdirs] + [f"--{k}={v}" for k, v in settings.items()]
+
+
+def read(run_dir, step=6, split="test"):
+  """The JSON, and the columns of the CSV as arrays."""
+  stem = run_dir / "evaluation" / f"segmentation_step_{step}_{split}"
+  with open(stem.with_suffix(".csv")) as file:
+    rows = list(csv.DictReader(file))
+  columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+  return json.loads(stem.with_suffix(".json").read_text()), columns
+
+
+@pytest.fixture(scope="module")
+def first(run_dir):
+  """What the program prints and writes on one device, in its own process."""
+  environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+  command = [sys.executable, "-m", "experiments.evaluate", *flags(run_dir)]
+  done = subprocess.run(command, env=environment, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  return done.stdout, *read(run_dir)
+
+
+def test_numbers_are_those_of_the_model(first, run_dir):
+  """Restated with all images at once: the model's outputs, and the scores of its masks."""
+  _, result, columns = first
+  model, variables, config = genesis_jax.load(run_dir)
+  batch = next(data_pipelines.batches(config.data, split="test", batch_size=16, epochs=1))
+  key = jax.random.wrap_key_data(validation.noise_key(0, 0))
+  noise = draw_noise(key, model.noise_spec(), np.arange(NUM_IMAGES))
+  images = training.to_float(jax.numpy.asarray(batch["image"]))
+  out = jax.jit(functools.partial(model.apply, train=False))(variables, images, noise=noise)
+  kl = np.asarray(out.kl["component"]).sum(1)
+  np.testing.assert_allclose(columns["err"], out.err, 1e-4)
+  np.testing.assert_allclose(columns["kl"], kl, 1e-3, 1e-3)
+  np.testing.assert_allclose(columns["elbo"], columns["err"] + columns["kl_component"], 1e-5)
+  np.testing.assert_allclose(columns["mse"], ((out.recon - images) ** 2).mean((1, 2, 3)), 1e-4)
+  for suffix, log_masks in (("", out.log_masks), ("_r", out.log_masks_recon)):
+    ids = np.asarray(log_masks.argmax(1))
+    ari = metrics.adjusted_rand_index(batch["instances"], ids)
+    msc = metrics.segmentation_covering(batch["instances"], ids, foreground_only=True)
+    # A pixel whose two best slots are equal to the last bit may go to either.
+    np.testing.assert_allclose(columns["ari" + suffix], ari, atol=0.01)
+    np.testing.assert_allclose(columns["msc_fg" + suffix], msc, atol=0.01)
+    miou = metrics.mean_iou(batch["instances"], ids)
+    np.testing.assert_allclose(columns["miou" + suffix], miou, atol=0.01)
+  assert result["scores"].keys() >= {f"{s}{r}" for s in SCORES for r in ("", "_r")}
+
+
+def test_files_agree_and_define_every_number(first):
+  out, result, columns = first
+  assert columns["image"].tolist() == list(range(NUM_IMAGES)) and not columns["repeat"].any()
+  assert columns.keys() - {"image", "repeat"} == result["scores"].keys()
+  for name, entry in result["scores"].items():
+    values = columns[name]
+    assert entry["mean"] == pytest.approx(values.mean(), rel=1e-9)
+    assert entry["standard_error"] == pytest.approx(values.std(ddof=1) / NUM_IMAGES**0.5, rel=1e-6)
+    assert entry["num_images"] == NUM_IMAGES and entry["std_noise"] is None
+    assert result["per_image"][name] == pytest.approx(values.tolist())
+    assert len(result["definitions"][name]) > 15
+  assert result["stand_in"] and "STAND-IN" in out and result["segmentation_absent"] is None
+  for words in ("GENESIS' definition", "ClevrTex's definition", "checkpoint 6", "11 of test"):
+    assert words in out
+  assert f"{result['scores']['msc_fg_r']['mean']:.4g}" in out
+
+
+def test_every_image_counts_once_on_eight_devices(first, run_dir, other_run, capsys):
+  """Other batches, other devices, other runs beside it: the same numbers."""
+  assert jax.device_count() == 8
+  assert evaluate.main(flags(run_dir, other_run, batch_size=5)) == 0, capsys.readouterr().err
+  result, columns = read(run_dir)
+  assert result["device"] != first[1]["device"]
+  for name in ("err", "kl", "elbo", "mse"):
+    np.testing.assert_allclose(columns[name], first[2][name], 1e-4, err_msg=name)
+  for name in ("ari_fg", "msc", "miou_r"):
+    np.testing.assert_allclose(columns[name], first[2][name], atol=0.01, err_msg=name)
+  out = capsys.readouterr().out
+  table = json.loads((run_dir / "evaluation" / "segmentation_table_test.json").read_text())
+  errs = [read(workdir)[0]["scores"]["err"]["mean"] for workdir in (run_dir, other_run)]
+  got = table["summaries"]["2 runs"]["err"]
+  assert got["mean"] == pytest.approx(np.mean(errs)) and got["std"] == pytest.approx(
+    np.std(errs, ddof=1)
+  )
+  assert "mean ± std of 2 runs" in out and "msc_fg:" in out and "per_image" not in str(table)
+
+
+def test_all_checkpoints_and_the_spread_over_noise(run_dir, capsys):
+  settings = dict(step="all", num_repeats=3, num_images=4, batch_size=4, split="val")
+  assert evaluate.main(flags(run_dir, **settings)) == 0, capsys.readouterr().err
+  assert "mean ± std of 2 checkpoints" in capsys.readouterr().out
+  for step in (3, 6):
+    result, columns = read(run_dir, step, "val")
+    assert columns["repeat"].tolist() == [0, 1, 2] * 4
+    kl = columns["kl"].reshape(4, 3)
+    assert len(np.unique(kl)) == 12
+    entry = result["scores"]["kl"]
+    assert entry["std_noise"] == pytest.approx(kl.mean(0).std(ddof=1), rel=1e-6)
+    assert entry["standard_error"] == pytest.approx(kl.mean(1).std(ddof=1) / 2, rel=1e-6)
+    assert result["per_image"]["kl"] == pytest.approx(kl.mean(1).tolist())
+  with open(run_dir / "evaluation" / "segmentation_table_val.csv") as file:
+    rows = list(csv.DictReader(file))
+  assert [row["step"] for row in rows] == ["3", "6", "", ""]
+  errs = [float(row["err"]) for row in rows]
+  assert errs[2] == pytest.approx(np.mean(errs[:2]))
+
+
+def test_means_are_over_runs_at_the_same_step():
+  def result(run, step, err):
+    return dict(workdir=run, step=step, scores={"err": dict(mean=err)}, definitions={})
+
+  results = [result("a", 1, 1.0), result("a", 2, 2.0), result("b", 1, 3.0), result("b", 3, 9.0)]
+  assert evaluation_reports.means(results) == {"2 runs, step 1": {"err": (2.0, 2**0.5)}}
+
+
+def test_scores_an_image_does_not_have_count_in_no_mean():
+  tables = np.zeros((1, 3, 5, 2), np.int32)
+  tables[0, 0, 1, 0] = tables[0, 0, 2, 1] = 8  # background and one segment, both found
+  tables[0, 1, 1, 0] = 16  # only background
+  tables[0, 2, 0, 0] = 16  # everything to be ignored
+  scores = evaluation._segmentation(tables)
+  np.testing.assert_array_equal(scores["ari_fg"], [[1, 1, 1]])
+  np.testing.assert_array_equal(scores["msc_fg"], [[1, 0, 0]])
+  np.testing.assert_array_equal(scores["miou"], [[1, 1, np.nan]])
+
+
+@pytest.fixture(scope="module")
+def vae_run(tmp_path_factory, gqn_root):
+  """A run without masks, on data without ids."""
+  folder = tmp_path_factory.mktemp("evaluate_vae")
+  config = tiny_config("vae", gqn_root)
+  model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
+  create = jax.jit(functools.partial(training.create_train_state, model=model, tx=tx))
+  state = jax.tree.map(np.asarray, create(jax.random.key(0)))
+  import_torch.write_run(folder / "run", config, state, {})
+  params = jax.tree.map(np.copy, state.params)
+  jax.tree.leaves(params)[-1].flat[0] = np.nan
+  import_torch.write_run(folder / "nans", config, state.replace(params=params), {})
+  return folder / "run"
+
+
+def test_without_masks_there_are_no_scores_of_them(vae_run, capsys):
+  assert evaluate.main(flags(vae_run)) == 0, capsys.readouterr().err
+  assert "vae has no masks: segmentation scores are absent" in capsys.readouterr().out
+  result, columns = read(vae_run, 0)
+  assert not any("ari" in name or "iou" in name for name in result["scores"] | columns)
+  assert result["scores"]["kl_latent"]["mean"] == pytest.approx(columns["kl"].mean())
+
+
+def test_without_ids_there_are_none_either():
+  source = data_pipelines.Source("gqn", "rooms", None, False, "", {})
+  reason = evaluate.absence({"err": 0, "largest_slot": 0}, True, source, "genesis")
+  assert reason == "gqn has no masks of instances here: segmentation scores are absent"
+  assert evaluate.absence({"ari": 0}, True, source, "genesis") is None
+
+
+def test_mistakes_are_one_line(run_dir, vae_run, tmp_path, capsys):
+  mistakes = [
+    ("no checkpoint in", flags(tmp_path / "empty")),
+    ("no checkpoint in", flags(tmp_path / "empty", step="all")),
+    (r"--step=7, but the checkpoints of .* are \[3, 6\]", flags(run_dir, step=7)),
+    (f"has {TEST_IMAGES} test images, not 41; pass --num_images=40", flags(vae_run, num_images=41)),
+    ("has 11 test images, not 320; pass --num_images=11", flags(run_dir, num_images=320)),
+    ("has NaNs in params/", flags(vae_run.parent / "nans")),
+    ("--split is 'tset'; allowed: test, train, val", flags(run_dir, split="tset")),
+    ("data", flags(vae_run, data_dir=tmp_path / "nowhere")),
+  ]
+  for words, options in mistakes:
+    assert evaluate.main(options) == 1
+    error = capsys.readouterr().err
+    assert re.search(f"^error: .*{words}", error) and error.count("\n") == 1, error
+  for options in (["--workdir=x", "--step=last"], []):
+    with pytest.raises(SystemExit) as caught:
+      evaluate.main(options)
+    assert caught.value.code == 2 and capsys.readouterr().err.count("\n") == 1
+
+
+def test_fewer_images_than_known_before(run_dir):
+  """A count can be too high, as where damaged records are skipped."""
+  model, variables, config = genesis_jax.load(run_dir)
+  measured = dict(scalars={"err": np.zeros((8, 1))}, tables={})
+  evaluator = evaluation.Evaluator(model, batch_size=8)
+  evaluator._measure = lambda *args: measured
+  batches = [{"image": np.zeros((n, 32, 32, 3), np.uint8)} for n in (8, 2)]
+  with pytest.raises(evaluation.UserError, match="there are 10 images, not 11: .*num_images=10"):
+    evaluator(variables, batches, NUM_IMAGES)
+  measured["scalars"]["err"][3] = np.inf
+  with pytest.raises(evaluation.UserError, match="err is not finite for 1 of 10 .* for image 3"):
+    evaluator(variables, batches, 10)
