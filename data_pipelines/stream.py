@@ -4,6 +4,8 @@ records = Records(ranges, views=10, unpack=unpack, num_features=1, decode=decode
 for batch in Batches(records, batch_size=32, seed=0, epochs=None, shuffle=True): ...
 """
 
+import weakref
+
 import numpy as np
 import tensorflow as tf
 
@@ -73,14 +75,18 @@ class Batches:
     else:
       self._pipeline = Pipeline(records, **order, shuffle_buffer=shuffle_buffer)
     encoded = self._pipeline.batches(batch_size, first_batch)
-    self._iterator = _decoded(encoded, records, shard_index, shard_count).as_numpy_iterator()
+    iterators = [_decoded(encoded, records, shard_index, shard_count).as_numpy_iterator()]
+    self._iterators = iterators
+    # An endless stream reads ahead in threads that call Python. They must end before Python does,
+    # or the program never exits; a finalizer is called before that, at the latest.
+    weakref.finalize(self, iterators.clear)
 
   def __iter__(self) -> "Batches":
     return self
 
   def __next__(self) -> dict[str, np.ndarray]:
     try:
-      batch = next(self._iterator)
+      batch = next(self._iterators[0])
     except StopIteration:
       self._pipeline.damage.raise_if_all(self._pipeline.any_good)
       raise
