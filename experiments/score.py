@@ -220,7 +220,7 @@ def main(argv: list[str]) -> int:
   """Exit status: 0, or 1 with one line of what is wrong."""
   options = parse(argv)
   from experiments import workdirs
-  from experiments.errors import UserError
+  from experiments.errors import UserError, explained
 
   try:
     truth = true_ids(read_array(options.truth), options.truth)
@@ -228,7 +228,8 @@ def main(argv: list[str]) -> int:
     predictions = predicted_ids(predictions, truth.shape, options.predictions, options.slot_axis)
     check_number_of_segments(truth, options.truth)
     check_number_of_segments(predictions, options.predictions)
-    result = score(truth, predictions, options)
+    with explained():
+      result = score(truth, predictions, options)
     show(result)
     if options.out:
       files = dict(predictions=str(options.predictions), truth=str(options.truth))

@@ -185,7 +185,8 @@ PROTOCOLS = (
       "ARI": _ARI,
       "ARI-FG": _ARI_FG,
       "mIoU": _MATCHED + "pairs of which either is visible",
-      "mIoU-FG": "the same without the pair of true id 0",
+      "mIoU-FG": "the same sum without the pair of true id 0, over one pair less (even where id 0 "
+      "has no pixel, so that it can be above 1)",
       "mIoU-GT": _MATCHED + "true segments",
       "mSC": "best IoU of true segments, weighted by area, without the last id of each image in "
       "either segmentation; undefined where id 0 is the only one",

@@ -46,7 +46,7 @@ def dense_ids(ids: Int[Array, "B H W"]) -> Int[Array, "B H W"]:
 
   On the host, for ids that are too large to be places in a table.
   """
-  flat = np.maximum(ids.reshape(len(ids), -1), -1).astype(np.int64)
+  flat = np.maximum(ids.reshape(len(ids), -1).astype(np.int64), -1)
   anchors = np.broadcast_to(np.array([-1, 0]), (len(flat), 2))
   flat = np.concatenate([anchors, flat], 1)
   order = flat.argsort(1, kind="stable")
@@ -60,6 +60,8 @@ def _checked(name: str, ids) -> np.ndarray:
   ids = np.asarray(ids)
   if not np.issubdtype(ids.dtype, np.integer):
     raise ValueError(f"{name} has type {ids.dtype}; ids of segments must be integers")
+  if ids.size and ids.max() > np.iinfo(np.int64).max:
+    raise ValueError(f"{name} has the id {ids.max()}; ids of segments must be below 2^63")
   return ids
 
 
