@@ -1,0 +1,238 @@
+"use strict";
+// The page's own script: definitions on hover, tabs, pictures in full size, copying, curves.
+(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const make = (name, properties = {}) => Object.assign(document.createElement(name), properties);
+
+  // Definitions: shown while a term is pointed at or has the focus; Escape hides them.
+  const tip = document.getElementById("tip");
+  const hideTip = () => {
+    tip.hidden = true;
+    all("[aria-describedby='tip']").forEach((term) => term.removeAttribute("aria-describedby"));
+  };
+  const showTip = (term) => {
+    hideTip();
+    tip.textContent = term.dataset.about;
+    tip.hidden = false;
+    term.setAttribute("aria-describedby", "tip");
+    const at = term.getBoundingClientRect();
+    const room = document.documentElement.clientWidth - tip.offsetWidth - 12;
+    tip.style.left = `${Math.max(12, Math.min(at.left, room))}px`;
+    const below = at.bottom + 8;
+    const fits = below + tip.offsetHeight < window.innerHeight;
+    tip.style.top = `${fits ? below : Math.max(8, at.top - tip.offsetHeight - 8)}px`;
+  };
+  all(".term").forEach((term) => {
+    term.addEventListener("mouseenter", () => showTip(term));
+    term.addEventListener("focus", () => showTip(term));
+    term.addEventListener("mouseleave", hideTip);
+    term.addEventListener("blur", hideTip);
+  });
+  document.addEventListener("keydown", (event) => event.key === "Escape" && hideTip());
+  document.addEventListener("scroll", hideTip, { passive: true });
+
+  // Tabs: without this script all galleries stand below each other.
+  all(".tabs").forEach((box) => {
+    const panels = all(".panel", box);
+    const list = make("div");
+    list.setAttribute("role", "tablist");
+    list.setAttribute("aria-label", "Galleries");
+    const tabs = panels.map((panel) => {
+      const tab = make("button", { type: "button", id: `tab-${panel.id}` });
+      tab.textContent = panel.getAttribute("aria-label");
+      tab.setAttribute("role", "tab");
+      tab.setAttribute("aria-controls", panel.id);
+      panel.setAttribute("role", "tabpanel");
+      panel.setAttribute("aria-labelledby", tab.id);
+      panel.removeAttribute("aria-label");
+      return tab;
+    });
+    const choose = (index) => {
+      tabs.forEach((tab, i) => {
+        tab.setAttribute("aria-selected", String(i === index));
+        tab.tabIndex = i === index ? 0 : -1;
+        panels[i].hidden = i !== index;
+      });
+    };
+    tabs.forEach((tab, index) => {
+      tab.addEventListener("click", () => choose(index));
+      tab.addEventListener("keydown", (event) => {
+        const last = tabs.length - 1;
+        const next = {
+          ArrowRight: index === last ? 0 : index + 1,
+          ArrowLeft: index === 0 ? last : index - 1,
+          Home: 0,
+          End: last,
+        }[event.key];
+        if (next === undefined) return;
+        event.preventDefault();
+        choose(next);
+        tabs[next].focus();
+      });
+    });
+    list.append(...tabs);
+    box.prepend(list);
+    choose(0);
+  });
+
+  // Pictures of one thing over training: one at a time, chosen by a slider; the last one first.
+  all("[data-steps]").forEach((panel) => {
+    const figures = all("figure", panel);
+    if (figures.length < 2) return;
+    const label = make("label", { className: "slider" });
+    const input = make("input", { type: "range", min: 0, max: figures.length - 1, step: 1 });
+    input.value = figures.length - 1;
+    const words = make("output");
+    const show = () => {
+      figures.forEach((figure, i) => (figure.hidden = i !== Number(input.value)));
+      words.textContent = figures[input.value].querySelector("figcaption").textContent;
+      input.setAttribute("aria-valuetext", words.textContent);
+    };
+    input.addEventListener("input", show);
+    label.append("During training", input, words);
+    figures[0].before(label);
+    show();
+  });
+
+  // Pictures in full size.
+  const full = document.getElementById("full");
+  all(".zoom").forEach((button) => {
+    button.addEventListener("click", () => {
+      const small = button.querySelector("img");
+      const large = full.querySelector("img");
+      large.src = small.src;
+      large.alt = small.alt;
+      full.showModal();
+    });
+  });
+  full.addEventListener("click", (event) => event.target === full && full.close());
+
+  // Copying: through a selection, since the clipboard is closed to pages that lie in a file.
+  all(".copy").forEach((button) => {
+    button.addEventListener("click", () => {
+      const range = document.createRange();
+      range.selectNodeContents(button.parentElement.querySelector("code"));
+      const selection = window.getSelection();
+      selection.removeAllRanges();
+      selection.addRange(range);
+      button.textContent = document.execCommand("copy") ? "Copied" : "Press Ctrl-C";
+      setTimeout(() => (button.textContent = "Copy"), 2000);
+    });
+  });
+
+  // Curves.
+  const panels = JSON.parse(document.getElementById("panels").textContent);
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const smoothing = document.getElementById("smoothing");
+  const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  const channels = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+  const luminance = (rgb) => {
+    const [r, g, b] = rgb.map((c) => (c / 255 <= 0.04 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  // The same hue, darker on light paper or lighter on dark paper, until a line of it can be seen.
+  const legible = (hex) => {
+    const paper = luminance(channels(variable("--paper")));
+    const aim = paper > 0.5 ? 0 : 255;
+    let rgb = channels(hex);
+    const contrast = () => {
+      const [low, high] = [luminance(rgb), paper].sort((a, b) => a - b);
+      return (high + 0.05) / (low + 0.05);
+    };
+    for (let i = 0; i < 20 && contrast() < 2.6; i++) rgb = rgb.map((c) => c + 0.1 * (aim - c));
+    return `rgb(${rgb.map(Math.round).join(",")})`;
+  };
+
+  // Exponential average over a number of steps, which starts at the first value; gaps stay gaps.
+  const smooth = (line, width) => {
+    let mean = null;
+    let before = null;
+    return line.y.map((y, i) => {
+      if (y === null) return null;
+      const keep = mean === null ? 0 : Math.exp(-(line.x[i] - before) / width);
+      mean = keep * (mean ?? 0) + (1 - keep) * y;
+      before = line.x[i];
+      return mean;
+    });
+  };
+
+  const traces = (panel, width) =>
+    panel.lines.flatMap((line) => {
+      const validation = line.split === "validation";
+      const few = line.x.length < 30;
+      const base = {
+        x: line.x,
+        y: line.y,
+        type: "scatter",
+        mode: validation || few ? "lines+markers" : "lines",
+        name: panel.lines.some((other) => other.split !== line.split) ? `${line.name}, ${line.split}` : line.name,
+        legendgroup: line.name + line.split,
+        line: { color: legible(line.colour), width: 1.7, dash: validation ? "dot" : "solid" },
+        marker: { size: 4 },
+        connectgaps: false,
+        hovertemplate: "%{y:.5~g}",
+      };
+      if (!width || validation) return [base];
+      const pale = { ...base, opacity: 0.25, showlegend: false, hoverinfo: "skip", hovertemplate: null };
+      return [pale, { ...base, y: smooth(line, width), mode: "lines" }];
+    });
+
+  const layout = (panel, logarithmic) => {
+    const axis = { gridcolor: variable("--line"), zeroline: false, linecolor: variable("--line"), automargin: true };
+    const goal = panel.goal === null ? [] : [panel.goal];
+    return {
+      margin: { l: 52, r: 10, t: 8, b: 34 },
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      font: { color: variable("--soft"), size: 12, family: getComputedStyle(document.body).fontFamily },
+      xaxis: { ...axis, title: { text: "step", standoff: 4 }, hoverformat: ",d" },
+      yaxis: {
+        ...axis,
+        type: logarithmic ? "log" : "linear",
+        exponentformat: "power",
+        ...(logarithmic ? { dtick: null, nticks: 6 } : {}),
+      },
+      hovermode: "x unified",
+      hoverlabel: { bgcolor: variable("--raised"), bordercolor: variable("--line"), font: { color: variable("--ink") } },
+      showlegend: traces(panel, 0).length > 1,
+      legend: { orientation: "h", y: -0.2, yanchor: "top", x: 0, font: { size: 12 } },
+      dragmode: window.matchMedia("(pointer: coarse)").matches ? false : "zoom",
+      shapes: goal.map((y) => ({
+        type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y,
+        line: { color: variable("--ink"), width: 1, dash: "dash" },
+        label: { text: `goal ${Number(y.toPrecision(5))}`, textposition: "end", font: { size: 11, color: variable("--ink") } },
+      })),
+      uirevision: "stay",
+    };
+  };
+
+  const draw = (figure) => {
+    const panel = panels[figure.dataset.panel];
+    const log = figure.querySelector(".log");
+    const longest = Math.max(...panel.lines.map((line) => line.x[line.x.length - 1]));
+    const canvas = figure.querySelector(".canvas");
+    const options = {
+      responsive: true,
+      displaylogo: false,
+      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      toImageButtonOptions: { format: "svg", filename: panel.title.replace(/\W+/g, "_") },
+    };
+    const logarithmic = log !== null && log.getAttribute("aria-pressed") === "true";
+    return Plotly.react(canvas, traces(panel, Number(smoothing.value) * longest), layout(panel, logarithmic), options);
+  };
+  const plots = all(".plot");
+  const drawAll = () => plots.forEach(draw);
+  if (plots.length) {
+    plots.forEach((figure) => {
+      const log = figure.querySelector(".log");
+      log?.addEventListener("click", () => {
+        log.setAttribute("aria-pressed", String(log.getAttribute("aria-pressed") !== "true"));
+        draw(figure);
+      });
+    });
+    smoothing.addEventListener("change", drawAll);
+    dark.addEventListener("change", drawAll);
+    drawAll();
+  }
+})();
