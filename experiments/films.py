@@ -34,7 +34,7 @@ def gif(frames: Sequence[Image.Image]) -> bytes:
   """Frames of one size as a GIF that repeats for ever and rests on the last."""
   each = min(LONGEST, max(SHORTEST, 1000 * SECONDS // len(frames)))
   palette = _palette([frames[0], frames[len(frames) // 2], frames[-1]])
-  reduced = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+  reduced = [_reduced(np.asarray(frame), palette) for frame in frames]
   buffer = io.BytesIO()
   durations = [each] * (len(frames) - 1) + [LAST]
   reduced[0].save(buffer, "GIF", save_all=True, append_images=reduced[1:], duration=durations,
@@ -42,14 +42,26 @@ def gif(frames: Sequence[Image.Image]) -> bytes:
   return buffer.getvalue()
 
 
-def _palette(frames: Sequence[Image.Image]) -> Image.Image:
-  """One palette for all frames, so that what does not change does not flicker.
+def _palette(frames: Sequence[Image.Image]) -> np.ndarray:
+  """One palette uint8 `[256,3]` for all frames: what does not change then does not flicker.
 
   It has the colours of segments exactly, and those that stand best for some frames.
   """
   exact = np.concatenate([PALETTE, [BACKGROUND, (0, 0, 0), (255, 255, 255)]])
+  count = 256 - len(exact)
   together = Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames]))
-  others = together.quantize(256 - len(exact), Image.Quantize.MEDIANCUT).getpalette()
-  image = Image.new("P", (1, 1))
-  image.putpalette([*exact.ravel().tolist(), *others[: 3 * (256 - len(exact))]])
+  others = np.array(together.quantize(count, Image.Quantize.MEDIANCUT).getpalette(), int)
+  others = np.resize(others.reshape(-1, 3)[:count], (count, 3))
+  return np.concatenate([exact, others]).astype(np.uint8)
+
+
+def _reduced(pixels: np.ndarray, palette: np.ndarray) -> Image.Image:
+  """A frame in the nearest colours of a palette; Pillow's own search is only about right."""
+  colours, index = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+  nearest = np.empty(len(colours), np.uint8)
+  for part in np.array_split(np.arange(len(colours)), len(colours) // 1000 + 1):
+    distance = (colours[part, None].astype(int) - palette.astype(int)) ** 2
+    nearest[part] = distance.sum(-1).argmin(1)
+  image = Image.fromarray(nearest[index].reshape(pixels.shape[:2]), "P")
+  image.putpalette(palette.ravel().tolist())
   return image

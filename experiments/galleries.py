@@ -131,13 +131,21 @@ def _shares(log_masks, components) -> np.ndarray:
   return to_uint8(np.exp(log_masks)[..., None] * components)
 
 
-def _slot_headings(count: int) -> list[str]:
-  return [f"slot {k + 1}" for k in range(count)]
+def _slot_headings(count: int, matched: bool = False) -> list[str]:
+  # Where slots are matched a column has other slots of each image.
+  return [f"{'match' if matched else 'slot'} {k + 1}" for k in range(count)]
 
 
 def _means(view: View) -> str:
   order = ", in the order and colours of the instances they overlap with" if view.match else ""
   return f"Latents are at the means of their posteriors; slots have one colour throughout{order}."
+
+
+def _own_masks(view: View) -> str:
+  """A word on models whose edits show other masks than their reconstructions."""
+  if view.out.log_masks_recon is None or view.model.MIXES_DECODED_MASKS:
+    return ""
+  return " Masks are the decoded ones, where reconstructions are mixed with those of the attention."
 
 
 def reconstructions(view: View) -> list[Figure]:
@@ -148,8 +156,8 @@ def reconstructions(view: View) -> list[Figure]:
   for i in range(len(view.batch["image"])):
     tiles = [panel[i] for panel in panels.values()]
     rows.append(Row(str(i + 1), tiles + (slot_tiles(shares[i], view.labels[i]) if slots else [])))
-  groups = {len(panels): "mask × appearance"} if slots else {}
-  sheet = table(rows, [*panels, *_slot_headings(slots)], groups)
+  groups = {len(panels): "mask x appearance"} if slots else {}
+  sheet = table(rows, [*panels, *_slot_headings(slots, view.match)], groups)
   caption = "Images and their reconstructions"
   if slots:
     caption += ", segmentations by the largest mask, and the part of each slot"
@@ -160,7 +168,7 @@ def slots(view: View) -> list[Figure]:
   """A block for each image: everything that there is of its slots."""
   panels, out = whole_images(view), view.out
   parts = {
-    "mask × appearance": _shares(view.log_masks, out.components),
+    "mask x appearance": _shares(view.log_masks, out.components),
     "appearance": to_uint8(out.components),
     "attention mask": grey(np.exp(out.log_masks)),
     "scope": grey(np.exp(out.log_scopes)),
@@ -177,7 +185,7 @@ def slots(view: View) -> list[Figure]:
     tiles = no_slots if right[1] is None else slot_tiles(right[1][image], view.labels[image])
     return Row(left[0], [whole, *tiles], right[0])
 
-  headings = _slot_headings(view.num_slots)
+  headings = _slot_headings(view.num_slots, view.match)
   blocks = [
     table([row(i, *pair) for pair in zip(lefts, rights, strict=True)],
           [f"image {i + 1}", *headings], {1: ""})
@@ -213,7 +221,7 @@ def samples(view: View) -> list[Figure]:
     for i in range(len(images))
   ]  # fmt: skip
   headings = ["sample", "segments", *2 * _slot_headings(view.num_slots)]
-  sheet = table(rows, headings, {2: "mask × appearance", 2 + view.num_slots: "appearance"})
+  sheet = table(rows, headings, {2: "mask x appearance", 2 + view.num_slots: "appearance"})
   caption = "Samples drawn slot after slot from the prior, and the slots they are made of."
   return [Figure("samples", sheet, caption)]
 
@@ -251,7 +259,7 @@ def _traversal(view: View, name: str, image: int) -> Figure:
   caption = (
     f"Image {image + 1}: one number of the {name} latent moved by so many standard deviations of "
     "its prior from the posterior's mean, everything else fixed; the numbers whose posteriors are "
-    "farthest from their priors (KL, mean over images and slots)."
+    f"farthest from their priors (KL, mean over images and slots).{_own_masks(view)}"
   )
   if view.num_slots:
     if name == "mask" and "component" in view.out.latents:
@@ -276,8 +284,8 @@ def swaps(view: View) -> list[Figure]:
   a, b = view.edit
   sheets = [_swaps(view, a, b), _swaps(view, b, a)]
   caption = (
-    f"Left: image {a + 1}, with the latents of the slot at the left replaced by those of the slot "
-    f"of image {b + 1} above. Right: the other way round."
+    f"Left: image {a + 1}, with the latents of its slot at the left replaced by those of the slot "
+    f"of image {b + 1} above. Right: the other way round.{_own_masks(view)}"
   )
   if "mask" in view.model.latent_names():
     caption += " Slots share out what the slots before them leave, so that later masks change too."
@@ -294,14 +302,13 @@ def _swaps(view: View, into: int, source: int) -> Sheet:
   parts = _shares(decoded.log_masks, decoded.components)
   colours = coloured_instances(view.labels)
   header = [Tile(parts[source, j], colours[source, j]) for j in slots]
-  rows = [Row(f"image {source + 1}", [None, to_uint8(decoded.images[source]), *header])]
+  first, last = to_uint8(decoded.images[into]), to_uint8(decoded.images[source])
+  rows = [Row("", [first, *header, last])]
   for i in slots:
-    whole = to_uint8(decoded.images[into]) if i == 0 else None
-    rows.append(
-      Row(f"image {into + 1}" if i == 0 else "",
-          [whole, Tile(parts[into, i], colours[into, i]), *images[i]], apart=i == 0)
-    )  # fmt: skip
-  return table(rows, ["", "", *_slot_headings(len(slots))], {2: ""})
+    own = Tile(parts[into, i], colours[into, i])
+    rows.append(Row(f"slot {i + 1}", [own, *images[i], None], apart=i == 0))
+  headings = [f"image {into + 1}", *_slot_headings(len(slots)), f"image {source + 1}"]
+  return table(rows, headings, {1: f"slots of image {source + 1}", 1 + len(slots): ""})
 
 
 def removal(view: View) -> list[Figure]:
@@ -317,6 +324,7 @@ def removal(view: View) -> list[Figure]:
   headings = ["input", "decoded", *(f"no slot {k + 1}" for k in slots)]
   caption = "Images decoded from their latents, whole and with one slot left out; the masks of "
   caption += "the others are renormalised. Strips have the colour of the slot that is missing."
+  caption += _own_masks(view)
   return [Figure("removal", table(rows, headings, {2: ""}), caption)]
 
 

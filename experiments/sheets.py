@@ -156,14 +156,14 @@ def table(
   left += 2 * GAP if left else 0
   xs = [left + x for x in _offsets(len(rows[0].tiles), tile + GAP, groups)]
   has_groups = any(groups.values())
-  top = LINE * (bool(headings) + has_groups)
+  top = LINE * (bool(headings) + has_groups) + (GAP if headings else 0)
   ys = _offsets(len(rows), tile + GAP, (i for i, row in enumerate(rows) if row.apart))
   right = max(text_width(row.right) for row in rows)
   sheet = Sheet(xs[-1] + tile + (2 * GAP + right if right else 0), top + ys[-1] + tile)
   for column, words in groups.items():
     sheet.write(words, xs[column], LINE // 2)
   for x, words in zip(xs, headings, strict=False):
-    sheet.write(words, x + tile // 2, top - LINE // 2, "m", tile)
+    sheet.write(words, x + tile // 2, top - GAP - LINE // 2, "m", tile)
   for y, row in zip(ys, rows, strict=True):
     _fill(sheet, row, xs, top + y, tile)
   return sheet

@@ -30,6 +30,7 @@ WHAT = (
   "film",
 )
 FORMATS = ("png", "pdf")
+REPORT_SECONDS = 30
 POOL = 15  # images are drawn from so many times as many, since neighbours look alike
 
 
@@ -130,26 +131,45 @@ def view_of(model, variables, network, batch: dict, options: argparse.Namespace)
 
 
 def film(steps: list[int], view, title: str, options: argparse.Namespace) -> tuple[bytes, str]:
-  """(GIF, caption) of checkpoints, the last of which `view` shows."""
+  """(GIF, caption) of checkpoints, the last of which `view` shows; damaged ones are left out."""
   import dataclasses
-
-  import tqdm
 
   from experiments import films
   from experiments.compute_fid import opened
+  from experiments.errors import UserError
 
-  frames = []
-  pause = 0.1 if sys.stderr.isatty() else 30
-  for step in tqdm.tqdm(steps, "film", unit=" checkpoints", mininterval=pause, leave=False):
+  frames, shown = [], []
+  for step in progress(steps):
     now = view
-    if step != steps[-1]:
-      now = dataclasses.replace(view, variables=opened(options.workdir, step)[2])
-    frames.append(films.film_frame(now, step, title).image(options.scale))
-  shown = f"{len(steps)} checkpoints: steps {', '.join(map(str, steps))}"
-  if len(steps) == 1:
-    shown = f"the only checkpoint, step {steps[0]}: a film of one frame"
-    print(f"note       film: the run has {shown}")
-  return films.gif(frames), f"The same images at {shown}."
+    try:
+      if step != steps[-1]:
+        now = dataclasses.replace(view, variables=opened(options.workdir, step)[2])
+      frames.append(films.film_frame(now, step, title).image(options.scale))
+      shown.append(step)
+    except UserError as error:
+      if step == steps[-1]:
+        raise
+      print(f"skipped    frame of step {step}: {error}")
+  if len(shown) == 1:
+    print(f"note       film: one frame, since there is no checkpoint but that of step {shown[0]}")
+  return films.gif(frames), f"The same images at the run's checkpoints: steps {shown}."
+
+
+def progress(steps: list[int]):
+  """Passes steps on: under a bar on a terminal, with a line now and then elsewhere."""
+  import time
+
+  import tqdm
+
+  from experiments.progress import duration
+
+  start = said = time.monotonic()
+  for n, step in enumerate(tqdm.tqdm(steps, "film", unit=" checkpoints", disable=None)):
+    now = time.monotonic()
+    if not sys.stderr.isatty() and now - said > REPORT_SECONDS:
+      said, left = now, (now - start) / n * (len(steps) - n)
+      print(f"film       {n} of {len(steps)} checkpoints, {duration(left)} left", flush=True)
+    yield step
 
 
 def make(options: argparse.Namespace) -> None:
