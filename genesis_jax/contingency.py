@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-BATCH = 64  # images counted by one call of the compiled program: what fits into a cache
+BATCH = 128  # images counted by one call of the compiled program: what fits into a cache
 MAX_IDS = 256  # larger ids are renumbered before they are counted
 STEP = 4  # table sizes are multiples of it, so that few programs are compiled
 
@@ -95,21 +95,24 @@ def contingency_tables(true_ids, pred_ids) -> np.ndarray:
     num_pred = int(pred_ids.max()) + 1
   num_true, num_pred = max(1, num_true), max(1, num_pred)
   sizes = -(-num_true // STEP) * STEP, -(-num_pred // STEP) * STEP
-  tables = [
-    np.asarray(_compiled(true, pred, *sizes))
+  # All are started before the first is waited for.
+  running = [
+    _compiled(true, pred, *sizes)
     for true, pred in zip(_batches(true_ids), _batches(pred_ids), strict=True)
   ]
-  return np.concatenate(tables)[: len(true_ids), : 1 + num_true, :num_pred]
+  return np.concatenate([np.asarray(tables) for tables in running])[
+    : len(true_ids), : 1 + num_true, :num_pred
+  ]
 
 
 def _batches(ids: np.ndarray):
   """All of a few images; of many, batches of one size, the last filled up."""
   # Counting takes less time than bringing four bytes a pixel to the device.
-  ids = np.maximum(ids, -1) if ids.min() < -1 else ids
+  if ids.min() < -128:
+    ids = np.maximum(ids, -1)
   ids = ids.astype(np.int8 if ids.max() < 128 else np.int32, copy=False)
-  if len(ids) <= BATCH:
-    yield ids
-    return
-  for first in range(0, len(ids), BATCH):
-    batch = ids[first : first + BATCH]
-    yield np.pad(batch, ((0, BATCH - len(batch)), (0, 0), (0, 0)))
+  size = min(len(ids), BATCH)
+  for first in range(0, len(ids), size):
+    batch = ids[first : first + size]
+    missing = size - len(batch)
+    yield np.pad(batch, ((0, missing), (0, 0), (0, 0))) if missing else batch

@@ -163,6 +163,8 @@ def test_tables_of_any_number_of_images():
   for kind in (np.int8, np.int16):
     tables = contingency.contingency_tables(true.astype(kind), pred.astype(np.uint8))
     np.testing.assert_array_equal(tables, expected)
+  low = np.where(true == -3, -(2**40), true)  # whose last 32 bits are a valid id
+  np.testing.assert_array_equal(contingency.contingency_tables(low, pred), expected)
   far = contingency.contingency_tables(np.where(true > 2, 1000 * true, true), pred)
   np.testing.assert_array_equal(far[:, :2], expected[:, :2])
   assert (far.sum((1, 2)) == 9).all()
