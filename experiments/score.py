@@ -18,13 +18,12 @@ import numpy as np
 
 from data_pipelines.command_line import Parser, whole_number
 
-MAX_SEGMENTS = 512  # in one image; more are no segments
+MAX_SEGMENTS = 256  # in one image; more are no segments
 KEY = "masks"
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""
-
   parser = Parser("experiments.score", __doc__)
   parser.add_argument("--predictions", type=pathlib.Path, required=True, metavar="P.npz")
   parser.add_argument("--truth", type=pathlib.Path, required=True, metavar="T.npz")
@@ -163,6 +162,17 @@ def check_number_of_segments(ids: np.ndarray, path: pathlib.Path) -> None:
     )
 
 
+def check_background(truth: np.ndarray, options: argparse.Namespace) -> None:
+  """Raises UserError if ids are so large that they will be renumbered, but their values matter."""
+  from experiments.errors import UserError
+
+  if options.background_ids > 1 and truth.max() >= MAX_SEGMENTS:
+    raise UserError(
+      f"{options.truth} has the id {truth.max()}; with --background_ids={options.background_ids} "
+      f"true ids must be below {MAX_SEGMENTS}"
+    )
+
+
 def score(truth: np.ndarray, predictions: np.ndarray, options: argparse.Namespace) -> dict:
   """Scores of ids `[N,H,W]` under every protocol, as written to JSON."""
   from experiments import score_tables
@@ -227,6 +237,7 @@ def main(argv: list[str]) -> int:
     predictions = read_array(options.predictions)
     predictions = predicted_ids(predictions, truth.shape, options.predictions, options.slot_axis)
     check_number_of_segments(truth, options.truth)
+    check_background(truth, options)
     check_number_of_segments(predictions, options.predictions)
     with explained():
       result = score(truth, predictions, options)

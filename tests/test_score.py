@@ -275,7 +275,7 @@ def test_mistakes_are_one_line(files, tmp_path, capsys):
     ("has the id -3; predicted ids must be from 0", saved(pred - 3), files[1]),
     ("has NaNs in 1 of 12 images, first in 4", saved(nans), files[1]),
     ("type <U1", saved(np.full((12, 8, 8, 3), "a")), files[1]),
-    ("has 600 slots; at most 512", saved(np.zeros((12, 600, 8, 8), bool)), files[1]),
+    ("has 300 slots; at most 256", saved(np.zeros((12, 300, 8, 8), bool)), files[1]),
     ("900 different ids in image 0", saved(many), big),
     ("type float32; ids of the truth must be integers", files[0], saved(np.float32(true))),
     ("\\(12, 64\\); ids of the truth must be", files[0], saved(true.reshape(12, -1))),
@@ -286,6 +286,8 @@ def test_mistakes_are_one_line(files, tmp_path, capsys):
     assert run(predictions, truth) == 1, words
     error = capsys.readouterr().err
     assert re.search(f"^error: .*({words})", error) and error.count("\n") == 1, error
+  assert run(files[0], saved(true * 1000), "--background_ids=2") == 1
+  assert "has the id 4000; with --background_ids=2 true ids must" in capsys.readouterr().err
   with pytest.raises(SystemExit) as caught:
     run(*files, "--num_bootstrap=0")
   assert caught.value.code == 2 and capsys.readouterr().err.count("\n") == 1
