@@ -71,14 +71,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
   return parser.parse_args(argv)
 
 
-def extractor(model, seed: int, with_masks: bool = True):
-  """A compiled function (variables, uint8 images `[B,S,S,3]`, indices `[B]`) -> arrays `[B, ...]`.
-
-  Args:
-    model: of `genesis_jax.build_model`.
-    seed: of the noise.
-    with_masks: whether to return masks, and not only segments.
-  """
+def extractor(model):
+  """A compiled function (variables, noise key, uint8 images `[B,S,S,3]`, indices) -> arrays."""
   import jax
   import jax.numpy as jnp
 
@@ -86,9 +80,9 @@ def extractor(model, seed: int, with_masks: bool = True):
   from genesis_jax.training import to_float
 
   @jax.jit
-  def extract(variables, images, indices):
+  def extract(variables, key, images, indices):
     images = to_float(images)
-    noise = draw_noise(jax.random.key(seed), model.noise_spec(), indices)
+    noise = draw_noise(key, model.noise_spec(), indices)  # by index: no matter which batch
     out = model.apply(variables, images, train=False, noise=noise)
     arrays = {"features": model.apply(variables, images, noise=noise, method="features")}
     for name, latent in out.latents.items():
@@ -96,8 +90,7 @@ def extractor(model, seed: int, with_masks: bool = True):
     for suffix, log_masks in (("", out.log_masks), ("_recon", out.log_masks_recon)):
       if log_masks is not None:
         arrays[f"segments{suffix}"] = log_masks.argmax(1).astype(jnp.uint8)
-        if with_masks:
-          arrays[f"masks{suffix}"] = jnp.round(jnp.exp(log_masks) * 255).astype(jnp.uint8)
+        arrays[f"masks{suffix}"] = jnp.round(jnp.exp(log_masks) * 255).astype(jnp.uint8)
     return arrays
 
   return extract
@@ -138,13 +131,16 @@ def rows(extract, variables, batches, options, num_images: int) -> Iterator[dict
   """
   import jax
 
-  variables, size, first, waiting = jax.device_put(variables), options.batch_size, 0, None
+  variables, key = jax.device_put(variables), jax.random.key(options.seed)
+  size, first, waiting = options.batch_size, 0, None
   for batch in batches:
     count = min(len(batch["image"]), num_images - first)
     images = np.zeros((size, *batch["image"].shape[1:]), np.uint8)  # one program serves all
     images[:count] = batch["image"][:count]
     index = np.arange(first, first + size)
-    running = extract(variables, images, index)
+    running = extract(variables, key, images, index)
+    if options.no_masks:
+      running = {name: x for name, x in running.items() if not name.startswith("masks")}
     given = {f"label_{name}": value for name, value in batch.items() if name != "image"}
     if "instances" in batch:
       given["instances"] = given.pop("label_instances")
@@ -229,7 +225,7 @@ def run(options: argparse.Namespace) -> tuple[pathlib.Path, dict]:
     )
   folder = options.out or options.workdir / "features" / f"{options.split}_{step}"
   index = provenance(options, step, config, source, variables) | {"arrays": {}}
-  extract = extractor(model, options.seed, not options.no_masks)
+  extract = extractor(model)
   total = -(-num_images // options.batch_size)
   with Writer(folder, index) as writer, telling(), explained():
     stream = rows(extract, variables, batches, options, num_images)

@@ -126,14 +126,14 @@ def test_neither_batches_nor_shards_change_anything(extracted, run_dir, tmp_path
 
 
 def test_parts_other_noise_and_no_masks(extracted, run_dir, tmp_path):
-  options = [f"--workdir={run_dir}", "--num_images=6", "--batch_size=5", "--no_masks"]
+  options = [f"--workdir={run_dir}", "--num_images=9", "--batch_size=8", "--no_masks"]
   assert extract_features.main([*options, "--seed=1", f"--out={tmp_path / 'f'}"]) == 0
   whole, got = everything(extracted[1]), everything(tmp_path / "f")
-  assert set(whole) - set(got) == {"masks"} and len(got["features"]) == 6
+  assert set(whole) - set(got) == {"masks"} and len(got["features"]) == 9
   name = "latent_mask_sample"
-  draws = [(x[name] - x[name.replace("sample", "mean")])[:6] for x in (whole, got)]
+  draws = [(x[name] - x[name.replace("sample", "mean")])[:9] for x in (whole, got)]
   assert np.abs(np.corrcoef(*(draw.ravel() for draw in draws))[0, 1]) < 0.5
-  np.testing.assert_array_equal(got["label_x"], whole["label_x"][:6])
+  np.testing.assert_array_equal(got["label_x"], whole["label_x"][:9])
 
 
 def test_a_model_without_slots_has_features_and_one_latent(run_dir, tmp_path):
