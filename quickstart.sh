@@ -1,6 +1,6 @@
 #!/bin/sh
 # Everything in two commands, on a machine with nothing but Python:
-#   ./quickstart.sh         installs into .venv, trains the demo on the CPU, says where to look
+#   ./quickstart.sh         installs into .venv, trains the demo on the CPU, names its report
 #   ./quickstart.sh test    installs into .venv, runs the tests
 # Further arguments go to the program: ./quickstart.sh demo --workdir=runs/another
 set -eu

@@ -41,16 +41,15 @@ class RecentSteps:
     """The newest step's scalars; waits for it."""
     return {name: float(value) for name, value in devices.to_host(self._running[-1]).items()}
 
-  def divergence(self) -> str | None:
-    """Which step since the last call went wrong and how, or None; waits for the newest step."""
+  def divergence(self) -> tuple[int, dict[str, float]] | None:
+    """Which step since the last call went wrong, and its scalars; waits for the newest step."""
     diverged_at = int(devices.to_host(self._running[-1]["diverged_at"]))
     fatal, self._fatal = self._fatal, {}
     if diverged_at < 0:
       return None
     # The training state counts the steps done before; people count from 1.
     values = devices.to_host(fatal[diverged_at + 1])
-    words = ", ".join(f"{name} {float(values[name]):.6g}" for name in FATAL)
-    return f"step {diverged_at + 1} diverged: {words}"
+    return diverged_at + 1, {name: float(values[name]) for name in FATAL}
 
 
 class Stopwatch:

@@ -82,36 +82,51 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 SPLITS = {"train": "training", "val": "validation"}
 
 
-def downsampled(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
-  """Indices of at most `MAX_POINTS` points that draw the same curve.
+def downsampled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """At most about `MAX_POINTS` points that draw the same curve.
 
   Args:
-    steps: `[N]`.
     values: `[N]`, NaN where there is a gap.
+
+  Returns:
+    Their indices `[M]`: the lowest, the highest and the first missing point of each stretch, and
+    both ends; and the mean of each one's stretch `[M]`, NaN if it has no value.
   """
-  count = len(steps)
-  if count <= MAX_POINTS:
-    return np.arange(count)
-  kept = {0, count - 1}
-  for stretch in np.array_split(np.arange(count), (MAX_POINTS - 2) // 3):
-    finite = np.isfinite(values[stretch])
-    if finite.any():
-      kept |= {stretch[np.nanargmin(values[stretch])], stretch[np.nanargmax(values[stretch])]}
-    if not finite.all():
-      kept.add(stretch[finite.argmin()])
-  return np.array(sorted(kept))
+  count = len(values)
+  width = -(-count // (MAX_POINTS // 3))
+  padded = np.full(-(-count // width) * width, np.nan)
+  padded[:count] = values
+  stretches = padded.reshape(-1, width)
+  known = np.isfinite(stretches)
+  gap = ~known & (np.arange(padded.size).reshape(-1, width) < count)
+  first = width * np.arange(len(stretches))
+  kept = [
+    (first + np.where(known, stretches, np.inf).argmin(1))[known.any(1)],
+    (first + np.where(known, stretches, -np.inf).argmax(1))[known.any(1)],
+    (first + gap.argmax(1))[gap.any(1)],
+    [0, count - 1],
+  ]
+  total, number = np.where(known, stretches, 0).sum(1), known.sum(1)
+  means = np.where(number > 0, total / np.maximum(number, 1), np.nan)
+  indices = np.unique(np.concatenate(kept)).astype(int)
+  return indices, means[indices // width]
+
+
+def _shorter(values: np.ndarray) -> list[float | None]:
+  return [None if x != x else float(f"{x:.{DIGITS}g}") for x in values]
 
 
 def _line(rows: Sequence[dict], key: str) -> dict | None:
   """Points of a value of metrics.jsonl; None if it has none."""
   there = [row for row in rows if key in row]
-  steps = np.array([row["step"] for row in there])
+  steps = np.array([row["step"] for row in there], np.int64)
   values = np.array([np.nan if row[key] is None else row[key] for row in there], np.float64)
   if not np.isfinite(values).any():
     return None
-  kept = downsampled(steps, values)
-  shorter = [None if x != x else float(f"{x:.{DIGITS}g}") for x in values[kept]]
-  return {"x": steps[kept].tolist(), "y": shorter}
+  if len(values) <= MAX_POINTS:
+    return {"x": steps.tolist(), "y": _shorter(values)}
+  kept, means = downsampled(values)
+  return {"x": steps[kept].tolist(), "y": _shorter(values[kept]), "mean": _shorter(means)}
 
 
 def _per_slot(rows: Sequence[dict], name: str) -> list[str]:

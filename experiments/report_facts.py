@@ -58,9 +58,8 @@ def warnings(record: Record) -> list[str]:
   if (step := record.diverged_at) is not None:
     lines.append(f"Training diverged at step {step:,}; the state before it is saved.")
   if record.imported:
-    checkpoint = record.imported.get("checkpoint", "a file")
-    lines.append(f"Imported from a checkpoint of the original code, {checkpoint}, at step "
-                 f"{record.imported.get('step', 'unknown')}; what follows was trained here.")  # fmt: skip
+    file, step = (record.imported.get(name, "unknown") for name in ("checkpoint", "step"))
+    lines.append(f"Imported from a checkpoint of the original code at step {step}: {file}")
   return lines + record.problems
 
 

@@ -18,8 +18,7 @@ from PIL import Image
 from experiments.workdirs import read_json
 
 MAX_IN_TRAINING = 16  # pictures
-MAX_WIDTH = 2_400  # pixels; a wider picture is made smaller
-MAX_PICTURE = 1_000_000  # bytes of a file
+MAX_PICTURE = 1_000_000  # bytes of a file; a larger one is made smaller
 MAX_TOTAL = 13_000_000  # bytes of all files; base64 makes four thirds of it
 KINDS = {".png": "image/png", ".gif": "image/gif"}
 
@@ -66,35 +65,32 @@ class _Budget:
       ValueError: it is damaged, or there is no room for it.
     """
     try:
-      content, size = _small(path)
+      content, kind, size = _small(path)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
       reason = getattr(error, "strerror", None) or "it is no whole picture"
       raise ValueError(f"{path} cannot be shown: {reason}") from error
     if len(content) > self._left:
       raise ValueError(f"{path} is left out, as the page would become too large")
     self._left -= len(content)
-    kind = KINDS[path.suffix]
     uri = f"data:{kind};base64,{base64.b64encode(content).decode()}"
     alt = f"{path.stem.replace('_', ' ')}: {caption}"
     return Picture(uri, caption, alt, *size)
 
 
-def _small(path: pathlib.Path) -> tuple[bytes, tuple[int, int]]:
-  """A file's content and size; a large PNG is made smaller, a GIF stays as it is."""
+def _small(path: pathlib.Path) -> tuple[bytes, str, tuple[int, int]]:
+  """A file's content, media type and size; a large PNG becomes a smaller JPEG, a GIF stays."""
   content = path.read_bytes()
   with Image.open(io.BytesIO(content)) as image:
     image.load()
-    large = image.width > MAX_WIDTH or len(content) > MAX_PICTURE
-    if path.suffix == ".gif" or not large:
-      return content, image.size
+    if path.suffix == ".gif" or len(content) <= MAX_PICTURE:
+      return content, KINDS[path.suffix], image.size
     image = image.convert("RGB")
-    image.thumbnail((MAX_WIDTH, 4 * MAX_WIDTH))
-    while True:
-      buffer = io.BytesIO()
-      image.save(buffer, "PNG", optimize=True)
-      if buffer.tell() <= MAX_PICTURE or image.width < 400:
-        return buffer.getvalue(), image.size
-      image.thumbnail((image.width * 3 // 4, image.height))
+  while True:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=90)
+    if buffer.tell() <= MAX_PICTURE:
+      return buffer.getvalue(), "image/jpeg", image.size
+    image = image.resize((image.width * 3 // 4, image.height * 3 // 4), Image.Resampling.LANCZOS)
 
 
 def _spread(paths: list, count: int) -> list:

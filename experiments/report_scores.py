@@ -26,6 +26,7 @@ BETTER = {"fid": "lower", "ari_fg": "higher", "msc_fg": "higher", "ari": "higher
 
 # Settings that change where a run reads, writes and reports, but not what comes out.
 IRRELEVANT = (
+  "data.image_size",  # the model's is the same
   "data.data_dir", "data.shuffle_buffer", "data.on_corrupt", "data.standin_scenes",
   "compilation_cache", "matmul_precision", "log_every", "images_every", "validate_every",
   "num_validation_images", "num_segmentation_images", "checkpoint_every", "keep_checkpoints",
@@ -103,10 +104,11 @@ def differences(record: Record) -> list[str]:
   return lines
 
 
-def _cell(mean: float | None, spread: float | None = None, kind: str = "") -> dict | None:
+def _cell(mean: float | None, spread: float | None = None, kind: str = "", digits: int = 3):
+  """A score for the table; FIDs have one digit after the point, others `digits`."""
   if mean is None:
     return None
-  text = f"{mean:.1f}" if abs(mean) >= 10 else f"{mean:.3f}".rstrip("0") if kind else f"{mean:.3f}"
+  text = f"{mean:.1f}" if abs(mean) >= 10 else f"{mean:.{digits}f}"
   return dict(text=text, spread=None if spread is None else f"{spread:.2g}", kind=kind)
 
 
@@ -149,7 +151,7 @@ def _published_rows(record: Record) -> list[dict]:
     dict(
       method=row.method,
       source=f"{row.source}: {row.note}",
-      scores={k: _cell(*v, "standard deviation over runs") for k, v in row.scores.items()},
+      scores={k: _cell(*v, "standard deviation over runs", 2) for k, v in row.scores.items()},
       same=row.method == mine,
     )
     for row in sorted(rows, key=lambda row: row.method != mine)

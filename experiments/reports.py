@@ -1,10 +1,13 @@
 """What a run says of itself: what it will do, before; what came out, after."""
 
+import pathlib
+
 import jax
 import numpy as np
+from absl import logging
 from clu import parameter_overview
 
-from experiments import devices, workdirs
+from experiments import devices, report, workdirs
 from genesis_jax import objective
 
 
@@ -50,7 +53,7 @@ def introduce(run, state) -> None:
 
 
 def finish(run, state) -> None:
-  """Last validation, picture and metrics.json, unless they are there; says where they are.
+  """Last validation, picture and metrics.json, unless they are there, and the report.
 
   Args:
     run: a `train.Run`, trained to its end.
@@ -70,7 +73,18 @@ def finish(run, state) -> None:
     if devices.is_main_host():
       workdirs.write_json(metrics, _final_numbers(run, step, values))
   if devices.is_main_host():
-    _show_where(run, metrics, picture)
+    _show_where(run, metrics, picture, _written_report(run.workdir))
+
+
+def _written_report(workdir: pathlib.Path) -> pathlib.Path | None:
+  """The report's file; None, after a warning, if it cannot be written."""
+  try:
+    return report.write(workdir)
+  except Exception as error:  # whatever it is, it must not look as if training had failed
+    words = " ".join(str(error).split()) or type(error).__name__
+    again = f"python -m experiments.report --workdir={workdir}"
+    logging.warning("the report was not written (%s); try again with %s", words, again)
+    return None
 
 
 def _final_numbers(run, step: int, values: dict[str, float]) -> dict:
@@ -84,13 +98,15 @@ def _final_numbers(run, step: int, values: dict[str, float]) -> dict:
   )
 
 
-def _show_where(run, metrics, picture) -> None:
+def _show_where(run, metrics, picture, page) -> None:
   val = workdirs.read_json(metrics)["val"]
   names = ("elbo", "err_element", "kl", "mse", "ari", "ari_fg", "msc", "msc_fg")
   words = ", ".join(f"{name} {val[name]:.4g}" for name in names if name in val)
   print(f"done: {run.config.num_steps} steps; {words} on {val['num_images']:.0f} validation images")
   if run.source.stand_in:
     print("STAND-IN DATA: these numbers compare with nothing published")
+  if page is not None:
+    print(f"report       {page}: open it in a browser")
   print(f"picture      {picture}")
   print(f"metrics      {metrics}, and every logged step in {run.logbook.path}")
   if run.logbook.has_tensorboard:

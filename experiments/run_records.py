@@ -7,6 +7,7 @@ Reads only small files: no checkpoint and no data are opened.
 """
 
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -84,6 +85,13 @@ def _json(path: pathlib.Path) -> dict:
   return content
 
 
+NEEDED = (
+  "data.description", "num_parameters", "config.seed", "config.num_steps", "config.batch_size",
+  "config.model.name", "config.model.image_size", "config.data.name", "config.objective.geco",
+  "config.optimizer.name",
+)  # fmt: skip
+
+
 def _labels(workdir: pathlib.Path) -> dict:
   if not workdir.is_dir():
     raise UserError(f"--workdir {workdir} is no folder; pass that of a run, as given to training")
@@ -92,12 +100,12 @@ def _labels(workdir: pathlib.Path) -> dict:
     raise UserError(f"{workdir} holds no run: there is no {path.name}, which training writes")
   try:
     labels = _json(path)
-    config = labels["config"]
-    config["model"]["name"], config["data"]["name"], config["num_steps"]  # noqa: B018
+    for entry in NEEDED:
+      functools.reduce(lambda tree, name: tree[name], entry.split("."), labels)
   except (KeyError, TypeError, ValueError) as error:
+    reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
     raise UserError(
-      f"{path} cannot be used ({type(error).__name__}: {error}); training writes it anew when the "
-      "run is resumed"
+      f"{path} cannot be used ({reason}); training writes it anew when the run is resumed"
     ) from error
   return labels
 

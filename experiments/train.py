@@ -132,10 +132,14 @@ def is_due(done: int, last: int, every: int) -> bool:
 
 def stop_if_diverged(run: Run, recent: RecentSteps, state) -> None:
   """Raises UserError if one of the recent steps diverged, once the state before it is saved."""
-  if message := recent.divergence():
+  if diverged := recent.divergence():
+    step, values = diverged
     run.checkpoints.save(state)
     run.checkpoints.wait()
-    raise UserError(f"{message}; the state before it is saved in {run.workdir}")
+    logged = {f"train/{name}": value for name, value in values.items()}
+    run.logbook.scalars(step, logged | {"train/diverged_at": step - 1})
+    words = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
+    raise UserError(f"step {step} diverged: {words}; the state before it is saved in {run.workdir}")
 
 
 def compiled_step(run: Run):

@@ -7,6 +7,7 @@ workdir/
   tensorboard/             the same and more, for TensorBoard
   pictures/                PNG grids
   metrics.json             the final numbers
+  report.html              all of it on one page
 """
 
 import contextlib

@@ -144,31 +144,39 @@
     return `rgb(${rgb.map(Math.round).join(",")})`;
   };
 
-  // Exponential average over a number of steps, which starts at the first value; gaps stay gaps.
-  const smooth = (line, width) => {
-    let mean = null;
-    let before = null;
-    return line.y.map((y, i) => {
-      if (y === null) return null;
-      const keep = mean === null ? 0 : Math.exp(-(line.x[i] - before) / width);
-      mean = keep * (mean ?? 0) + (1 - keep) * y;
-      before = line.x[i];
-      return mean;
+  // Sum and weight of what lies before each point, the nearer the heavier.
+  const weighed = (x, y, width) => {
+    let [sum, weight, last] = [0, 0, x[0]];
+    return x.map((step, i) => {
+      const keep = Math.exp(-Math.abs(step - last) / width);
+      [sum, weight, last] = [sum * keep + (y[i] ?? 0), weight * keep + (y[i] === null ? 0 : 1), step];
+      return [sum, weight];
     });
+  };
+  // Average over the steps before and after, so that nothing is delayed; gaps stay gaps. Where
+  // points were left out, it is over the means of all of them.
+  const smooth = (line, width) => {
+    const y = (line.mean ?? line.y).map((value, i) => (line.y[i] === null ? null : value));
+    const before = weighed(line.x, y, width);
+    const after = weighed([...line.x].reverse(), [...y].reverse(), width).reverse();
+    return y.map((value, i) =>
+      value === null ? null : (before[i][0] + after[i][0] - value) / (before[i][1] + after[i][1] - 1));
   };
 
   const traces = (panel, width) =>
     panel.lines.flatMap((line) => {
       const validation = line.split === "validation";
       const few = line.x.length < 30;
+      const other = panel.lines.some((one) => one.name === line.name && one.split !== line.split);
       const base = {
         x: line.x,
         y: line.y,
         type: "scatter",
         mode: validation || few ? "lines+markers" : "lines",
-        name: panel.lines.some((other) => other.split !== line.split) ? `${line.name}, ${line.split}` : line.name,
-        legendgroup: line.name + line.split,
-        line: { color: legible(line.colour), width: 1.7, dash: validation ? "dot" : "solid" },
+        name: validation && other ? `${line.name}, validation` : line.name,
+        legendgroup: line.name, // hides training and validation together
+        showlegend: !(validation && other),
+        line: { color: legible(line.colour), width: 1.7, dash: validation && other ? "dot" : "solid" },
         marker: { size: 4 },
         connectgaps: false,
         hovertemplate: "%{y:.5~g}",
@@ -178,15 +186,17 @@
       return [pale, { ...base, y: smooth(line, width), mode: "lines" }];
     });
 
+  const longest = (panel) => Math.max(...panel.lines.map((line) => line.x[line.x.length - 1]));
+
   const layout = (panel, logarithmic) => {
     const axis = { gridcolor: variable("--line"), zeroline: false, linecolor: variable("--line"), automargin: true };
     const goal = panel.goal === null ? [] : [panel.goal];
     return {
-      margin: { l: 52, r: 10, t: 8, b: 34 },
+      margin: { l: 52, r: 10, t: 8, b: 28 },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: variable("--soft"), size: 12, family: getComputedStyle(document.body).fontFamily },
-      xaxis: { ...axis, title: { text: "step", standoff: 4 }, hoverformat: ",d" },
+      xaxis: { ...axis, range: [0, 1.02 * longest(panel)], hoverformat: ",d", unifiedhovertitle: { text: "step %{x:,d}" } },
       yaxis: {
         ...axis,
         type: logarithmic ? "log" : "linear",
@@ -195,35 +205,39 @@
       },
       hovermode: "x unified",
       hoverlabel: { bgcolor: variable("--raised"), bordercolor: variable("--line"), font: { color: variable("--ink") } },
-      showlegend: traces(panel, 0).length > 1,
-      legend: { orientation: "h", y: -0.2, yanchor: "top", x: 0, font: { size: 12 } },
+      showlegend: new Set(panel.lines.map((line) => line.name)).size > 1,
+      legend: { orientation: "h", y: -0.12, yanchor: "top", x: 0, font: { size: 12 } },
       dragmode: window.matchMedia("(pointer: coarse)").matches ? false : "zoom",
       shapes: goal.map((y) => ({
         type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y,
         line: { color: variable("--ink"), width: 1, dash: "dash" },
-        label: { text: `goal ${Number(y.toPrecision(5))}`, textposition: "end", font: { size: 11, color: variable("--ink") } },
+        label: { text: `goal ${Number(y.toPrecision(5))}`, textposition: "start", font: { size: 11, color: variable("--ink") } },
       })),
-      uirevision: "stay",
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: variable("--soft"), activecolor: variable("--link") },
+      uirevision: "stay", // the zoom
     };
   };
 
   const draw = (figure) => {
     const panel = panels[figure.dataset.panel];
     const log = figure.querySelector(".log");
-    const longest = Math.max(...panel.lines.map((line) => line.x[line.x.length - 1]));
     const canvas = figure.querySelector(".canvas");
     const options = {
       responsive: true,
       displaylogo: false,
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      displayModeBar: "hover",
+      doubleClick: "reset",
+      modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
       toImageButtonOptions: { format: "svg", filename: panel.title.replace(/\W+/g, "_") },
     };
     const logarithmic = log !== null && log.getAttribute("aria-pressed") === "true";
-    return Plotly.react(canvas, traces(panel, Number(smoothing.value) * longest), layout(panel, logarithmic), options);
+    return Plotly.react(canvas, traces(panel, Number(smoothing.value) * longest(panel)), layout(panel, logarithmic), options);
   };
   const plots = all(".plot");
   const drawAll = () => plots.forEach(draw);
   if (plots.length) {
+    // Of a long run single rows are a blur: they start out pale, behind their average.
+    if (panels.some((panel) => panel.lines.some((line) => line.mean))) smoothing.value = "0.005";
     plots.forEach((figure) => {
       const log = figure.querySelector(".log");
       log?.addEventListener("click", () => {
