@@ -31,7 +31,7 @@ WHAT = (
 )
 FORMATS = ("png", "pdf")
 REPORT_SECONDS = 30
-POOL = 15  # images are drawn from so many times as many, since neighbours look alike
+POOL = 240  # leading images to choose from, since neighbours look alike
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -45,7 +45,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
   add("--step", type=whole_number(0), help="checkpoint; default: the newest")
   add("--seed", type=whole_number(0), default=0, help="which images, and the samples")
   add("--what", type=_names, metavar="NAME,...", help=f"of {', '.join(WHAT)}; default: all")
-  add("--edit", type=_pair, default=(0, 1), metavar="A,B",
+  add("--edit", type=_pair, metavar="A,B",
       help="images to edit, as numbered in reconstructions; default: 1,2")  # fmt: skip
   add("--num_dims", type=whole_number(1), default=3, help="traversed, of a latent; default: 3")
   add("--match_slots", action="store_true", help="order slots by the instances they overlap with")
@@ -54,7 +54,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
   add("--no_title", action="store_true", help="no line above the figures")
   add("--data_dir", metavar="DIR", help="if the data lies elsewhere than in training")
   options = parser.parse_args(argv)
-  if max(options.edit) >= options.num and "--edit" in " ".join(argv):
+  options.edit = options.edit or (0, min(1, options.num - 1))
+  if max(options.edit) >= options.num:
     parser.error(f"--edit names image {max(options.edit) + 1} of --num={options.num}")
   return options
 
@@ -77,6 +78,8 @@ def _pair(text: str) -> tuple[int, int]:
 def images(config, options: argparse.Namespace) -> dict:
   """Some images of a split, drawn from its beginning; "image" and maybe "instances".
 
+  The first ones are the same however many are asked for.
+
   Raises:
     UserError: the split has fewer.
     DataError: it cannot be read.
@@ -86,11 +89,11 @@ def images(config, options: argparse.Namespace) -> dict:
   from experiments.errors import UserError
   from experiments.visualise_data import read
 
-  batch = read(config.data, options.split, POOL * options.num, options.seed)
+  batch = read(config.data, options.split, max(POOL, options.num), options.seed)
   count = len(batch["image"])
   if count < options.num:
     raise UserError(f"--num={options.num}, but the {options.split} split has {count} images")
-  chosen = np.sort(np.random.default_rng(options.seed).permutation(count)[: options.num])
+  chosen = np.random.default_rng(options.seed).permutation(count)[: options.num]
   names = batch.keys() & {"image", "instances"}
   return {name: np.asarray(batch[name])[chosen] for name in names}
 
@@ -125,9 +128,7 @@ def view_of(model, variables, network, batch: dict, options: argparse.Namespace)
     raise UserError(f"--match_slots: {type(model).__name__} has no slots")
   if options.match_slots and "instances" not in batch:
     raise UserError("--match_slots: the data has no instances to match with")
-  # The default pair where there is but one image; only the first is needed then.
-  edit = tuple(min(index, options.num - 1) for index in options.edit)
-  return View(model, variables, network, batch, options.match_slots, edit, options.num_dims)
+  return View(model, variables, network, batch, options.match_slots, options.edit, options.num_dims)
 
 
 def film(steps: list[int], view, title: str, options: argparse.Namespace) -> tuple[bytes, str]:
