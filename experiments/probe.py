@@ -10,6 +10,8 @@ and `height` of ShapeStacks, is read from the model's features; a label of objec
 object; `centroid`, where an object is seen, follows from the true masks. Classes are scored by
 accuracy beside that of the most frequent class, quantities by R² beside that of the mean. Seeds
 draw the training images, the split and the initialisation; ± is the standard deviation over them.
+The GENESIS paper (ICLR 2020) reads stability and height of ShapeStacks from concatenated latents,
+too, but with classifiers of its own: compare models by these probes among each other.
 
 Without --test_features a fifth of the images is held out. Where a scene has several images, as in
 ShapeStacks and GQN, give features of another split: else a probe is tested on scenes it has seen.
@@ -195,13 +197,15 @@ def run(options: argparse.Namespace) -> tuple[pathlib.Path, dict]:
   Raises:
     UserError: in one line.
   """
-  from experiments import workdirs
+  from experiments import probing, workdirs
   from experiments.feature_files import FeatureFolder
 
   folder = FeatureFolder(options.features)
   test_folder = options.test_features and FeatureFolder(options.test_features)
   if test_folder:
     check_same_model(folder, test_folder)
+  for target in options.targets:  # before the first of many fits
+    probing.is_of_objects(folder, target)
   results = [measure(folder, test_folder, target, options) for target in options.targets]
   used = ("workdir", "run", "data", "noise_seed", "num_images")
   content = dict(

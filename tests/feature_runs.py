@@ -12,7 +12,7 @@ from experiments import import_torch
 from genesis_jax import objective, training
 
 ENTITIES, SIDE = 4, 35
-NUM_TEST, NUM_VAL, NUM_TRAIN = 19, 3, 10
+NUM_TEST, NUM_VAL, NUM_TRAIN = 39, 3, 3
 
 
 def factors(index: int) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ import pytest
 
 import data_pipelines
 import genesis_jax
-from experiments import extract_features, feature_files
+from experiments import extract_features, feature_files, probe
 from experiments.errors import UserError
 from experiments.feature_files import FeatureFolder, Writer
 from genesis_jax.noise import draw_noise
@@ -113,7 +113,7 @@ def test_index_says_what_is_there(extracted, run_dir):
 def test_neither_batches_nor_shards_change_anything(extracted, run_dir, tmp_path, monkeypatch):
   monkeypatch.setattr(feature_files, "SHARD_BYTES", 1)
   assert call(run_dir, batch_size=5, out=tmp_path / "f") == 0
-  assert len(list((tmp_path / "f").glob("shard_*.npz"))) == 4  # of 5, 5, 5 and 4 images
+  assert len(list((tmp_path / "f").glob("shard_*.npz"))) == 8  # seven of 5 images, and 4
   expected, got = everything(extracted[1]), everything(tmp_path / "f")
   assert expected.keys() == got.keys()
   for name, value in expected.items():
@@ -142,6 +142,25 @@ def test_a_model_without_slots_has_features_and_one_latent(run_dir, tmp_path):
   got = everything(tmp_path / "f")
   np.testing.assert_array_equal(got["features"], got["latent_latent_sample"])
   assert not {"masks", "segments"} & set(got) and len(got["features"]) == feature_runs.NUM_VAL
+
+
+def test_probes_read_what_was_extracted(extracted, monkeypatch, capsys):
+  monkeypatch.setenv("JAX_PLATFORMS", os.environ.get("JAX_PLATFORMS", "cpu"))
+  options = [f"--features={extracted[1]}", "--probe=linear", "--num_seeds=2"]
+  assert probe.main([*options, "--target=shape,color,x"]) == 0
+  content = json.loads((extracted[1] / "probe_shape_color_x.json").read_text())
+  ids = everything(extracted[1])["instances"]
+  visible = sum(len(set(np.unique(image)) - {0}) for image in ids)
+  for result, (metric, columns) in zip(
+    content["results"], [("accuracy", None), ("r2", 3), ("r2", None)], strict=True
+  ):
+    assert result["of"] == "objects" and result["metric"] == metric
+    assert result["num_features"] == 8 + 4 and result["matching"]["objects"] == visible
+    linear = result["scores"]["linear"]
+    assert len(linear["values"]) == 2 and len(linear.get("columns", [])) == (columns or 0)
+  assert "held-out images" in capsys.readouterr().out
+  assert probe.main([*options, "--target=visibility"]) == 1
+  assert "all have the value 1.0: there is nothing to predict" in capsys.readouterr().err
 
 
 def index_of(number: int) -> dict:
@@ -187,7 +206,7 @@ def test_mistakes_are_one_line(run_dir, tmp_path, capsys):
   mistakes = {
     "no checkpoint in": dict(workdir=tmp_path / "absent"),
     r"the checkpoints of .* are \[0\]": dict(step=5),
-    f"has {NUM_TEST} test images, not 20; pass --num_images={NUM_TEST}": dict(num_images=20),
+    f"has {NUM_TEST} test images, not 50; pass --num_images={NUM_TEST}": dict(num_images=50),
     "mine is there already and holds no features": dict(out=tmp_path / "mine"),
     "nowhere does not exist": dict(data_dir=tmp_path / "nowhere"),
   }
