@@ -68,9 +68,11 @@ class Record:
 
   def validation(self) -> tuple[int, dict[str, float]]:
     """Step and values of the last validation; (0, {}) if there was none."""
-    if self.final.get("val"):
+    step, values = self.newest("val/")
+    # metrics.json is older where a run that was at its end goes on.
+    if self.final.get("val") and self.final["step"] >= step:
       return self.final["step"], self.final["val"]
-    return self.newest("val/")
+    return step, values
 
 
 def _json(path: pathlib.Path) -> dict:
@@ -124,8 +126,9 @@ def read_rows(path: pathlib.Path) -> tuple[list[dict], int]:
   for line in path.read_text(errors="replace").splitlines() if path.is_file() else ():
     try:
       row = json.loads(line)
-      by_step[int(row["step"])] = {name: _finite(value) for name, value in row.items()}
-    except (KeyError, TypeError, ValueError):
+      step = int(row["step"])
+      by_step[step] = {name: _finite(value) for name, value in row.items()}
+    except (KeyError, OverflowError, TypeError, ValueError):
       unreadable += 1
   return [by_step[step] for step in sorted(by_step)], unreadable
 

@@ -96,6 +96,13 @@ def test_pictures_are_pictures(whole_run):
       assert len(np.unique(np.asarray(image))) > 50
 
 
+def test_ends_with_a_report(whole_run):
+  workdir, out = whole_run
+  assert f"report       {workdir / 'report.html'}" in out
+  text = (workdir / "report.html").read_text()
+  assert "Finished: 12 of 12 steps" in text and "GENESIS on GQN" in text
+
+
 def test_keeps_the_newest_checkpoints(whole_run):
   assert runs.checkpoint_steps(whole_run[0]) == [9, 12]
 

@@ -21,6 +21,7 @@ from experiments import (
   main,
   pictures,
   progress,
+  run_records,
   sheets,
   train,
   validation,
@@ -157,6 +158,7 @@ def test_divergence_names_the_step_and_saves_the_state_before(tiny, tmp_path):
   step = runs.checkpoint_steps(tmp_path)[-1]
   state, _ = runs.read_checkpoint(tmp_path, step)
   assert state["diverged_at"] == step == state["step"]
+  assert run_records.read(tmp_path).diverged_at == step + 1
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state["params"]))
   with pytest.raises(UserError, match=f"step {step + 1} .* diverged"):
     train.train(tiny, tmp_path)

@@ -6,12 +6,15 @@
 
   // Definitions: shown while a term is pointed at or has the focus; Escape hides them.
   const tip = document.getElementById("tip");
+  let explained = null; // the term whose definition is shown
   const hideTip = () => {
+    explained = null;
     tip.hidden = true;
     all("[aria-describedby='tip']").forEach((term) => term.removeAttribute("aria-describedby"));
   };
   const showTip = (term) => {
     hideTip();
+    explained = term;
     tip.textContent = term.dataset.about;
     tip.hidden = false;
     term.setAttribute("aria-describedby", "tip");
@@ -29,7 +32,8 @@
     term.addEventListener("blur", hideTip);
   });
   document.addEventListener("keydown", (event) => event.key === "Escape" && hideTip());
-  document.addEventListener("scroll", hideTip, { passive: true });
+  // The focus may have scrolled the page: the definition follows its term.
+  document.addEventListener("scroll", () => explained && showTip(explained), { passive: true });
 
   // Tabs: without this script all galleries stand below each other.
   all(".tabs").forEach((box) => {
