@@ -1,7 +1,7 @@
 """A run's checkpoints: written atomically in the background, and resumed from.
 
-A checkpoint holds the state as a nested dictionary of numpy arrays, and its origin: configuration
-and data source. All hosts write and read together; Orbax decides who touches the disk.
+A checkpoint holds the state as a nested dictionary of numpy arrays, its origin (configuration and
+data source), and checksums of both. All hosts write and read together; Orbax decides who touches the disk.
 """
 
 import json
@@ -171,7 +171,9 @@ class Checkpoints:
     if step == self._manager.latest_step():
       return
     items = ocp.args.Composite(
-      state=ocp.args.StandardSave(host_state), origin=ocp.args.JsonSave(self._origin)
+      state=ocp.args.StandardSave(host_state),
+      origin=ocp.args.JsonSave(self._origin),
+      checksums=ocp.args.JsonSave(runs.checksums(host_state, self._origin)),
     )
     self._explained(lambda: self._manager.save(step, args=items, force=True))
 
