@@ -11,15 +11,13 @@ train come in one fixed order, shuffled, the same for all runs on that data.
 
 import argparse
 import hashlib
-import importlib.util
-import os
+import json
 import pathlib
 import sys
 import time
 from collections.abc import Iterator
 
 import numpy as np
-from absl import logging
 
 from data_pipelines.command_line import Parser, whole_number
 from data_pipelines.common import SPLITS
@@ -177,8 +175,6 @@ def weights_sha256(variables: dict) -> str:
 
 def provenance(options, step: int, config, source, variables) -> dict:
   """What index.json says beside the arrays."""
-  import json
-
   from experiments import devices
 
   return dict(
@@ -239,18 +235,9 @@ def run(options: argparse.Namespace) -> tuple[pathlib.Path, dict]:
 def main(argv: list[str]) -> int:
   """Exit status: 0, or 1 with one line of what is wrong."""
   options = parse(argv)
-  # What JAX and TensorFlow read when they are imported.
-  from experiments import accelerate_cpu
+  from experiments import startup
 
-  accelerate_cpu.set_flags()
-  logging.set_verbosity(logging.WARNING)
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-  if importlib.util.find_spec("tensorflow"):
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], "GPU")  # it only reads data: the memory is JAX's
-
+  startup.prepare()
   import data_pipelines
   from experiments.errors import UserError
 
