@@ -1,7 +1,8 @@
 """A run's checkpoints: written atomically in the background, and resumed from.
 
 A checkpoint holds the state as a nested dictionary of numpy arrays, its origin (configuration and
-data source), and checksums of both. All hosts write and read together; Orbax decides who touches the disk.
+data source), and checksums of both. All hosts write and read together; Orbax decides who touches
+the disk.
 """
 
 import json
