@@ -59,6 +59,12 @@ def check_choice(field: str, value: object, allowed: Iterable[str]) -> None:
   raise ValueError(f"{field} is {value!r}; allowed: {', '.join(allowed)}{hint}")
 
 
+def shard_rows(batch_size: int, shard_index: int, shard_count: int) -> slice:
+  """A shard's rows of every batch, also of an incomplete one, where the last shards get fewer."""
+  rows = batch_size // shard_count
+  return slice(rows * shard_index, rows * (shard_index + 1))
+
+
 def check_config(config, variants: Iterable[str], resize: Iterable[str] = RESIZE) -> None:
   """Raises a ValueError for the first field of a data configuration with an impossible value."""
   check_choice("data.variant", config.variant, variants)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from data_pipelines.common import Source, check_choice
+from data_pipelines.common import Source, check_choice, shard_rows
 from genesis_jax.scenes import SCENES, renderer, scene_batch, stream_key
 
 
@@ -86,7 +86,7 @@ def drawing(config, split: str, seed: int) -> Callable[[jax.Array], dict[str, ja
 class Drawn:
   """Iterator over dicts of numpy arrays; see `data_pipelines.batches` for the arguments.
 
-  A shard gets rows [n * i // count, n * (i + 1) // count) of every batch of n images.
+  A shard gets the rows of every batch from `batch_size / shard_count * shard_index` on.
   """
 
   num_corrupt = 0
@@ -124,11 +124,10 @@ class Drawn:
       size = min(size, self._end - self._next)
     if size <= 0:
       raise StopIteration
-    index, count = self._shard
-    begin, end = size * index // count, size * (index + 1) // count
+    rows = shard_rows(self._batch_size, *self._shard)
     # Always as many rows, and then cut, so that one compiled program serves all batches.
-    indices = self._next + begin + np.arange(self._batch_size // count)
+    indices = self._next + np.arange(rows.start, rows.stop)
     indices = indices % (self._num_images or 2**32)
     batch = jax.device_get(self._draw(self._key, indices.astype(np.uint32)))
     self._next += size
-    return {name: value[: end - begin] for name, value in batch.items()}
+    return {name: value[: max(0, size - rows.start)] for name, value in batch.items()}

@@ -20,6 +20,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
+from data_pipelines.common import shard_rows
 from data_pipelines.pipeline import FOREVER
 from data_pipelines.publishing import with_progress
 from data_pipelines.records import DamageLog
@@ -103,18 +104,13 @@ class IndexedPipeline:
       return tuple(tf.ensure_shape(feature, [None]) for feature in features)
 
     def take_rows(*features):
-      rows = slice(*self._rows(tf.shape(features[-1])[0]))
+      rows = shard_rows(batch_size, *self._shard)
       return tuple(feature[rows] for feature in features)
 
     loaded = starts.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     if self._skip_corrupt:  # only loading tells which images make up a batch, and so a shard
       loaded = loaded.rebatch(batch_size).map(take_rows)
     return loaded
-
-  def _rows(self, count):
-    """First row of a batch of `count` that this shard gets, and the first after these."""
-    index, shards = self._shard
-    return count * index // shards, count * (index + 1) // shards
 
   def _order(self, epoch: int) -> np.ndarray:
     """Numbers of all images as they come in an epoch."""
@@ -149,10 +145,10 @@ class IndexedPipeline:
   def _load_rows(self, batch_size: int, start: np.int64) -> list[np.ndarray]:
     """Features and numbers of the images of a batch; of the shard's, if it is known which."""
     self.damage.raise_if_all(self.any_good)  # else a stream without end would search for ever
-    begin, end = int(start), min(int(start) + batch_size, self._end)
+    positions = range(int(start), min(int(start) + batch_size, self._end))
     if not self._skip_corrupt:
-      begin, end = (begin + row for row in self._rows(end - begin))
-    numbers = self._numbers(begin, end).tolist()
+      positions = positions[shard_rows(batch_size, *self._shard)]
+    numbers = self._numbers(positions.start, positions.stop).tolist()
     loaded = [(self._load(number), number) for number in numbers]
     whole = [(*features, number) for features, number in loaded if features is not None]
     columns = list(zip(*whole, strict=True)) or [()] * (self._images.num_features + 1)

@@ -9,22 +9,17 @@ import weakref
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.common import DataError, check_choice
+from data_pipelines.common import DataError, check_choice, shard_rows
 from data_pipelines.indexed import Indexed, IndexedPipeline
 from data_pipelines.pipeline import Pipeline
 from data_pipelines.records import Records
 
 
-def _decoded(
-  encoded: tf.data.Dataset, records: Records | Indexed, shard_index: int, shard_count: int
-) -> tf.data.Dataset:
-  """Decodes a shard's part of batches of encoded features and places."""
+def _decoded(encoded: tf.data.Dataset, records: Records | Indexed, rows: slice) -> tf.data.Dataset:
+  """Decodes a shard's rows of batches of encoded features and places."""
 
   def decode(*features_and_places):
-    features = features_and_places[:-1]
-    total = tf.shape(features[0])[0]
-    begin, end = total * shard_index // shard_count, total * (shard_index + 1) // shard_count
-    return records.decode(*(feature[begin:end] for feature in features))
+    return records.decode(*(feature[rows] for feature in features_and_places[:-1]))
 
   options = tf.data.Options()
   options.deterministic = True
@@ -35,9 +30,9 @@ def _decoded(
 class Batches:
   """Iterator over dicts of numpy arrays; see `data_pipelines.batches` for the arguments.
 
-  A shard gets rows [n * i // count, n * (i + 1) // count) of every batch of n images: shards always
-  have equally many batches, and where the last batch has fewer images than there are shards, some
-  get zero rows of it.
+  A shard gets the rows of every batch from `batch_size / shard_count * shard_index` on, so that an
+  image's place in the split is known whatever the number of shards. All have equally many batches;
+  of an incomplete one the last shards get fewer rows, or zero.
   """
 
   def __init__(
@@ -71,11 +66,12 @@ class Batches:
     if isinstance(records, Indexed):
       shard = dict(shard_index=shard_index, shard_count=shard_count)
       self._pipeline = IndexedPipeline(records, **order, **shard)
-      shard_index, shard_count = 0, 1  # it loads the rows of this shard only
+      rows = slice(None)  # it loads the rows of this shard only
     else:
+      rows = shard_rows(batch_size, shard_index, shard_count)
       self._pipeline = Pipeline(records, **order, shuffle_buffer=shuffle_buffer)
     encoded = self._pipeline.batches(batch_size, first_batch)
-    iterators = [_decoded(encoded, records, shard_index, shard_count).as_numpy_iterator()]
+    iterators = [_decoded(encoded, records, rows).as_numpy_iterator()]
     self._iterators = iterators
     # An endless stream reads ahead in threads that call Python. They must end before Python does,
     # or the program never exits; a finalizer is called before that, at the latest.

@@ -8,7 +8,9 @@ the disk.
 import json
 import os
 import pathlib
+import zlib
 
+import jax
 import orbax.checkpoint as ocp
 from flax import serialization, traverse_util
 
@@ -122,12 +124,33 @@ class Checkpoints:
     Raises:
       UserError: if the run is another experiment, or its checkpoints cannot be used.
     """
-    if runs.checkpoint_steps(self._workdir):
+    steps = runs.checkpoint_steps(self._workdir)
+    self._check_hosts_agree(max(steps, default=0))
+    if steps:
       state = self._restore(state)
-    devices.wait_for_all("restored")
+    self._check_hosts_agree(int(state.step))
     folder = os.path.abspath(self._workdir / runs.FOLDER)
     self._manager = ocp.CheckpointManager(folder, options=self._options)
     return state
+
+  def _check_hosts_agree(self, step: int) -> None:
+    """Raises UserError unless all hosts train the same experiment from the same step."""
+    if jax.process_count() == 1:
+      return
+    _, *others = steps = devices.from_all_hosts(step)
+    if set(others) != {steps[0]}:
+      raise UserError(
+        f"the hosts find the newest checkpoint of --workdir {self._workdir} at different steps "
+        f"({steps}, by host): put it on a disk that all of them share"
+      )
+    origin = _flat(self._origin) | {"config.data.data_dir": None}  # it may lie elsewhere
+    digest = zlib.crc32(json.dumps(origin, sort_keys=True).encode()) >> 1
+    first, *others = devices.from_all_hosts(digest)
+    if differing := [host for host, other in enumerate(others, start=1) if other != first]:
+      raise UserError(
+        f"hosts {differing} have another configuration or other data than host 0, which trains on "
+        f"{self._origin['source']}: give all hosts the same command, code and data"
+      )
 
   def _restore(self, state):
     try:
@@ -146,11 +169,10 @@ class Checkpoints:
         f"step {saved['diverged_at'] + 1} of the run in {self._workdir} diverged and would again; "
         "choose another --workdir, and for example a smaller optimizer.learning_rate"
       )
-    for bad_step, reason in unreadable.items():
-      print(f"WARNING: checkpoint {bad_step} cannot be read ({reason}); resuming from {step}")
     devices.wait_for_all("read")
     if devices.is_main_host():
-      for bad_step in unreadable:
+      for bad_step, reason in unreadable.items():
+        print(f"WARNING: checkpoint {bad_step} cannot be read ({reason}); resuming from {step}")
         folder = self._workdir / runs.FOLDER
         os.replace(folder / str(bad_step), folder / f"{bad_step}.unreadable")
     # Empty parts, such as an optimizer's without state, come from the template.

@@ -19,33 +19,8 @@ import numpy as np
 from flax import jax_utils
 from jax.experimental import multihost_utils
 
-from experiments.errors import UserError
-
 AXIS = "batch"
 PREFETCH = 2  # batches on the devices ahead of the step that runs
-
-
-def connect(spec: str) -> None:
-  """Joins the other hosts of a run; before anything else is asked of JAX.
-
-  Args:
-    spec: "auto" where JAX finds the hosts itself (TPU pods, Slurm, MPI, Kubernetes), or
-      "address:port,index,count" with the first host's address and this one's index.
-
-  Raises:
-    UserError: for anything else, or if the hosts cannot be reached.
-  """
-  try:
-    if spec == "auto":
-      jax.distributed.initialize()
-    else:
-      address, index, count = spec.split(",")
-      jax.distributed.initialize(address, int(count), int(index))
-  except (ValueError, RuntimeError) as error:
-    raise UserError(
-      f"cannot join the hosts of --distributed={spec!r} (auto, or address:port,index,count): "
-      f"{error}"
-    ) from error
 
 
 def configure(config) -> None:
@@ -134,3 +109,8 @@ def wait_for_all(name: str) -> None:
   """Returns once every host has come here."""
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices(name)
+
+
+def from_all_hosts(number: int) -> list[int]:
+  """What each host gives, once every host has come here; at most 31 bits."""
+  return np.ravel(multihost_utils.process_allgather(np.int32(number))).tolist()

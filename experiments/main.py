@@ -5,11 +5,13 @@
 
 The same command again resumes. Exit status: 0 when done, and after SIGTERM or Ctrl-C with
 everything saved; 1 when something went wrong; 2 for a mistake on the command line.
+With several hosts: the same on each, with --multihost (see docs/many_hosts.md).
 """
 
 import importlib.util
 import os
 import pathlib
+import re
 import sys
 
 from absl import app, flags, logging
@@ -20,8 +22,36 @@ from experiments import accelerate_cpu
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Path of the configuration.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs/<configuration>.")
-DISTRIBUTED = flags.DEFINE_string(
-  "distributed", None, "With several hosts: auto, or address:port,index,count."
+
+
+class _Multihost(flags.ArgumentParser):
+  """Accepts the flag alone, and with a value."""
+
+  syntactic_help = "nothing, or ADDRESS:PORT,INDEX,COUNT"
+
+  def parse(self, argument: str) -> str | None:
+    """None, "auto" or "address:port,index,count"."""
+    plain = {"true": "auto", "auto": "auto", "false": None, "": None}
+    if argument in plain:
+      return plain[argument]
+    if not re.fullmatch(r"[^,\s]+:\d+,\d+,\d+", argument):
+      raise ValueError("it takes nothing, or ADDRESS:PORT,INDEX,COUNT, as in 10.0.0.1:1234,0,2")
+    _, index, count = argument.split(",")
+    if int(index) >= int(count):
+      raise ValueError(f"index {index} of {count} hosts: the first host has index 0")
+    return argument
+
+
+MULTIHOST = flags.DEFINE_flag(
+  flags.Flag(
+    _Multihost(),
+    flags.ArgumentSerializer(),
+    "multihost",
+    None,
+    "Train on several hosts, which a TPU pod, Slurm, MPI or Kubernetes makes known; anywhere else "
+    "--multihost=ADDRESS:PORT,INDEX,COUNT: the first host's address, this one's index from 0.",
+    boolean=True,  # needs no value
+  )
 )
 
 
@@ -76,15 +106,14 @@ def main(argv: list[str]) -> None:
     tf.config.set_visible_devices([], "GPU")  # it only reads data: the memory is JAX's
 
   import data_pipelines
-  from experiments import devices
+  from experiments import hosts
   from experiments.errors import UserError
   from experiments.train import train
 
   try:
-    if DISTRIBUTED.value:
-      devices.connect(DISTRIBUTED.value)
     config_path = config_flags.get_config_filename(flags.FLAGS["config"])
-    train(CONFIG.value, WORKDIR.value or default_workdir(config_path))
+    with hosts.joined(MULTIHOST.value):
+      train(CONFIG.value, WORKDIR.value or default_workdir(config_path))
   except (UserError, data_pipelines.DataError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(1)
