@@ -173,6 +173,11 @@ def comparison(record: Record) -> dict:
   return dict(columns=columns, own=_own_rows(record), published=_published_rows(record))
 
 
+def _spread(value: float | None) -> str:
+  """Two digits, but never 3.6e+02."""
+  return f"{value:.0f}" if value is not None and abs(value) >= 100 else number(value, 2)
+
+
 def measured(record: Record) -> dict | None:
   """All scores of the newest evaluation; without one, those of the last validation, or None."""
   if record.evaluations:
@@ -190,8 +195,8 @@ def measured(record: Record) -> dict | None:
       label=label(name),
       about=definition(name, found),
       mean=number(score["mean"]),
-      error=number(score.get("standard_error"), 2),
-      noise=number(score.get("std_noise"), 2),
+      error=_spread(score.get("standard_error")),
+      noise=_spread(score.get("std_noise")),
     )
     for name, score in scores.items()
   ]

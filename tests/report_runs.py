@@ -1,0 +1,80 @@
+"""The folder of a run as the programs leave it behind, written by hand."""
+
+import json
+
+from PIL import Image
+
+from configs.experiment import compose
+
+STEPS = range(10, 210, 10)
+
+
+def write(path, content) -> None:
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def picture(path, shade: int, size=(90, 60)) -> None:
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.new("RGB", size, (shade, 80, 160)).save(path)
+
+
+def row(step: int) -> str:
+  err = 0.5655 + 1 / step
+  values = {"err": err * 3072, "err_element": err, "err_ema_element": err + 0.01, "beta": 1 / step}
+  values |= {"elbo": err * 3072 + 20, "loss": err * 3072 + 20 / step, "kl": 20.0, "mse": 1 / step}
+  values |= {"kl_component": 12.0, "kl_mask": 8.0, "step_time": 0.5, "diverged_at": -1.0}
+  values |= {f"kl_component/{k}": 4.0 + k for k in range(3)} | {"slots_used": 3.0}
+  values["grad_norm"] = None if step == 50 else 2.0
+  named = {f"train/{name}": value for name, value in values.items()}
+  if step % 100 == 0:
+    named |= {"val/ari_fg": step / 1000, "val/ari_fg_r": 0.3, "val/err_element": err,
+              "val/num_images": 64.0}  # fmt: skip
+  return json.dumps({"step": step, "time": 1e9 + step} | named)
+
+
+def make_run(workdir) -> None:
+  """A run's folder as the programs leave it behind, killed while it wrote its last row."""
+  config = compose("genesis", "shapestacks")
+  config.model.image_size, config.num_steps, config.seed = 32, 400, 3
+  description = "shapestacks: <b>RENDERED</b> STAND-IN, not the published images"
+  labels = dict(
+    command="python -m experiments.main --config=configs/genesis_shapestacks.py",
+    started="2026-01-02T03:04:05+0000",
+    resumed_from_step=0,
+    num_parameters=1234567,
+    stand_in=True,
+    data=dict(
+      name="shapestacks", variant="default", description=description, num_files={"train": 7}
+    ),
+    hardware=dict(devices=["H200", "H200"], hosts=1, host_cpus=16, machine="Linux"),
+    versions={"python": "3.11", "jax": "0.10"},
+    git_commit="0123456789abcdef0123456789abcdef01234567-dirty",
+    config=json.loads(config.to_json_best_effort()),
+  )
+  write(workdir / "run.json", labels)
+  write(workdir / "metrics.jsonl", "\n".join(map(row, STEPS)) + '\n{"step": 210, "train/el')
+  for shade, name in enumerate(("step_0000100", "step_0000200"), start=1):
+    picture(workdir / "pictures" / f"{name}.png", 60 * shade)
+
+
+def add_measurements(workdir) -> None:
+  scores = {"ari_fg": 0.625, "msc_fg": 0.5, "elbo": 1700.0}
+  summary = {k: dict(mean=v, standard_error=0.0125, std_noise=None) for k, v in scores.items()}
+  evaluation = dict(step=200, split="test", num_images=40, num_repeats=1, stand_in=True,
+                    segmentation_absent=None, scores=summary,
+                    definitions={"ari_fg": "the definition in the file"})  # fmt: skip
+  write(workdir / "evaluation" / "segmentation_step_200_test.json", evaluation)
+  fid = dict(fid=123.45, step=200, num_images=50, dim=2048, weights_published=False)
+  write(workdir / "evaluation" / "fid.json", {"definition": "", "results": [fid]})
+
+
+def add_figures(workdir) -> None:
+  folder = workdir / "visualisations"
+  entries = []
+  for name, file in (("slots", "slots.png"), ("traversals_mask", "t.png"), ("film", "film.gif")):
+    picture(folder / file, 100)
+    entries.append(dict(name=name, file=file, caption=f'About "{name}".', step=200, split="test"))
+  frames = [Image.new("RGB", (30, 20), (shade, 0, 0)) for shade in (0, 120, 240)]
+  frames[0].save(folder / "film.gif", save_all=True, append_images=frames[1:], duration=100)
+  write(folder / "index.json", {"figures": entries})
