@@ -72,7 +72,7 @@ def apc() -> ml_collections.ConfigDict:
 
 
 def image_folder() -> ml_collections.ConfigDict:
-  """Your own images; `data_dir` must be set."""
+  """Your own images; `data_dir` says where they are."""
   return ml_collections.ConfigDict(_common("image_folder", "default", "bilinear"))
 
 

@@ -81,9 +81,11 @@ def test_data_sets_have_the_published_sizes_and_the_same_fields(dataset):
     assert model == "vae" or config.model.num_slots == num_slots
     check(config)
   assert set(config.data) - {"protocol"} == set(compose("vae", "gqn").data)
-  assert ("protocol" in config.data) == (dataset in ("clevr", "tetrominoes"))
+  with_protocol = dataset in ("clevr", "tetrominoes")
+  assert ("protocol" in config.data) == with_protocol
   antialiased = dataset in ("shapestacks", "sketchy", "apc", "image_folder")
-  assert config.data.resize == ("bilinear" if antialiased else "nearest")
+  expected = "protocol" if with_protocol else "bilinear" if antialiased else "nearest"
+  assert config.data.resize == expected
 
 
 def test_goals_and_settings_that_differ():
