@@ -15,11 +15,20 @@ from data_pipelines.pipeline import Pipeline
 from data_pipelines.records import Records
 
 
-def _decoded(encoded: tf.data.Dataset, records: Records | Indexed, rows: slice) -> tf.data.Dataset:
-  """Decodes a shard's rows of batches of encoded features and places."""
+def _decoded(
+  encoded: tf.data.Dataset, records: Records | Indexed, rows: slice | None
+) -> tf.data.Dataset:
+  """Decodes a shard's rows, or all, of batches of encoded features and places."""
 
   def decode(*features_and_places):
-    return records.decode(*(feature[rows] for feature in features_and_places[:-1]))
+    features = features_and_places[:-1]
+    if rows is None:
+      return records.decode(*features)
+    # Decoders need an image, also where an incomplete batch has none for this shard.
+    count = tf.shape(features[0])[0]
+    first = tf.minimum(rows.start, count - 1)
+    batch = records.decode(*(feature[first : rows.stop] for feature in features))
+    return {name: value[: tf.maximum(count - rows.start, 0)] for name, value in batch.items()}
 
   options = tf.data.Options()
   options.deterministic = True
@@ -66,7 +75,7 @@ class Batches:
     if isinstance(records, Indexed):
       shard = dict(shard_index=shard_index, shard_count=shard_count)
       self._pipeline = IndexedPipeline(records, **order, **shard)
-      rows = slice(None)  # it loads the rows of this shard only
+      rows = None  # it loads the rows of this shard only
     else:
       rows = shard_rows(batch_size, shard_index, shard_count)
       self._pipeline = Pipeline(records, **order, shuffle_buffer=shuffle_buffer)

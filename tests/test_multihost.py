@@ -21,6 +21,7 @@ from absl import flags
 from conftest import TINY_RUN, tiny_config
 from flax import traverse_util
 
+import data_pipelines
 from data_pipelines.common import shard_rows
 from experiments import hosts, main, train
 from genesis_jax import runs
@@ -309,3 +310,17 @@ def test_the_flag_refuses(argument):
 def test_rows_of_shards_are_where_they_always_are():
   batch = list(range(5))  # incomplete: of 8
   assert [batch[shard_rows(8, i, 4)] for i in range(4)] == [[0, 1], [2, 3], [4], []]
+
+
+@pytest.mark.parametrize("batch_size, shards", [(16, 4), (64, 8)])
+def test_shards_of_an_incomplete_batch_may_have_no_rows(gqn_root, batch_size, shards):
+  config = tiny_config("vae", gqn_root).data
+
+  def draw(**part):
+    batches = data_pipelines.batches(config, split="val", batch_size=batch_size, epochs=1, **part)
+    return [batch["image"] for batch in batches]
+
+  parts = zip(*(draw(shard_index=i, shard_count=shards) for i in range(shards)), strict=True)
+  for part, whole in zip(parts, draw(), strict=True):
+    np.testing.assert_array_equal(np.concatenate(part), whole)
+  assert len(part[-1]) == 0
