@@ -105,7 +105,21 @@ class Codec:
 
   def unpack(self, record: bytes) -> list[tuple[bytes]]:
     """[(pixels, ids and factors,)] of a record, compact or not; ValueError if it is damaged."""
-    return [(record[1:] if record[:1] == COMPACT else self._body(record),)]
+    if record[:1] != COMPACT:
+      return [(self._body(record),)]
+    if len(record) != 1 + sum(self._sizes()):  # nobody wrote it: it is damaged
+      raise ValueError("is not a tf.Example")
+    return [(record[1:],)]
+
+  def _sizes(self) -> list[int]:
+    """Bytes of the parts of a body: pixels, ids and each factor."""
+    form, (top, bottom, left, right) = self.form, self.box
+    area = (bottom - top) * (right - left)
+    factors = [
+      form.num_entities * factor.width * (4 if factor.kind == "floats" else 1)
+      for factor in form.factors.values()
+    ]
+    return [area * form.channels, area, *factors]
 
   def decode(self, bodies: tf.Tensor, *, size: int, resize: str) -> dict[str, tf.Tensor]:
     """Strings [B] as a batch of `size` pixels.
@@ -115,9 +129,7 @@ class Codec:
     """
     form, (top, bottom, left, right) = self.form, self.box
     height, width = bottom - top, right - left
-    factors = [(factor, form.num_entities * factor.width) for factor in form.factors.values()]
-    sizes = [height * width * form.channels, height * width]
-    sizes += [count * (4 if factor.kind == "floats" else 1) for factor, count in factors]
+    sizes = self._sizes()
     values = tf.reshape(tf.io.decode_raw(bodies, tf.uint8), [-1, sum(sizes)])
     image, ids, *rest = tf.split(values, sizes, axis=1)
     image = tf.reshape(image, [-1, height, width, form.channels])

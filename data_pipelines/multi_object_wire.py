@@ -36,6 +36,8 @@ def _messages(data: memoryview) -> Iterator[tuple[int, memoryview]]:
     if tag & 7 != 2 or tag > 127:
       raise ValueError(_UNUSUAL)
     while True:  # a length takes seven bits a byte, the lowest first
+      if shift > 63:  # damaged; adding up such a number would take minutes
+        raise ValueError(_UNUSUAL)
       at += 1
       length |= (data[at] & 127) << shift
       shift += 7

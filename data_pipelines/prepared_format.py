@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from absl import logging
 
 from data_pipelines.common import DataError
@@ -20,6 +21,14 @@ from data_pipelines.common import DataError
 VERSION = "1.0.0"  # of the format
 CARD_FILE = "prepared.json"
 PLACES = ("data/prepared", "data")  # searched when no data_dir is given
+KINDS = {  # of the entries of a card
+  **dict.fromkeys(("dataset", "variant", "resize", "on_corrupt", "source", "fingerprint"), str),
+  **dict.fromkeys(("image_size", "limit", "num_val", "num_test"), int),
+  **dict.fromkeys(("labels", "versions"), dict),
+  "protocol": str | None,
+  "stand_in": dict | None,
+  "instances": bool,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +104,28 @@ class Card:
     return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
 
+def _check_types(card: Card) -> None:
+  """Raises TypeError or ValueError where a card that was edited or damaged holds other things."""
+
+  def check(name: str, value: object, kinds):
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is int):
+      raise TypeError(f"{name} is {value!r:.40}")
+
+  for name, kind in KINDS.items():
+    check(name, getattr(card, name), kind)
+  for name, (dtype, shape) in card.labels.items():
+    check(f"label {name}", shape, list)
+    if np.dtype(dtype).kind not in "biuf":
+      raise TypeError(f"label {name} is of type {dtype!r:.40}")
+    for size in shape:
+      check(f"label {name}", size, int)
+  for name, split in card.splits.items():
+    for number in (split.promised, split.damaged, *split.shard_images, *split.shard_bytes):
+      check(f"splits.{name}", number, int)
+    if len(split.shard_images) != len(split.shard_bytes):
+      raise ValueError(f"splits.{name} has shards without a size")
+
+
 def read_card(root: Path) -> Card:
   """The card of a set.
 
@@ -105,7 +136,9 @@ def read_card(root: Path) -> Card:
   try:
     fields = json.loads(path.read_text())
     splits = {name: Split(**split) for name, split in fields.pop("splits").items()}
-    return Card(**fields, splits=splits)
+    card = Card(**fields, splits=splits)
+    _check_types(card)
+    return card
   except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
     what = f"{type(error).__name__}: {error}"
     raise DataError(f"{path} is not the card of a prepared set ({what}); prepare again") from None

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 HEADER, FOOTER = 12, 4  # bytes around the data of a record
+MAX_OFFSET = 2**62  # in a file; a damaged length may lead anywhere
 _POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), bits reversed
 _MASK_DELTA = 0xA282EAD8  # tfrecords store checksums rotated by 15 bits and shifted by this
 
@@ -62,7 +63,20 @@ def _masked_crc(data: bytes) -> int:
 
 
 def _masked_crcs(blocks: list[bytes]) -> list[int]:
-  """Checksums of many blocks, one byte of all of them at a time."""
+  """Checksums of many blocks, in groups of about equal length."""
+  groups, crcs = {}, [0] * len(blocks)
+  for i, block in enumerate(blocks):
+    groups.setdefault(len(block).bit_length(), []).append(i)
+  for group in groups.values():
+    for i, crc in zip(group, _crcs_side_by_side([blocks[i] for i in group]), strict=True):
+      crcs[i] = crc
+  return crcs
+
+
+def _crcs_side_by_side(blocks: list[bytes]) -> list[int]:
+  """Masked checksums, one byte of all blocks at a time; padded in memory to the longest."""
+  if len(blocks) == 1:
+    return [_masked_crc(blocks[0])]
   lengths = np.array([len(block) for block in blocks])
   width = lengths.max()
   padded = np.frombuffer(b"".join(b.ljust(width, b"\0") for b in blocks), np.uint8)
@@ -117,7 +131,9 @@ def _gzip_framing(path: Path, most: int | None, size: int, mtime: int) -> Framin
         length, checksum = struct.unpack("<QI", header)
         if _masked_crc(header[:8]) != checksum:
           return Framing(offsets, lengths, Damage(len(offsets), "checksum of the length is wrong"))
-        if len(data.read(length + FOOTER)) < length + FOOTER:
+        # Passes over the data in small pieces: it may be anything up to the whole memory.
+        end = min(at + HEADER + length, MAX_OFFSET)
+        if data.seek(end) < end or len(data.read(FOOTER)) < FOOTER:
           raise EOFError
       except (EOFError, struct.error):
         return Framing(offsets, lengths, Damage(len(offsets), "the file ends inside the record"))

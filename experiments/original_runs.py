@@ -95,6 +95,14 @@ def config_from_flags(flags: Mapping[str, Any]) -> ml_collections.ConfigDict:
   Raises:
     ValueError: for a model, data set or value that we do not have.
   """
+  try:
+    return _config_from_flags(flags)
+  except (TypeError, KeyError, AttributeError, OverflowError) as error:
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    raise ValueError(f"flags cannot be used ({reason})") from error
+
+
+def _config_from_flags(flags: Mapping[str, Any]) -> ml_collections.ConfigDict:
   # The original says -1 for a size or number of slots that its data set decides.
   flags = {k: v for k, v in flags.items() if k not in ("img_size", "K_steps") or v != -1}
   kind = type(genesis_jax.build_model(flags))
@@ -107,10 +115,7 @@ def config_from_flags(flags: Mapping[str, Any]) -> ml_collections.ConfigDict:
     settings["data.variant"] = "unique"
   if config.data.name == "shapestacks" and "split_name" in flags:
     settings["data.variant"] = flags["split_name"]
-  try:
-    config.update_from_flattened_dict(settings)
-  except (TypeError, KeyError, AttributeError) as error:
-    raise ValueError(f"flags cannot be used: {str(error).splitlines()[0]}") from error
+  config.update_from_flattened_dict(settings)
   return config
 
 
