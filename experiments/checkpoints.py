@@ -5,10 +5,13 @@ data source), and checksums of both. All hosts write and read together; Orbax de
 the disk.
 """
 
+import contextlib
 import json
 import os
 import pathlib
+import sys
 import zlib
+from collections.abc import Iterator
 
 import jax
 import orbax.checkpoint as ocp
@@ -87,6 +90,22 @@ def _named(tree: dict) -> dict:
   return traverse_util.flatten_dict(tree, sep="/")
 
 
+@contextlib.contextmanager
+def _without_echoes() -> Iterator[None]:
+  """Keeps back what is printed once more for each array after reading or writing has failed."""
+  tell = sys.unraisablehook
+
+  def hook(unraisable):
+    if str(unraisable.exc_value) != "Event loop is closed":
+      tell(unraisable)
+
+  sys.unraisablehook = hook
+  try:
+    yield
+  finally:
+    sys.unraisablehook = tell
+
+
 class Checkpoints:
   """The checkpoints of one run.
 
@@ -100,6 +119,7 @@ class Checkpoints:
     self._workdir = workdir
     self._origin = origin
     self._manager = None
+    self._quiet = _without_echoes()
     self._options = ocp.CheckpointManagerOptions(
       max_to_keep=max(1, config.keep_checkpoints),
       keep_period=config.keep_every or None,
@@ -107,11 +127,13 @@ class Checkpoints:
     )
 
   def __enter__(self) -> "Checkpoints":
+    self._quiet.__enter__()
     return self
 
   def __exit__(self, *exc_info):
     if self._manager is not None:
       self._manager.close()
+    self._quiet.__exit__(*exc_info)
 
   def restore(self, state):
     """The state of the newest readable checkpoint, or `state` where there is none.
