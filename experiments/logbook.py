@@ -9,10 +9,12 @@ import json
 import math
 import pathlib
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
 from experiments import devices
+from experiments.errors import UserError
 from experiments.workdirs import write_atomically
 
 
@@ -26,12 +28,12 @@ def clu_writer(folder: pathlib.Path):
 
 
 def _rows(path: pathlib.Path) -> list[dict]:
-  """All lines of a metrics.jsonl; one that a crash cut short is left out."""
+  """All rows of a metrics.jsonl; a line that a crash cut short, or damage, is left out."""
   rows = []
-  for line in path.read_text().splitlines() if path.exists() else ():
-    with contextlib.suppress(json.JSONDecodeError):
+  for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+    with contextlib.suppress(ValueError):
       rows.append(json.loads(line))
-  return rows
+  return [row for row in rows if isinstance(row, dict) and isinstance(row.get("step"), int)]
 
 
 class Logbook:
@@ -54,12 +56,39 @@ class Logbook:
   def __enter__(self) -> "Logbook":
     return self
 
-  def __exit__(self, *exc_info):
-    if self._writer is not None:
-      self._writer.close()
+  def __exit__(self, kind, *exc_info):
+    try:
+      self._for_tensorboard("close")
+    except UserError as error:
+      if kind is None:
+        raise
+      print(f"WARNING: {error}")  # what ends the program counts
 
   def _rewrite(self) -> None:
-    write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in self._rows))
+    with self._explained():
+      write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in self._rows))
+
+  def _append(self, row: dict) -> None:
+    with self._explained(), open(self.path, "a") as file:
+      file.write(json.dumps(row) + "\n")
+
+  @contextlib.contextmanager
+  def _explained(self) -> Iterator[None]:
+    try:
+      yield
+    except OSError as error:
+      raise UserError(f"cannot write {self.path}: {error.strerror}") from error
+
+  def _for_tensorboard(self, method: str, *args) -> None:
+    """Calls the writer, where there is one; its threads raise many kinds of errors."""
+    if self._writer is None:
+      return
+    try:
+      getattr(self._writer, method)(*args)
+    except Exception as error:
+      what = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+      folder = self.path.parent / "tensorboard"
+      raise UserError(f"cannot write for TensorBoard in {folder}: {what}") from error
 
   @property
   def has_tensorboard(self) -> bool:
@@ -82,19 +111,18 @@ class Logbook:
       self._rows[-1] |= row
       self._rewrite()
     else:
-      self._rows.append({"step": step, "time": time.time()} | row)
-      with open(self.path, "a") as file:
-        file.write(json.dumps(self._rows[-1]) + "\n")
-    if self._writer is not None:
-      self._writer.write_scalars(step, values)
+      # A clock that is set back stands still here: times of later steps are never earlier.
+      now = max([time.time(), *(r["time"] for r in self._rows[-1:] if r.get("time"))])
+      self._rows.append({"step": step, "time": now} | row)
+      self._append(self._rows[-1])
+    self._for_tensorboard("write_scalars", step, values)
 
   def images(self, step: int, images: dict[str, np.ndarray]) -> None:
     """Logs batches of images: name -> uint8 `[N, H, W, 3]`."""
-    if self._writer is not None:
-      self._writer.write_images(step, images)
-      self._writer.flush()
+    self._for_tensorboard("write_images", step, images)
+    self._for_tensorboard("flush")
 
   def histograms(self, step: int, values: dict[str, np.ndarray]) -> None:
     """Logs distributions: name -> array of any shape."""
-    if self._writer is not None and values:
-      self._writer.write_histograms(step, values)
+    if values:
+      self._for_tensorboard("write_histograms", step, values)
