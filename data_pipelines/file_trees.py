@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data_pipelines.common import DataError
 
-MAX_FILE_BYTES = 2**30  # unpacked size of a file in an archive; more are a mistake or an attack
+MAX_FILE_BYTES = 2**30  # of a file, unpacked; more are a mistake or an attack
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of name and extra field
 
 
@@ -24,6 +24,7 @@ class Folder:
 
   def __init__(self, root: Path):
     self.root = root
+    self._top = os.path.realpath(root)
 
   def paths(self, start: str = "") -> list[str]:
     """All files below `start`, relative to the root, with "/", sorted as strings.
@@ -31,15 +32,15 @@ class Folder:
     Raises:
       DataError: a folder is a link: it may lead out of the root, or round in circles.
     """
-    found, top = [], os.path.realpath(self.root)
-    for folder, subfolders, names in os.walk(os.path.join(top, start)):
+    found = []
+    for folder, subfolders, names in os.walk(os.path.join(self._top, start)):
       for name in subfolders:
         if os.path.islink(os.path.join(folder, name)):
           raise DataError(
             f"{os.path.join(folder, name)} is a link to a folder, which may lead out of "
             f"{self.root}; put the folder itself there"
           )
-      prefix = os.path.relpath(folder, top).replace(os.sep, "/")
+      prefix = os.path.relpath(folder, self._top).replace(os.sep, "/")
       found += [name if prefix == "." else f"{prefix}/{name}" for name in names]
     return sorted(found)
 
@@ -47,17 +48,18 @@ class Folder:
     """The bytes of a file.
 
     Raises:
-      ValueError: it is not there, or is a link out of the root.
+      ValueError: it is not there, is huge, or it or a folder on the way is a link out of the root.
       OSError: it cannot be read.
     """
-    full = os.path.join(self.root, path)
-    if os.path.islink(full):
-      top, target = os.path.realpath(self.root), os.path.realpath(full)
-      if os.path.commonpath([top, target]) != top:
-        raise ValueError(f"it is a link out of {self.root}, to {target}")
-    if not os.path.isfile(full):
+    target = os.path.realpath(os.path.join(self._top, path))
+    if os.path.commonpath([self._top, target]) != self._top:
+      raise ValueError(f"it is a link out of {self.root}, to {target}")
+    if not os.path.isfile(target):
       raise ValueError("there is no such file")
-    with open(full, "rb") as file:
+    size = os.path.getsize(target)
+    if size > MAX_FILE_BYTES:
+      raise ValueError(f"it has {size} bytes, more than the {MAX_FILE_BYTES} allowed")
+    with open(target, "rb") as file:
       return file.read()
 
   def describe(self, path: str) -> str:

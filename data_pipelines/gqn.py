@@ -30,7 +30,7 @@ from data_pipelines.common import (
   stand_in_notes,
 )
 from data_pipelines.jpeg import jpeg_size
-from data_pipelines.records import Range, Records
+from data_pipelines.records import Range, Records, check_not_empty
 
 
 class Variant(NamedTuple):
@@ -253,6 +253,11 @@ def split_records(config, source: Source, split: str) -> Records:
     DataError: the split has no files, or no records in them.
   """
   ranges, variant = _ranges(config, source, split), VARIANTS[config.variant]
+  check_not_empty(
+    ranges,
+    f"the {split} split is empty: {len(ranges)} files without a record in {source.root}; "
+    f"{_help(config.variant, source.root)}",
+  )
   notes, instances = stand_in_notes(source.root), _has_instances(ranges)
   side = notes["image_size"] if notes else variant.side
   records = Records(
@@ -263,11 +268,6 @@ def split_records(config, source: Source, split: str) -> Records:
     decode=partial(_decode, side=side, size=config.image_size, resize=config.resize),
     cure="fetch the file again, or leave such records out with --config.data.on_corrupt=skip",
   )
-  if not any(part.num_records(1) for part in ranges):
-    raise DataError(
-      f"the {split} split is empty: {len(ranges)} files without a record in "
-      f"{source.root}; {_help(config.variant, source.root)}"
-    )
   return records.limited(config.limit) if config.limit else records
 
 

@@ -11,6 +11,7 @@ theirs comes out to the bit, and a file that breaks off is noticed before it is 
 
 import functools
 import io
+import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +21,7 @@ MAX_PIXELS = 2**26  # per file; more are a mistake or an attack
 FORMATS = ("PNG", "JPEG")
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "area": Image.Resampling.BOX}
 _JPEG = b"\xff\xd8"
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # refused anyway
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I")  # Pillow's modes for grey PNGs of 16 bits
 
 
@@ -103,13 +105,18 @@ def shrunk_size(width: int, height: int, short: int) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=64)
-def _chosen(old: int, new: int, offset: float) -> np.ndarray:
-  return np.array([int((i + offset) * (old / new)) for i in range(new)])
+def _chosen(old: int, new: int, centred: bool) -> np.ndarray:
+  """Which pixels of an axis are taken, int [new]."""
+  if not centred:
+    return np.array([int(i * (old / new)) for i in range(new)])
+  # Pillow adds up rounded steps, so that only Pillow knows where a tie falls.
+  line = Image.fromarray(np.arange(old, dtype=np.int32)[None])
+  return np.asarray(line.resize((new, 1), Image.Resampling.NEAREST))[0]
 
 
-def _nearest(array: np.ndarray, height: int, width: int, offset: float) -> np.ndarray:
-  """Takes pixel floor((i + offset) * old / new) along both axes."""
-  rows, columns = _chosen(array.shape[0], height, offset), _chosen(array.shape[1], width, offset)
+def _nearest(array: np.ndarray, height: int, width: int, *, centred: bool) -> np.ndarray:
+  """Takes the pixel at floor(i * old / new) along both axes, or the one in the middle of these."""
+  rows, columns = _chosen(array.shape[0], height, centred), _chosen(array.shape[1], width, centred)
   return array.take(rows, axis=0).take(columns, axis=1)
 
 
@@ -121,7 +128,7 @@ def resize_rgb(image: Image.Image, size: tuple[int, int] | int, method: str) -> 
   """
   width, height = (size, size) if isinstance(size, int) else size
   if method == "nearest":
-    return _nearest(np.asarray(image), height, width, 0.0)
+    return _nearest(np.asarray(image), height, width, centred=False)
   return np.asarray(image.resize((width, height), _RESAMPLING[method]))
 
 
@@ -131,7 +138,7 @@ def resize_ids(ids: np.ndarray, size: tuple[int, int] | int, *, centred: bool) -
   Pillow and torchvision take the middle ones, PyTorch's interpolate the first ones.
   """
   width, height = (size, size) if isinstance(size, int) else size
-  return _nearest(ids, height, width, 0.5 if centred else 0.0)
+  return _nearest(ids, height, width, centred=centred)
 
 
 def fitted_rgb(image: Image.Image, size: int, method: str) -> np.ndarray:

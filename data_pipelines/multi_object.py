@@ -29,7 +29,7 @@ from data_pipelines.common import (
   stand_in_notes,
 )
 from data_pipelines.multi_object_codec import GREY, RGB, Codec, Factor, Form
-from data_pipelines.records import Range, Records
+from data_pipelines.records import Range, Records, check_not_empty
 
 
 class Layout(NamedTuple):
@@ -241,12 +241,12 @@ def split_records(config, source: Source, split: str) -> Records:
     DataError: the file has no records for the split.
   """
   layout, part = LAYOUTS[config.name], _range(config, source, split)
-  if part.count == 0 or not part.num_records(1):
-    raise DataError(
-      f"{part.path} has no records for the {split} split, which starts at record {part.first}; "
-      "lower --config.data.num_test and --config.data.num_val, or "
-      f"{_help(layout, config.variant, source.root.parent)}"
-    )
+  check_not_empty(
+    [part],
+    f"{part.path} has no records for the {split} split, which starts at record {part.first}; "
+    "lower --config.data.num_test and --config.data.num_val, or "
+    f"{_help(layout, config.variant, source.root.parent)}",
+  )
   protocol = protocols.get(config.name, _protocol_name(config))
   form = _form(part.path, layout.forms[config.variant])
   codec = Codec(form, protocol.crop(form.height, form.width, config.image_size))

@@ -5,7 +5,7 @@ records.limited(100).num_images()     # 100, or fewer where there are fewer
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +35,18 @@ class Range(NamedTuple):
     limits = [n for n in (self.count, most) if n is not None]
     most = self.first + min(limits) if limits else None
     return max(tfrecords.num_records(self.path, most, self.compression) - self.first, 0)
+
+
+def check_not_empty(ranges: Sequence[Range], message: str) -> None:
+  """Raises a DataError if there are no records: with the damage that hides them, or `message`."""
+  if any(part.num_records(1) for part in ranges):
+    return
+  for part in ranges:
+    damage = tfrecords.framing(part.path, part.first + 1, part.compression).damage
+    if damage:
+      place = f"{part.path}: record {damage.index} (from 0)"
+      raise DataError(f"{place} is damaged: {damage.cause}; fetch the file again")
+  raise DataError(message)
 
 
 @dataclasses.dataclass(frozen=True)

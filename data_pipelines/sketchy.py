@@ -31,7 +31,7 @@ from data_pipelines.common import (
   stand_in_notes,
 )
 from data_pipelines.jpeg import jpeg_size
-from data_pipelines.records import Range, Records
+from data_pipelines.records import Range, Records, check_not_empty
 
 VARIANTS = ("default",)
 PLACES = ("data/sketchy/records", "data/sketchy")  # searched when no data_dir is given
@@ -263,11 +263,11 @@ def split_records(config, source: Source, split: str) -> Records:
     DataError: there are no records for the split.
   """
   ranges = _ranges(source.root, split)
-  if not any(part.num_records(1) for part in ranges):
-    raise DataError(
-      f"the {split} split is empty: {len(ranges)} files without a record in {source.root}; "
-      f"{_help(source.root)}"
-    )
+  check_not_empty(
+    ranges,
+    f"the {split} split is empty: {len(ranges)} files without a record in {source.root}; "
+    f"{_help(source.root)}",
+  )
   names = (*TOPS, "instances") if source.stand_in else tuple(TOPS)
   records = Records(
     ranges=tuple(ranges),

@@ -142,6 +142,17 @@ def test_stacks_that_are_not_there_are_an_empty_split(tmp_path):
     read(make_config("shapestacks", root), "val")
 
 
+def test_a_scenario_that_is_a_link_out_of_the_folder_is_not_followed(tmp_path):
+  root, elsewhere = write_stacks(tmp_path / "stacks", iseg=False), tmp_path / "elsewhere"
+  scenario = root / "recordings" / SCENARIOS["eval"][0]
+  scenario.rename(elsewhere)
+  scenario.symlink_to(elsewhere)
+  with pytest.raises(DataError, match=r"cam_1-mono-0.png is damaged: it is a link out of"):
+    read(make_config("shapestacks", root), "val")
+  (tmp_path / "link").symlink_to(root)  # the folder itself may be one
+  assert len(read(make_config("shapestacks", tmp_path / "link"), "test")["image"]) == 6
+
+
 def test_a_missing_map_is_named_or_skipped(tmp_path):
   root = write_stacks(tmp_path)
   name = SCENARIOS["eval"][0]
@@ -246,6 +257,16 @@ def test_torchvision_would_crop_like_that():
     assert np.asarray(image_files.centre_cropped(image, side))[0, 0] == left
   assert image_files.shrunk_size(640, 480, 128) == (170, 128)
   assert image_files.shrunk_size(480, 640, 128) == (128, 170)
+
+
+@pytest.mark.parametrize("height, width, size", [(480, 640, 128), (640, 480, 128), (90, 120, 64)])
+def test_masks_take_the_pixels_that_pillow_takes(height, width, size):
+  number = np.arange(height * width, dtype=np.int32).reshape(height, width)
+  resized = Image.fromarray(number).resize(
+    image_files.shrunk_size(width, height, size), Image.NEAREST
+  )
+  expected = np.asarray(image_files.centre_cropped(resized, size))
+  np.testing.assert_array_equal(image_files.fitted_ids(number, size, "bilinear"), expected)
 
 
 def test_an_empty_shelf_is_all_background(tmp_path):

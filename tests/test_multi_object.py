@@ -1,5 +1,7 @@
 """The Multi-Object Datasets reader, on files written here in the published format."""
 
+import gzip
+
 import ml_collections
 import numpy as np
 import pytest
@@ -173,6 +175,17 @@ def test_missing_data_says_what_is_expected(tmp_path):
     message = str(info.value)
     assert f"gsutil -m cp -r gs://multi-object-datasets/objects_room {root}" in message
     assert str(root / "objects_room" / NAME) in message and "\n" not in message
+
+
+@pytest.mark.parametrize("content, cause", [
+  (b"<html>not found</html>", "the GZIP stream is damaged"),
+  (gzip.compress(b"<html>not found</html>"), "checksum of the length is wrong"),
+])  # fmt: skip
+def test_a_file_of_something_else(tmp_path, content, cause):
+  (tmp_path / NAME).write_bytes(content)
+  message = rf"{NAME}: record 0 \(from 0\) is damaged: {cause}; fetch the file again"
+  with pytest.raises(data_pipelines.DataError, match=message):
+    draw(make_config(tmp_path))
 
 
 def test_too_few_images_for_a_split(whole):
