@@ -180,7 +180,7 @@ def test_missing_data_says_what_is_expected(tmp_path):
 @pytest.mark.parametrize("content, cause", [
   (b"<html>not found</html>", "the GZIP stream is damaged"),
   (gzip.compress(b"<html>not found</html>"), "checksum of the length is wrong"),
-])  # fmt: skip
+], ids=["plain", "gzipped"])  # fmt: skip
 def test_a_file_of_something_else(tmp_path, content, cause):
   (tmp_path / NAME).write_bytes(content)
   message = rf"{NAME}: record 0 \(from 0\) is damaged: {cause}; fetch the file again"
