@@ -126,11 +126,13 @@ def _find(config, layout: Layout) -> Path | None:
   raise DataError(f"data.data_dir {given} {what}; {_help(layout, config.variant, given)}")
 
 
+def _download(layout: Layout, folder: Path) -> str:
+  return f"gsutil -m cp -r gs://multi-object-datasets/{layout.folder} {folder}"
+
+
 def _help(layout: Layout, variant: str, folder: Path) -> str:
-  return (
-    f"expected {folder / layout.folder / file_name(layout, variant)}; "
-    f"download: gsutil -m cp -r gs://multi-object-datasets/{layout.folder} {folder}"
-  )
+  file = folder / layout.folder / file_name(layout, variant)
+  return f"expected {file}; download: {_download(layout, folder)}"
 
 
 def _render_stand_in(config, layout: Layout) -> Path:
@@ -244,8 +246,8 @@ def split_records(config, source: Source, split: str) -> Records:
   check_not_empty(
     [part],
     f"{part.path} has no records for the {split} split, which starts at record {part.first}; "
-    "lower --config.data.num_test and --config.data.num_val, or "
-    f"{_help(layout, config.variant, source.root.parent)}",
+    "lower --config.data.num_test and --config.data.num_val, or fetch all of it: "
+    f"{_download(layout, source.root.parent)}",
   )
   protocol = protocols.get(config.name, _protocol_name(config))
   form = _form(part.path, layout.forms[config.variant])

@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from data_pipelines.common import DataError
+
 HEADER, FOOTER = 12, 4  # bytes around the data of a record
 MAX_OFFSET = 2**62  # in a file; a damaged length may lead anywhere
 _POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), bits reversed
@@ -157,8 +159,19 @@ def num_leading(path: Path, compression: str = "") -> int:
 
 
 def find_damage(path: Path, compression: str = "") -> Damage | None:
-  """The first record that cannot be read, or None for a file that is whole."""
-  frames, leading = framing(path, None, compression), num_leading(path, compression)
+  """The first record that cannot be read, or None for a file that is whole.
+
+  Raises:
+    DataError: the file is gone, or its disk.
+  """
+  try:
+    frames = framing(path, None, compression)
+  except OSError as error:
+    raise DataError(
+      f"{path} cannot be read ({error.strerror}); see that the data is still there, then give the "
+      "same command again"
+    ) from error
+  leading = num_leading(path, compression)
   if leading < len(frames.offsets):
     return Damage(leading, "checksum of the data is wrong")
   return frames.damage

@@ -355,7 +355,7 @@ def vanishing_data(bench: Bench) -> str:
   program = bench.start(workdir, data__data_dir=data, num_steps=100_000)
   program.wait_for("\nstep ")
   away = data.rename(data.with_name("away"))
-  error = program.fail(str(data))
+  error = program.fail(str(data), "cannot be read", "give the same command again")
   saved = runs.checkpoint_steps(workdir)[-1]
   away.rename(data)
   bench.start(workdir, data__data_dir=data, num_steps=saved + 2).finish()

@@ -9,7 +9,7 @@ import fuzzing
 import numpy as np
 import pytest
 
-from data_pipelines import multi_object_wire, tfrecords
+from data_pipelines import DataError, multi_object_wire, tfrecords
 
 
 @pytest.mark.parametrize("name", fuzzing.TARGETS)
@@ -62,6 +62,11 @@ def test_zipped_length_beyond_the_data_takes_no_memory(tmp_path, length):
     tfrecords.Damage(0, "the file ends inside the record"),
   )
   assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
+
+
+def test_a_file_that_is_gone_is_one_line(tmp_path):
+  with pytest.raises(DataError, match="records cannot be read .No such file or directory.; see"):
+    tfrecords.find_damage(tmp_path / "records")
 
 
 def test_header_is_tensorflows():
