@@ -151,7 +151,7 @@ def tfrecord_target(folder: pathlib.Path) -> Target:
     if rng.random() < 0.1:
       content += _header((2**20, 2**40, 2**63 - 17, 2**63, 2**64 - 1)[int(rng.integers(5))])
     if compressed := rng.random() < 0.4:
-      content = gzip.compress(content, 1)
+      content = gzip.compress(content, 1, mtime=0)
       content = mutated(content, rng) if rng.random() < 0.5 else content
     return content, "GZIP" if compressed else "", rng.random() < 0.2
 
