@@ -1,106 +1,231 @@
-"""Time and memory of one training step, for any model; data is random and already on the device.
+"""Speed, FLOPs and memory of training steps, beside what the device reaches at best.
 
   python -m benchmarks.train_step
   python -m benchmarks.train_step --model=genesis --size=64 --slots=5 --batch=32 --dtype=bfloat16
+  python -m benchmarks.train_step --model=genesis_v2 --compare=dtype=bfloat16
+  python -m benchmarks.train_step --config.model.num_slots=7 --compare=optimizer.name=rmsprop,size=32
 
-Memory is printed after the first and after the last step: it must not grow between them.
+Images are random and already on the device. `--compare` measures a second setting that differs in
+what it names (flags, or fields of the configuration), in rounds that alternate with the first
+one's, so that other load on the machine falls on both.
 """
 
+import argparse
 import functools
 import statistics
+import sys
 import time
-
-from absl import app, flags
 
 from experiments import accelerate_cpu
 
 MODELS = ("genesis", "genesis_v2", "monet", "vae")
-MODEL = flags.DEFINE_multi_enum("model", MODELS, MODELS, "Models to measure.")
-SIZE = flags.DEFINE_integer("size", 64, "Image side.", lower_bound=32)
-SLOTS = flags.DEFINE_integer("slots", 5, "Number of slots.", lower_bound=2)
-BATCH = flags.DEFINE_integer("batch", 32, "Images per step.", lower_bound=1)
-DTYPE = flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "Type of the activations.")
-STEPS = flags.DEFINE_integer("steps", 10, "Steps to take the median of.", lower_bound=2)
-
+# Flag -> field of the configuration.
+FIELDS = {
+  "size": "model.image_size",
+  "slots": "model.num_slots",
+  "batch": "batch_size",
+  "dtype": "model.dtype",
+  "precision": "matmul_precision",
+  "steps_per_call": "steps_per_call",
+}
+DEFAULTS = {"slots": 5}  # where the published number differs between data sets
 COLUMNS = (
-  ("model", "12"),
-  ("compile s", "9.1f"),
-  ("ms/step", "8.0f"),
-  ("images/s", "8.0f"),
-  ("GFLOP/step", "10.1f"),
-  ("temporary MiB", "13.0f"),
-  ("arrays MiB, first", "17.1f"),
-  ("arrays MiB, last", "16.1f"),
+  ("steps/s", "8.3g"),
+  ("images/s", "9.1f"),
+  ("GFLOP/step", "11.1f"),
+  ("GB/step", "8.2f"),
+  ("of matmul", "10.0%"),  # of the speed of a large matrix product
+  ("of memory", "10.0%"),  # of the speed of copying; what stays in caches counts too
+  ("compile s", "10.1f"),
+  ("peak MiB", "9.0f"),
 )
 MIB = 2**20
 
 
-def live_mib() -> float:
-  """All arrays that are alive on the first device, in MiB."""
-  import jax
+def parse(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+  """Options, and overrides of the configuration; a mistake ends the program with status 2."""
+  parser = argparse.ArgumentParser("python -m benchmarks.train_step", allow_abbrev=False)
+  parser.add_argument("--model", action="append", choices=MODELS, help="default: all four")
+  for flag, field in FIELDS.items():
+    parser.add_argument(f"--{flag}", help=f"config.{field}")
+  parser.add_argument("--compare", metavar="NAME=VALUE,...", help="of a second setting")
+  parser.add_argument("--rounds", type=int, default=5, help="to take the median of (5)")
+  parser.add_argument("--seconds", type=float, default=1.0, help="least duration of a round (1)")
+  options, overrides = parser.parse_known_args(argv)
+  if other := [word for word in overrides if not word.startswith("--config.")]:
+    parser.error(f"unexpected argument {other[0]!r}")
+  if options.rounds < 1:
+    parser.error(f"--rounds is {options.rounds}; it must be at least 1")
+  given = ((flag, getattr(options, flag)) for flag in FIELDS)
+  values = DEFAULTS | {flag: value for flag, value in given if value is not None}
+  return options, [*_overrides(values.items()), *overrides]
 
-  return sum(x.nbytes for x in jax.live_arrays()) / MIB
+
+def _overrides(values) -> list[str]:
+  return [f"--config.{FIELDS.get(name, name)}={value}" for name, value in values]
 
 
-def measure(name: str) -> tuple:
-  """One row of `COLUMNS`."""
-  import jax
-  import numpy as np
+def read_config(model: str, overrides: list[str]):
+  """The configuration of a setting.
 
-  import genesis_jax
-  from configs.experiment import compose
-  from genesis_jax import objective, training
+  Raises:
+    UserError: if an override does not fit.
+  """
+  from experiments.config_files import load_config
 
-  config = compose(name, "gqn")
-  config.model.image_size, config.model.dtype = SIZE.value, DTYPE.value
-  if "num_slots" in config.model:
-    config.model.num_slots = SLOTS.value
-  model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
-  create = functools.partial(training.create_train_state, model=model, tx=tx)
-  state = jax.jit(create, compiler_options=training.INIT_OPTIONS)(jax.random.key(0))
-  shape = (BATCH.value, SIZE.value, SIZE.value, 3)
-  batch = {"image": jax.device_put(np.random.default_rng(0).integers(0, 256, shape, np.uint8))}
-  step = jax.jit(functools.partial(training.train_step, model=model, tx=tx), donate_argnums=0)
-  start = time.perf_counter()
-  compiled = step.lower(state, batch).compile()
-  compile_seconds = time.perf_counter() - start
-  seconds, memory = [], []
-  for _ in range(STEPS.value + 1):
+  slots = f"--config.{FIELDS['slots']}="
+  mine = [word for word in overrides if model != "vae" or not word.startswith(slots)]
+  return load_config(f"configs/experiment.py:{model},gqn", mine)
+
+
+def settings(options: argparse.Namespace, overrides: list[str]) -> list[list[tuple]]:
+  """For each model (name, configuration) of one setting, or of two.
+
+  Raises:
+    UserError: if an override does not fit, or --compare is not of the form NAME=VALUE,...
+  """
+  from experiments.errors import UserError
+
+  second = [change.partition("=") for change in (options.compare or "").split(",") if change]
+  if wrong := [name for name, equals, _ in second if not equals]:
+    raise UserError(f"--compare: {wrong[0]!r} is not NAME=VALUE")
+  changes = [(name, value) for name, _, value in second]
+  groups = []
+  for model in options.model or MODELS:
+    group = [(model, read_config(model, overrides))]
+    if changes:
+      config = read_config(dict(changes).get("model", model),
+                           [*overrides, *_overrides(c for c in changes if c[0] != "model")])  # fmt: skip
+      group.append((f"  {options.compare}", config))
+    groups.append(group)
+  return groups
+
+
+class Case:
+  """A configuration's compiled step, with its state and a batch on the device."""
+
+  def __init__(self, config):
+    import jax
+    import numpy as np
+
+    import genesis_jax
+    from genesis_jax import objective, training
+
+    self.config = config
+    model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
+    create = functools.partial(training.create_train_state, model=model, tx=tx)
+    self._state = jax.jit(create, compiler_options=training.INIT_OPTIONS)(jax.random.key(0))
+    side = config.model.image_size
+    shape = (config.steps_per_call, config.batch_size, side, side, 3)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    self._batches = {"image": jax.device_put(images)}
+    step = functools.partial(
+      training.train_step,
+      model=model,
+      tx=tx,
+      beta_schedule=objective.beta_schedule(config.objective, config.num_steps),
+    )
     start = time.perf_counter()
-    state, scalars = jax.block_until_ready(compiled(state, batch))
-    seconds.append(time.perf_counter() - start)
-    memory.append(live_mib())
-  median = statistics.median(seconds[1:])  # the first one warms up
-  analysis, cost = compiled.memory_analysis(), compiled.cost_analysis()
-  return (
-    name,
-    compile_seconds,
-    1e3 * median,
-    BATCH.value / median,
-    cost.get("flops", float("nan")) / 1e9,
-    analysis.temp_size_in_bytes / MIB,
-    memory[0],
-    memory[-1],
-  )
+    with jax.default_matmul_precision(config.matmul_precision):
+      steps = jax.jit(functools.partial(training.train_steps, step), donate_argnums=0)
+      self._compiled = steps.lower(self._state, self._batches).compile()
+    self._compile_seconds = time.perf_counter() - start
+    jax.block_until_ready(self.call())
+
+  def call(self):
+    """Does the steps of one call; returns something to wait for."""
+    self._state, scalars = self._compiled(self._state, self._batches)
+    return scalars["loss"]
+
+  def _peak_mib(self) -> float:
+    """Most memory used by the device so far; where it does not tell, by the program."""
+    import jax
+
+    if stats := jax.devices()[0].memory_stats():
+      return stats["peak_bytes_in_use"] / MIB
+    sizes = self._compiled.memory_analysis()
+    arrays = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    return (arrays + sizes.temp_size_in_bytes) / MIB
+
+  def row(self, seconds: float, matmul: float, memory: float) -> tuple:
+    """The values of `COLUMNS`.
+
+    Args:
+      seconds: per call.
+      matmul: FLOP/s of a large matrix product.
+      memory: bytes per second of copying.
+    """
+    cost = self._compiled.cost_analysis()  # counts what is in a loop once, so it is of one step
+    flops, moved = cost.get("flops", float("nan")), cost.get("bytes accessed", float("nan"))
+    rate = self.config.steps_per_call / seconds
+    return (
+      rate,
+      rate * self.config.batch_size,
+      flops / 1e9,
+      moved / 1e9,
+      flops * rate / matmul,
+      moved * rate / memory,
+      self._compile_seconds,
+      self._peak_mib(),
+    )
 
 
-def main(argv):
-  """Prints one row for each model."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def measure(cases: list[Case], rounds: int, least: float) -> list[list[float]]:
+  """Seconds per call of each case in every round of at least `least` seconds; rounds alternate."""
+  from benchmarks import ceilings
+
+  calls = [max(1, round(least / ceilings.time_calls(case.call, 1))) for case in cases]
+  times = [
+    [ceilings.time_calls(case.call, n) for case, n in zip(cases, calls, strict=True)]
+    for _ in range(rounds)
+  ]
+  return [list(column) for column in zip(*times, strict=True)]
+
+
+def show(group: list[tuple], options: argparse.Namespace, matmul, memory: float) -> None:
+  """Measures one setting, or two and their ratio, and prints a row for each."""
+  cases = [Case(config) for _, config in group]
+  times = measure(cases, options.rounds, options.seconds)
+  for (name, config), case, seconds in zip(group, cases, times, strict=True):
+    ceiling = matmul(config.model.dtype, config.matmul_precision)
+    row = zip(COLUMNS, case.row(statistics.median(seconds), ceiling, memory), strict=True)
+    print("  ".join([f"{name:<24}", *(f"{value:>{form}}" for (_, form), value in row)]), flush=True)
+  if len(group) == 2:
+    steps = [case.config.steps_per_call for case in cases]
+    ratios = [a / steps[0] / (b / steps[1]) for a, b in zip(*times, strict=True)]
+    print(f"{'':<24}  {statistics.median(ratios):.2f} x the steps/s of the first "
+          f"({min(ratios):.2f} to {max(ratios):.2f})", flush=True)  # fmt: skip
+
+
+def main() -> None:
+  """Prints one row for each model, or two."""
+  options, overrides = parse()
   accelerate_cpu.set_flags()
   import jax
 
-  device = jax.devices()[0]
-  print(
-    f"{device.device_kind} ({device.platform}), jax {jax.__version__}: {SIZE.value}x{SIZE.value}, "
-    f"{SLOTS.value} slots, batch {BATCH.value}, {DTYPE.value}, median of {STEPS.value} steps"
-  )
-  print("  ".join(f"{name:>{form.split('.')[0]}}" for name, form in COLUMNS), flush=True)
-  for name in MODEL.value:
-    row = zip(COLUMNS, measure(name), strict=True)
-    print("  ".join(f"{value:>{form}}" for (_, form), value in row), flush=True)
+  from benchmarks import ceilings
+  from experiments.errors import UserError, explained
+
+  try:
+    groups = settings(options, overrides)
+    with explained():
+      memory = ceilings.memory_bytes()
+      device = jax.devices()[0]
+      print(f"{device.device_kind} ({device.platform}), jax {jax.__version__}, median of "
+            f"{options.rounds} rounds: {' '.join(overrides)}")  # fmt: skip
+      titles = [f"{title:>{form.split('.')[0]}}" for title, form in COLUMNS]
+      print("  ".join([" " * 24, *titles]), flush=True)
+      matmul = functools.cache(ceilings.matmul_flops)
+      for group in groups:
+        show(group, options, matmul, memory)
+  except UserError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+  configs = [config for group in groups for _, config in group]
+  print(f"copying: {memory / 1e9:.3g} GB/s read and written")
+  for kind in dict.fromkeys((c.model.dtype, c.matmul_precision) for c in configs):
+    print(f"matmul {kind[0]}, precision {kind[1]}: {matmul(*kind) / 1e12:.3g} TFLOP/s")
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()
