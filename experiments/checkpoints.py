@@ -7,6 +7,7 @@ the disk.
 
 import contextlib
 import json
+import logging
 import os
 import pathlib
 import sys
@@ -90,20 +91,37 @@ def _named(tree: dict) -> dict:
   return traverse_util.flatten_dict(tree, sep="/")
 
 
+# Logged with a traceback by the threads of a write that failed, which raises the same error here.
+ECHOES = (
+  "_SignalingThread.run() raised an exception",
+  "Commit callback in background save thread",
+  "Save Finalize thread",
+  "exception was never retrieved",
+)
+
+
 @contextlib.contextmanager
 def _without_echoes() -> Iterator[None]:
   """Keeps back what is printed once more for each array after reading or writing has failed."""
-  tell = sys.unraisablehook
+  tell, logs = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
 
   def hook(unraisable):
     if str(unraisable.exc_value) != "Event loop is closed":
       tell(unraisable)
 
+  def is_news(record: logging.LogRecord) -> bool:
+    words = record.getMessage()
+    return not any(echo in words for echo in ECHOES)
+
   sys.unraisablehook = hook
+  for log in logs:
+    log.addFilter(is_news)
   try:
     yield
   finally:
     sys.unraisablehook = tell
+    for log in logs:
+      log.removeFilter(is_news)
 
 
 class Checkpoints:

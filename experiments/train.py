@@ -48,9 +48,10 @@ def train(config, workdir: str | pathlib.Path) -> None:
   """
   with opened(config, pathlib.Path(workdir)) as (run, state):
     state = run_steps(run, devices.replicate(state))
-    if run.stop.asked:
-      print(f"stopped after step {int(devices.first(state.step))}; the same command resumes")
-    elif int(devices.first(state.step)) >= config.num_steps:
+    done = int(devices.first(state.step))
+    if run.stop.asked or done < config.num_steps:
+      print(f"stopped after step {done}; the same command resumes")
+    else:
       reports.finish(run, state)
 
 
