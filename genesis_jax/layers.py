@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from genesis_jax.convolutions import convolve, convolve_transposed
+
 Dtype = Any
 EPSILON = 1e-5  # of all norms; flax's default is 1e-6
 
@@ -35,13 +37,6 @@ def coordinates(size: int) -> Float[Array, "S S 2"]:
 def softplus_std(x: Float[Array, "..."]) -> Float[Array, "..."]:
   """Standard deviation from an unbounded output; its square is the original's `to_var`."""
   return jax.nn.softplus(x + 0.5) + 1e-8
-
-
-def convolve(x, kernel, stride: int, padding):
-  """Plain NHWC x HWIO convolution."""
-  return jax.lax.conv_general_dilated(
-    x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-  )
 
 
 class Dense(nn.Module):
@@ -81,30 +76,6 @@ class Conv(nn.Module):
     else:
       y = convolve(x, kernel, self.stride, ((self.padding, self.padding),) * 2)
     return y if bias is None else y + bias.astype(self.dtype)
-
-
-def convolve_transposed(x, kernel, stride: int, padding: int):
-  """Transposed convolution from `[N,H,W,I]` to `[N,stride*H,stride*W,O]`.
-
-  Output position stride * m + phase sees input m + d through kernel entry
-  phase + padding - stride * d: one dense convolution for each of the stride^2 phases, interleaved.
-  Dilating the input with zeros instead would multiply by zero in all but one of stride^2 products.
-  """
-  size = kernel.shape[0]
-
-  def taps(phase):  # (largest kernel entry, padding) along one axis
-    last = size - 1 - (size - 1 - phase - padding) % stride
-    first_offset = (phase + padding - last) // stride
-    return last, (-first_offset, last // stride + first_offset)
-
-  def one_phase(row, column):
-    (last_row, pad_rows), (last_column, pad_columns) = taps(row), taps(column)
-    part = kernel[last_row::-stride, last_column::-stride]
-    return convolve(x, part, 1, (pad_rows, pad_columns))
-
-  rows = [jnp.stack([one_phase(r, c) for c in range(stride)], 3) for r in range(stride)]
-  n, height, width, _ = x.shape
-  return jnp.stack(rows, 2).reshape(n, height * stride, width * stride, -1)
 
 
 class ConvTranspose(nn.Module):

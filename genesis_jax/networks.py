@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from genesis_jax.convolutions import convolve
 from genesis_jax.layers import (
   Conv,
   ConvTranspose,
   Dense,
   Dtype,
   Norm,
-  convolve,
   coordinates,
   softplus_std,
   uniform_fan_in,

@@ -17,7 +17,8 @@ FORBIDDEN = {
 }  # fmt: skip
 # Layers of the library from the ground up: a module imports only from layers before its own.
 LAYERS = [
-  {"outputs", "layers"},
+  {"outputs", "convolutions"},
+  {"layers"},
   {"distributions", "noise", "objective", "metrics"},
   {"networks"},
   {"slots", "priors"},

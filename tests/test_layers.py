@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genesis_jax import distributions, layers, networks, slots
+from genesis_jax import convolutions, distributions, layers, networks, slots
 from genesis_jax.outputs import Latent
 
 KEY = jax.random.key(0)
+UNPADDED = ((0, 0), (0, 0))
 
 
 def normal(*shape, seed=0):
@@ -30,12 +31,37 @@ def test_transposed_convolution_is_a_dilated_one_with_a_flipped_kernel(stride, s
   np.testing.assert_allclose(layer.apply(variables, x), expected + bias, atol=1e-5)
 
 
+@pytest.mark.parametrize("side, size, stride, padding", [
+  (8, 5, 1, 2), (8, 5, 2, 2), (8, 3, 2, 1), (7, 3, 2, 0), (9, 4, 1, 0), (7, 5, 2, 2), (5, 1, 1, 0),
+])  # fmt: skip
+@pytest.mark.parametrize("where", ["alone", "in a loop"])
+def test_gradients_of_convolutions_are_those_of_jax(side, size, stride, padding, where):
+  assert jax.default_backend() == "cpu"  # where they are written out
+  x, kernel = normal(2, side, side, 3), normal(size, size, 3, 4, seed=1)
+  around = ((padding, padding),) * 2
+
+  def loss(convolve, x, kernel):
+    def once(total, _):
+      return total + jnp.sin(convolve(x, kernel)).sum(), None
+
+    return jax.lax.scan(once, 0.0, None, 2)[0] if where == "in a loop" else once(0.0, None)[0]
+
+  def jaxs(x, kernel):
+    return jax.lax.conv_general_dilated(
+      x, kernel, (stride, stride), around, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+  ours = jax.grad(loss, (1, 2))(lambda *a: convolutions.convolve(*a, stride, around), x, kernel)
+  expected = jax.grad(loss, (1, 2))(jaxs, x, kernel)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, expected)
+
+
 def test_full_image_convolutions_are_matrix_products():
   x = normal(2, 8, 8, 3)
   layer = layers.Conv(4, 8)
   variables = layer.init(KEY, x)
   kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
-  expected = layers.convolve(x, kernel, 1, "VALID") + bias
+  expected = convolutions.convolve(x, kernel, 1, UNPADDED) + bias
   np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
   z = normal(2, 1, 1, 3)
   layer = layers.ConvTranspose(4, 8)
@@ -54,9 +80,9 @@ def test_broadcast_decoder_forms_its_first_layer_without_the_grid():
   x = jnp.concatenate([jnp.broadcast_to(z[:, None, None], (3, side, side, 5)), grid], -1)
   params = variables["params"]
   for name in ("conv_0", "conv_1"):
-    x = layers.convolve(x, params[name]["kernel"], 1, "VALID") + params[name]["bias"]
+    x = convolutions.convolve(x, params[name]["kernel"], 1, UNPADDED) + params[name]["bias"]
     x = jax.nn.elu(x)
-  expected = layers.convolve(x, params["out"]["kernel"], 1, "VALID") + params["out"]["bias"]
+  expected = convolutions.convolve(x, params["out"]["kernel"], 1, UNPADDED) + params["out"]["bias"]
   np.testing.assert_allclose(net.apply(variables, z), expected, atol=1e-5)
 
 
@@ -161,7 +187,7 @@ def test_instance_colouring_by_loops(kernel, dynamic):
   variables["params"]["gate"] = jnp.float32(0.8)
   log_masks, _ = module.apply(variables, features, seeds)
   params = variables["params"]
-  colours = layers.convolve(features, params["colour"]["kernel"], 1, "VALID")
+  colours = convolutions.convolve(features, params["colour"]["kernel"], 1, UNPADDED)
   colours = 0.8 * (colours + params["colour"]["bias"])
   colours = np.array(colours.at[..., -2:].add(layers.coordinates(16)))
   scale = float(jnp.exp(params["log_sigma"]))
