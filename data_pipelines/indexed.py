@@ -3,8 +3,7 @@
     images = Indexed(num=100, load=load, num_features=1, decode=decode, describe=describe, cure="")
     for batch in Batches(images, batch_size=32, seed=0, epochs=None, shuffle=True): ...
 
-The order of an epoch is `numpy.random.default_rng([seed, epoch]).permutation(num)`, or 0 to num - 1
-where nothing is shuffled, so that any batch is found without reading what comes before.
+Any batch is found without reading what comes before, see orders.py.
 
 Damaged images that are left out (on_corrupt="skip") make the later ones move up. Which image starts
 a batch then depends on how many before it are damaged, and this only loading tells: starting far on
@@ -21,11 +20,10 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipelines.common import shard_rows
+from data_pipelines.orders import Order
 from data_pipelines.pipeline import FOREVER
 from data_pipelines.publishing import with_progress
 from data_pipelines.records import DamageLog
-
-KEPT_ORDERS = 3  # epochs whose order is remembered; batches near a border need two
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +80,9 @@ class IndexedPipeline:
     shard_index: int,
     shard_count: int,
   ):
-    self._images, self._seed, self._shuffle = images, seed, shuffle
+    self._images, self._order = images, Order(images.num, seed, shuffle)
     self._end = FOREVER if epochs is None else epochs * images.num
     self._skip_corrupt, self._shard = skip_corrupt, (shard_index, shard_count)
-    self._orders: dict[int, np.ndarray] = {}
     self.damage = DamageLog(images, skip=skip_corrupt)
     self.opened: dict[int, None] = {}  # no file is read by TensorFlow
 
@@ -112,28 +109,6 @@ class IndexedPipeline:
       loaded = loaded.rebatch(batch_size).map(take_rows)
     return loaded
 
-  def _order(self, epoch: int) -> np.ndarray:
-    """Numbers of all images as they come in an epoch."""
-    if not self._shuffle:
-      epoch = 0  # all are alike
-    order = self._orders.get(epoch)
-    if order is None:
-      order = np.arange(self._images.num)
-      if self._shuffle:
-        order = np.random.default_rng([self._seed, epoch]).permutation(self._images.num)
-      kept = list(self._orders.items())[: KEPT_ORDERS - 1]
-      self._orders = dict([(epoch, order), *kept])  # replaced at once: other threads read it
-    return order
-
-  def _numbers(self, begin: int, end: int) -> np.ndarray:
-    """Numbers of the images at the positions from `begin` to before `end`."""
-    parts = [np.zeros(0, np.int64)]
-    while begin < end:
-      epoch, first = divmod(begin, self._images.num)
-      parts.append(self._order(epoch)[first : first + end - begin])
-      begin += len(parts[-1])
-    return np.concatenate(parts)
-
   def _load(self, number: int) -> tuple[bytes, ...] | None:
     """The features of an image; None if it is damaged and damage is no error."""
     try:
@@ -148,7 +123,7 @@ class IndexedPipeline:
     positions = range(int(start), min(int(start) + batch_size, self._end))
     if not self._skip_corrupt:
       positions = positions[shard_rows(batch_size, *self._shard)]
-    numbers = self._numbers(positions.start, positions.stop).tolist()
+    numbers = self._order.numbers(positions.start, positions.stop).tolist()
     loaded = [(self._load(number), number) for number in numbers]
     whole = [(*features, number) for features, number in loaded if features is not None]
     columns = list(zip(*whole, strict=True)) or [()] * (self._images.num_features + 1)
@@ -159,7 +134,7 @@ class IndexedPipeline:
     """The position up to which there are so many whole images."""
     if not wanted or not self._skip_corrupt:
       return wanted
-    num, order, whole = self._images.num, self._order(0), np.zeros(self._images.num, bool)
+    num, order, whole = self._images.num, self._order.of_epoch(0), np.zeros(self._images.num, bool)
     good = position = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
       while good < wanted and position < num:
@@ -172,5 +147,5 @@ class IndexedPipeline:
       return position
     self.damage.raise_if_all(self.any_good)
     epoch, rest = divmod(wanted, good)
-    counts = np.cumsum(whole[self._order(epoch)])
+    counts = np.cumsum(whole[self._order.of_epoch(epoch)])
     return epoch * num + (int(np.searchsorted(counts, rest)) + 1 if rest else 0)
