@@ -127,8 +127,9 @@ class Case:
     )
     start = time.perf_counter()
     with jax.default_matmul_precision(config.matmul_precision):
-      steps = jax.jit(functools.partial(training.train_steps, step), donate_argnums=0)
-      self._compiled = steps.lower(self._state, self._batches).compile()
+      steps = functools.partial(training.train_steps, step, num_steps=config.steps_per_call)
+      lowered = jax.jit(steps, donate_argnums=0).lower(self._state, self._batches)
+      self._compiled = lowered.compile()
     self._compile_seconds = time.perf_counter() - start
     jax.block_until_ready(self.call())
 

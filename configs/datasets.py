@@ -14,6 +14,7 @@ def _common(name: str, variant: str, resize: str = "nearest") -> dict:
     on_corrupt="error",  # or skip: leave out broken records and count them
     limit=0,  # at most so many images of a split; 0: all
     shuffle_buffer=10_000,  # encoded records
+    resident=False,  # keep all training images on the devices, as uint8, and read them only once
     num_val=10_000,  # leading images of single-file sets; GQN splits by file
     num_test=10_000,
     standin_scenes=2_000,  # size of the rendered stand-in

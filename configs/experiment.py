@@ -23,6 +23,7 @@ def _defaults() -> ml_collections.ConfigDict:
       seed=0,
       batch_size=32,  # images per step, over all devices and hosts
       num_steps=500_000,
+      steps_per_call=1,  # steps of one compiled program; between them no host is asked
       optimizer=dict(name="adam", learning_rate=1e-4),  # adam, rmsprop, sgd
       objective=dict(
         geco=True,  # Rezende & Viola 2018; False: constant or warmed-up beta

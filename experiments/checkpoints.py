@@ -25,6 +25,7 @@ from genesis_jax import runs
 # Fields that a resumed run may change; any other makes it another experiment.
 MAY_CHANGE = (
   "num_steps",
+  "steps_per_call",
   "matmul_precision",
   "compilation_cache",
   "log_every",

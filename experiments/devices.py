@@ -66,17 +66,27 @@ def _sharding() -> jax.sharding.NamedSharding:
   return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
 
 
-def put(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-  """Spreads this host's rows over its devices: `[b, ...]` -> `[devices, b / devices, ...]`."""
+def put(batch: dict[str, np.ndarray], axis: int = 0) -> dict[str, jax.Array]:
+  """Spreads this host's rows over its devices: `[b, ...]` -> `[devices, b / devices, ...]`.
+
+  Args:
+    batch: name -> array with rows along `axis`.
+    axis: where others stand before the rows, they stay: `[n, b, ...]` -> `[devices, n, ...]`.
+  """
   count, sharding = jax.local_device_count(), _sharding()
-  return jax.tree.map(lambda x: jax.device_put(x.reshape(count, -1, *x.shape[1:]), sharding), batch)
+
+  def spread(x):
+    x = x.reshape(*x.shape[:axis], count, -1, *x.shape[axis + 1 :])
+    return jax.device_put(np.moveaxis(x, axis, 0), sharding)
+
+  return jax.tree.map(spread, batch)
 
 
-def prefetch(batches: Iterable[dict], depth: int = PREFETCH) -> Iterator[dict]:
-  """Puts batches on the devices while the steps before them still run."""
+def prefetch(batches: Iterable[dict], depth: int = PREFETCH, axis: int = 0) -> Iterator[dict]:
+  """Puts batches on the devices while the steps before them still run; `axis` as for `put`."""
   queue = collections.deque()
   for batch in batches:
-    queue.append(put(batch))
+    queue.append(put(batch, axis))
     if len(queue) == depth:
       yield queue.popleft()
   yield from queue

@@ -1,68 +1,166 @@
-"""Where the images of a training step come from: from files, or drawn where the step runs.
+"""Where the images of training steps come from: files, the devices' memory, or nowhere.
 
-  step = devices.parallel(with_images(train_step, config), donate=0)
-  for batch in devices.prefetch(batches(config, first_batch=0)):
-    state, scalars = step(state, batch)
+  feed = Feed(config, first=0)
+  call = devices.parallel(feed.steps(train_step), donate=0)
+  for done, batches in zip(feed.ends(), devices.prefetch(feed, axis=1)):
+    state, scalars = call(state, batches, feed.resident)
 
-With `config.data.source="generator"` the batches are empty, and nothing comes from the host: which
-images a step draws follows from the steps done before it, which the state counts.
+A call does `config.steps_per_call` steps, and gets the batches of all of them. With
+`config.data.resident` these are but the numbers of images that the devices already hold; with
+`config.data.source="generator"` they are empty, since which images a step draws follows from the
+steps done before it, which the state counts.
 """
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import tqdm
 
 import data_pipelines
+from data_pipelines.common import shard_rows
+from data_pipelines.orders import Order
 from experiments import devices
+from experiments.errors import UserError
+from genesis_jax.training import train_steps
+
+LOADED_AT_ONCE = 256  # images
 
 
-class Nothing:
-  """Endless batches without anything in them."""
-
-  num_corrupt = 0
-
-  def __iter__(self) -> "Nothing":
-    return self
-
-  def __next__(self) -> dict:
-    return {}
-
-
-def batches(config, first_batch: int):
-  """This host's part of the training batches from `first_batch` on."""
-  if data_pipelines.is_generated(config.data):
-    return Nothing()
-  return data_pipelines.batches(
-    config.data,
-    split="train",
-    batch_size=config.batch_size,
-    seed=config.seed,
-    first_batch=first_batch,
-    shard_index=jax.process_index(),
-    shard_count=jax.process_count(),
-  )
+def check_steps_per_call(config) -> None:
+  """Raises ValueError if something would be due in the middle of a call."""
+  count = config.steps_per_call
+  if count < 1:
+    raise ValueError(f"steps_per_call is {count}; it must be at least 1")
+  for name in ("log_every", "validate_every", "images_every", "checkpoint_every"):
+    if getattr(config, name) > 0 and getattr(config, name) % count:
+      raise ValueError(
+        f"{name} is {getattr(config, name)}, which is no multiple of steps_per_call, {count}: the "
+        "host is asked after so many steps only; change one of them"
+      )
+  if config.data.resident and data_pipelines.is_generated(config.data):
+    raise ValueError(
+      "data.resident is True, but data.source=generator has no images to keep; leave one of them out"
+    )
 
 
-def with_images(step: Callable, config) -> Callable:
-  """`step` (state, batch) -> ..., which draws its images itself if they are to be generated.
+class Feed:
+  """What the calls from step `first` on get.
 
   Args:
-    step: as `genesis_jax.training.train_step`, for one of the devices along `devices.AXIS`.
     config: of the experiment.
+    first: steps done before.
+
+  Raises:
+    data_pipelines.DataError: see `data_pipelines.batches`.
+    UserError: if the images are to be resident, and do not fit.
   """
-  if not data_pipelines.is_generated(config.data):
-    return step
-  from data_pipelines import generator
 
-  draw = generator.drawing(config.data, "train", config.seed)
-  rows = config.batch_size // jax.device_count()
+  def __init__(self, config, first: int):
+    self._config, self._first = config, first
+    self._shard = dict(shard_index=jax.process_index(), shard_count=jax.process_count())
+    self._stream, self.resident = None, {}
+    if data_pipelines.is_generated(config.data):
+      return
+    stream = partial(data_pipelines.batches, config.data, split="train", seed=config.seed)
+    if config.data.resident:
+      self._stream = stream(batch_size=LOADED_AT_ONCE, epochs=1)
+      images = _load(self._stream, data_pipelines.num_examples(config.data, "train"))
+      self._order = Order(len(images), config.seed)
+      self.resident = _resident(images)
+    else:
+      self._stream = stream(batch_size=config.batch_size, first_batch=first, **self._shard)
 
-  def drawing_step(state, batch):
-    # Unsigned: after 4 billion images they begin again, where signed numbers would turn negative.
-    first = state.step.astype(jnp.uint32) * config.batch_size
-    first += jax.lax.axis_index(devices.AXIS).astype(jnp.uint32) * rows
-    images = draw(first + jnp.arange(rows, dtype=jnp.uint32))
-    return step(state, batch | {"image": images["image"]})
+  @property
+  def num_corrupt(self) -> int:
+    """Damaged records met so far."""
+    return 0 if self._stream is None else self._stream.num_corrupt
 
-  return drawing_step
+  def ends(self) -> Iterator[int]:
+    """Steps done after each call: multiples of `steps_per_call`, and the last step."""
+    done, last, count = self._first, self._config.num_steps, self._config.steps_per_call
+    while done < last:
+      done = min(done - done % count + count, last)
+      yield done
+
+  def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+    """This host's rows of the batches of each call: name -> `[steps, rows, ...]`."""
+    done = self._first
+    for end in self.ends():
+      batches = [self._batch(step) for step in range(done, end)]
+      yield {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+      done = end
+
+  def _batch(self, step: int) -> dict[str, np.ndarray]:
+    if self._stream is None:
+      return {}
+    if not self.resident:
+      return {"image": next(self._stream)["image"]}
+    size = self._config.batch_size
+    numbers = self._order.numbers(step * size, (step + 1) * size)
+    return {"number": numbers[shard_rows(size, *self._shard.values())].astype(np.int32)}
+
+  def steps(self, step: Callable) -> Callable:
+    """`step` (state, batch) -> ... as a function (state, batches of a call, resident images).
+
+    Args:
+      step: as `genesis_jax.training.train_step`, for one of the devices along `devices.AXIS`.
+    """
+    with_images = self._with_images(step)
+
+    def call(state, batches, resident):
+      # Which have no arrays where images are drawn, and so no length.
+      count = jax.tree.leaves(batches)[0].shape[0] if batches else self._config.steps_per_call
+      return train_steps(partial(with_images, resident), state, batches, count)
+
+    return call
+
+  def _with_images(self, step: Callable) -> Callable:
+    config = self._config
+    if not data_pipelines.is_generated(config.data):
+
+      def step_on(resident, state, batch):
+        return step(state, {"image": resident["image"][batch["number"]]} if resident else batch)
+
+      return step_on
+    from data_pipelines import generator
+
+    draw = generator.drawing(config.data, "train", config.seed)
+    rows = config.batch_size // jax.device_count()
+
+    def drawing_step(_, state, batch):
+      # Unsigned: after 4 billion images they begin again, where signed numbers would turn negative.
+      first = state.step.astype(jnp.uint32) * config.batch_size
+      first += jax.lax.axis_index(devices.AXIS).astype(jnp.uint32) * rows
+      images = draw(first + jnp.arange(rows, dtype=jnp.uint32))
+      return step(state, batch | {"image": images["image"]})
+
+    return drawing_step
+
+
+def _load(stream, total: int | None) -> np.ndarray:
+  """All images of a stream, uint8 `[N,S,S,3]`; says how far it is."""
+  with tqdm.tqdm(total=total, desc="reading all images", unit="image", file=sys.stderr) as bar:
+    parts = []
+    for batch in stream:
+      parts.append(batch["image"])
+      bar.update(len(batch["image"]))
+  return np.concatenate(parts)
+
+
+def _resident(images: np.ndarray) -> dict[str, jax.Array]:
+  """The images on each of this host's devices.
+
+  Raises:
+    UserError: if the devices have not so much memory.
+  """
+  limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+  if limit and images.nbytes > limit // 2:  # the rest is the model's
+    raise UserError(
+      f"data.resident: {len(images)} images take {images.nbytes / 2**30:.1f} GiB, more than half of "
+      f"a device's memory ({limit / 2**30:.1f} GiB); set data.resident=False or a data.limit"
+    )
+  return devices.replicate({"image": images})

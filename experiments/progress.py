@@ -16,40 +16,48 @@ import tqdm
 from experiments import devices
 from genesis_jax import objective
 
-# Steps that the host may be ahead of the devices. Without a bound CPUs queue without end; with one
-# step waiting behind the one that runs, no device is ever idle.
+# Calls that the host may be ahead of the devices. Without a bound CPUs queue without end; with one
+# waiting behind the one that runs, no device is ever idle.
 RUN_AHEAD = 2
 
 FATAL = ("elbo", "err", "kl", "loss", "grad_norm", "beta")  # told of a step that diverged
 
 
+def num_steps(scalars: dict) -> int:
+  """Steps of a call, from its scalars `[devices, steps]`."""
+  return scalars["loss"].shape[1]
+
+
 class RecentSteps:
-  """Scalars of the last steps, left on the devices until someone asks."""
+  """Scalars of the last calls, left on the devices until someone asks."""
 
   def __init__(self):
     self._running = collections.deque()
     self._fatal = {}
 
-  def add(self, step: int, scalars: dict) -> None:
-    """Notes a step, and waits for the one `RUN_AHEAD` before it."""
-    self._fatal[step] = {name: scalars[name] for name in FATAL}
+  def add(self, done: int, scalars: dict) -> None:
+    """Notes a call that ends with step `done`, and waits for the one `RUN_AHEAD` before it."""
+    self._fatal[done] = {name: scalars[name] for name in FATAL}
     self._running.append(scalars)
     if len(self._running) > RUN_AHEAD:
       jax.block_until_ready(self._running.popleft()["loss"])
 
   def fetch(self) -> dict[str, float]:
     """The newest step's scalars; waits for it."""
-    return {name: float(value) for name, value in devices.to_host(self._running[-1]).items()}
+    newest = devices.to_host(self._running[-1])
+    return {name: float(values[-1]) for name, values in newest.items()}
 
   def divergence(self) -> tuple[int, dict[str, float]] | None:
-    """Which step since the last call went wrong, and its scalars; waits for the newest step."""
-    diverged_at = int(devices.to_host(self._running[-1]["diverged_at"]))
+    """Which step since this was last asked went wrong, and its scalars; waits for the newest."""
+    diverged_at = int(devices.to_host(self._running[-1]["diverged_at"])[-1])
     fatal, self._fatal = self._fatal, {}
     if diverged_at < 0:
       return None
     # The training state counts the steps done before; people count from 1.
-    values = devices.to_host(fatal[diverged_at + 1])
-    return diverged_at + 1, {name: float(values[name]) for name in FATAL}
+    step = diverged_at + 1
+    done = min(end for end in fatal if end >= step)
+    values = devices.to_host(fatal[done])
+    return step, {name: float(values[name][step - 1 - done]) for name in FATAL}  # from the end
 
 
 class Stopwatch:
@@ -59,9 +67,9 @@ class Stopwatch:
     self._start = time.monotonic()
     self._steps = 0
 
-  def tick(self) -> None:
-    """Counts a step."""
-    self._steps += 1
+  def tick(self, steps: int) -> None:
+    """Counts some steps."""
+    self._steps += steps
 
   @contextlib.contextmanager
   def paused(self) -> Iterator[None]:
@@ -142,16 +150,16 @@ class Progress:
     return self._watch.paused()
 
   def tick(self, scalars: dict) -> None:
-    """Counts a step; waits for the first one, whose time is mostly compilation."""
+    """Counts the steps of a call; waits for the first one, whose time is mostly compilation."""
     if self._bar is not None:
-      self._bar.update()
+      self._bar.update(num_steps(scalars))
+    self._watch.tick(num_steps(scalars))
     if self._started:
-      self._watch.tick()
       return
     self._started = True
-    self._watch.tick()
     jax.block_until_ready(scalars["loss"])
-    self._say(f"first step done after {duration(self._watch.lap())}")
+    steps = "step" if num_steps(scalars) == 1 else f"{num_steps(scalars)} steps"
+    self._say(f"first {steps} done after {duration(self._watch.lap())}")
 
   def report(self, step: int, scalars: dict[str, float]) -> dict[str, float]:
     """Tells a step's scalars; returns them and the speed as "train/..."."""

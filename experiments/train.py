@@ -62,6 +62,7 @@ def opened(config, workdir: pathlib.Path) -> Iterator[tuple[Run, training.TrainS
     devices.configure(config)
     model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
     devices.check_batch_size(config.batch_size)
+    inputs.check_steps_per_call(config)
   with contextlib.ExitStack() as stack:
     stop = stack.enter_context(Stop())
     if devices.is_main_host():
@@ -98,18 +99,19 @@ def run_steps(run: Run, state) -> training.TrainState:
     UserError: if training diverges; the last good state is saved.
   """
   config, last = run.config, run.config.num_steps
-  step, batches = compiled_step(run), inputs.batches(config, run.first)
+  feed = inputs.Feed(config, run.first)
+  steps = compiled_steps(run, feed)
   recent = RecentSteps()
   with Progress(config, run.first) as progress:
-    for done, batch in zip(range(run.first + 1, last + 1), devices.prefetch(batches), strict=False):
-      state, scalars = step(state, batch)
+    for done, batches in zip(feed.ends(), devices.prefetch(feed, axis=1), strict=True):
+      state, scalars = steps(state, batches, feed.resident)
       recent.add(done, scalars)
       progress.tick(scalars)
       due = functools.partial(is_due, done, last)
       values = {}
       if due(config.log_every) or done == last:
         stop_if_diverged(run, recent, state)
-        values |= progress.report(done, recent.fetch() | {"num_corrupt": batches.num_corrupt})
+        values |= progress.report(done, recent.fetch() | {"num_corrupt": feed.num_corrupt})
       with progress.paused():
         if due(config.validate_every):
           values |= progress.report_validation(run.validate(state, lambda: run.stop.asked))
@@ -143,8 +145,8 @@ def stop_if_diverged(run: Run, recent: RecentSteps, state) -> None:
     raise UserError(f"step {step} diverged: {words}; the state before it is saved in {run.workdir}")
 
 
-def compiled_step(run: Run):
-  """(replicated state, batch) -> (state, scalars) on all devices; the state is donated."""
+def compiled_steps(run: Run, feed: inputs.Feed):
+  """(replicated state, batches, resident) -> (state, scalars) on all devices; donates the state."""
   schedule = objective.beta_schedule(run.config.objective, run.config.num_steps)
   step = functools.partial(
     training.train_step,
@@ -153,4 +155,4 @@ def compiled_step(run: Run):
     beta_schedule=schedule,
     axis_name=devices.AXIS,
   )
-  return devices.parallel(inputs.with_images(step, run.config), donate=0)
+  return devices.parallel(feed.steps(step), donate=0)

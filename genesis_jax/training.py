@@ -174,6 +174,26 @@ def train_step(
   return state, scalars | {"diverged_at": state.diverged_at}
 
 
+def train_steps(
+  step: Callable, state: TrainState, batches: dict[str, chex.Array], num_steps: int
+) -> tuple[TrainState, dict[str, chex.Array]]:
+  """Several updates in one program, between which no host is asked.
+
+  Args:
+    step: `train_step` with all but state and batch bound, or what wraps it.
+    state: as for `step`.
+    batches: those of all steps, with a leading axis over them.
+    num_steps: how many they are.
+
+  Returns:
+    The new state, and the scalars of each step, `[num_steps]`.
+  """
+  if num_steps == 1:  # by itself: a loop, even of one turn, is compiled in another way
+    state, scalars = step(state, jax.tree.map(lambda x: x[0], batches))
+    return state, jax.tree.map(lambda x: jnp.asarray(x)[None], scalars)
+  return jax.lax.scan(step, state, batches, num_steps)
+
+
 def eval_step(
   variables: dict,
   batch: dict[str, chex.Array],

@@ -110,11 +110,13 @@ class State(NamedTuple):
 def test_eight_devices_draw_what_one_draws(dataset, limit):
   config = make_config(dataset=dataset, batch_size=16, **{"data.limit": limit})
   assert jax.device_count() == 8
-  seen = devices.parallel(inputs.with_images(lambda state, batch: batch["image"], config))
   for step in (0, 3):
-    batch = next(devices.prefetch(inputs.batches(config, step)))
-    drawn = np.asarray(seen(devices.replicate(State(np.int32(step))), batch))
-    assert drawn.shape == (8, 2, SIDE, SIDE, 3)
+    feed = inputs.Feed(config, step)
+    seen = devices.parallel(feed.steps(lambda state, batch: (state, batch["image"])))
+    batches = next(devices.prefetch(feed, axis=1))
+    _, drawn = seen(devices.replicate(State(np.int32(step))), batches, feed.resident)
+    drawn = np.asarray(drawn)
+    assert drawn.shape == (8, 1, 2, SIDE, SIDE, 3)
     expected = images(config, num_batches=1, batch_size=16, first_batch=step)
     np.testing.assert_array_equal(drawn.reshape(expected.shape), expected)
 
