@@ -3,7 +3,7 @@
   python -m benchmarks.train_step
   python -m benchmarks.train_step --model=genesis --size=64 --slots=5 --batch=32 --dtype=bfloat16
   python -m benchmarks.train_step --model=genesis_v2 --compare=dtype=bfloat16
-  python -m benchmarks.train_step --config.model.num_slots=7 --compare=optimizer.name=rmsprop,size=32
+  python -m benchmarks.train_step --config.seed=1 --compare=optimizer.name=rmsprop,size=32
 
 Images are random and already on the device. `--compare` measures a second setting that differs in
 what it names (flags, or fields of the configuration), in rounds that alternate with the first
@@ -94,9 +94,7 @@ def settings(options: argparse.Namespace, overrides: list[str]) -> list[list[tup
   for model in options.model or MODELS:
     group = [(model, read_config(model, overrides))]
     if changes:
-      config = read_config(dict(changes).get("model", model),
-                           [*overrides, *_overrides(c for c in changes if c[0] != "model")])  # fmt: skip
-      group.append((f"  {options.compare}", config))
+      group.append((f"  {options.compare}", read_config(model, [*overrides, *_overrides(changes)])))
     groups.append(group)
   return groups
 
@@ -229,4 +227,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+  accelerate_cpu.use_huge_pages()
   main()

@@ -14,7 +14,7 @@ def _common(name: str, variant: str, resize: str = "nearest") -> dict:
     on_corrupt="error",  # or skip: leave out broken records and count them
     limit=0,  # at most so many images of a split; 0: all
     shuffle_buffer=10_000,  # encoded records
-    resident=False,  # keep all training images on the devices, as uint8, and read them only once
+    resident=False,  # keep all training images on the devices
     num_val=10_000,  # leading images of single-file sets; GQN splits by file
     num_test=10_000,
     standin_scenes=2_000,  # size of the rendered stand-in
@@ -37,7 +37,7 @@ def objects_room() -> ml_collections.ConfigDict:
 
 
 def clevr() -> ml_collections.ConfigDict:
-  """CLEVR with masks (Kabra et al. 2019); `protocol` is genesis or iodine: whose crop and splits."""
+  """CLEVR with masks (Kabra et al. 2019); `protocol`, genesis or iodine: whose crop and splits."""
   # Compact records of CLEVR are ten times as large, and come ten times more slowly.
   own = dict(protocol="genesis", shuffle_buffer=2_000, standin_scenes=500)
   return ml_collections.ConfigDict(_common("clevr", "train", "protocol") | own)

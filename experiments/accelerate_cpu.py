@@ -1,12 +1,18 @@
-"""Faster convolutions on CPUs: an XLA flag that must be set before JAX is imported.
+"""What makes training on CPUs faster, and must be set before JAX is imported or Python starts.
 
 By default XLA hands convolutions on CPUs to kernels that use one core for most shapes. Leaving them
 to Eigen's uses all cores, and makes a training step of these models about twice as fast.
+
+A step takes and returns gigabytes of memory, each time page by page. With pages of 2 MiB instead of
+4 KiB it is a tenth faster.
 """
 
 import importlib.metadata
 import importlib.util
 import os
+import pathlib
+import platform
+import sys
 
 FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 
@@ -31,3 +37,23 @@ def set_flags() -> bool:
     return False
   os.environ["XLA_FLAGS"] = f"{flags} {FLAG}".strip()
   return True
+
+
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
+PAGES = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+def use_huge_pages() -> None:
+  """Starts the program anew, as the same process, with huge pages where they help and are offered.
+
+  To be called first by a program that is run as `python -m`: nothing done before is kept.
+  """
+  tunables = os.environ.get("GLIBC_TUNABLES", "")
+  library, version = platform.libc_ver()
+  known = library == "glibc" and tuple(map(int, version.split(".")[:2])) >= (2, 35)
+  if not known or "hugetlb" in tunables or not only_cpu():
+    return
+  if not PAGES.exists() or "[madvise]" not in PAGES.read_text():
+    return  # never, or always and without asking
+  os.environ["GLIBC_TUNABLES"] = f"{tunables}:{HUGE_PAGES}".strip(":")
+  os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

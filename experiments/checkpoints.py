@@ -198,6 +198,11 @@ class Checkpoints:
       step, saved, origin, unreadable = runs.read_newest(self._workdir)
     except ValueError as error:
       raise UserError(f"{error}; restore them or choose another --workdir") from error
+    if "opt_state" not in saved:
+      raise UserError(
+        f"checkpoint {step} in {self._workdir} holds weights alone, and training needs more to "
+        "go on; choose another --workdir"
+      )
     if changed := differences(origin, self._origin):
       raise UserError(
         f"{self._workdir} holds another experiment; choose another --workdir, or undo "

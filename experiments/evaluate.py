@@ -11,13 +11,9 @@ segmentation_table_SPLIT, in the folder of the first run. Every number comes wit
 """
 
 import argparse
-import importlib.util
-import os
 import pathlib
 import sys
 import time
-
-from absl import logging
 
 from data_pipelines.command_line import Parser, whole_number
 
@@ -137,17 +133,9 @@ def main(argv: list[str]) -> int:
   """Exit status: 0, or 1 with one line of what is wrong."""
   options = parse(argv)
   # What JAX and TensorFlow read when they are imported.
-  from experiments import accelerate_cpu
+  from experiments import startup
 
-  accelerate_cpu.set_flags()
-  logging.set_verbosity(logging.WARNING)
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-  if importlib.util.find_spec("tensorflow"):
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], "GPU")  # it only reads data: the memory is JAX's
-
+  startup.prepare()
   import data_pipelines
   from experiments import evaluation_reports
   from experiments.errors import UserError

@@ -43,7 +43,7 @@ def check_steps_per_call(config) -> None:
       )
   if config.data.resident and data_pipelines.is_generated(config.data):
     raise ValueError(
-      "data.resident is True, but data.source=generator has no images to keep; leave one of them out"
+      "data.resident is True, but data.source=generator has no images to keep; choose one"
     )
 
 
@@ -160,7 +160,7 @@ def _resident(images: np.ndarray) -> dict[str, jax.Array]:
   limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
   if limit and images.nbytes > limit // 2:  # the rest is the model's
     raise UserError(
-      f"data.resident: {len(images)} images take {images.nbytes / 2**30:.1f} GiB, more than half of "
-      f"a device's memory ({limit / 2**30:.1f} GiB); set data.resident=False or a data.limit"
+      f"data.resident: {len(images)} images take {images.nbytes / 2**30:.1f} GiB, more than half "
+      f"of a device's memory ({limit / 2**30:.1f} GiB); set data.resident=False or a data.limit"
     )
   return devices.replicate({"image": images})

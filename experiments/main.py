@@ -120,4 +120,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+  accelerate_cpu.use_huge_pages()
   app.run(main, flags_parser=parse_flags)

@@ -1,8 +1,8 @@
 """Convolutions of NHWC images with HWIO kernels, in the forms that are computed fastest.
 
-On CPUs, XLA is fast with convolutions of this layout only: the gradients that JAX derives have other
-ones, which it rearranges where they stand by themselves and computes by naive loops, 30 times as
-slowly, where they stand in a loop. There the gradients are written out here.
+On CPUs, XLA is fast with convolutions of this layout only. JAX derives gradients in other layouts,
+which XLA rearranges where they stand by themselves but computes naively, 30 times as slowly, in a
+loop. So on CPUs they are written out here, and those of strided convolutions by phases.
 """
 
 import functools
@@ -56,8 +56,10 @@ def _gradient_of_image(shape, kernel, stride, padding, gradient):
   size, low = kernel.shape[0], padding[0][0]
   # Behind a barrier, or XLA folds the transposition into the convolution's layout again.
   kernel = jax.lax.optimization_barrier(jnp.swapaxes(kernel, 2, 3))
-  if stride > 1 and size == 2 * low + 1 and shape[1:3] == tuple(
-    stride * side for side in gradient.shape[1:3]
+  if (
+    stride > 1
+    and size == 2 * low + 1
+    and shape[1:3] == tuple(stride * side for side in gradient.shape[1:3])
   ):
     return convolve_transposed(gradient, kernel, stride, low)
   around = [

@@ -4,6 +4,9 @@
 
 A checkpoint is a nested dictionary of numpy arrays (a `TrainState`), the configuration that made
 it, and checksums of both. Orbax is imported only when something is read.
+
+To pass a model on, `checkpoints/<step>.npz` holds its weights alone, as float16 (see
+`write_weights`). All reads it like other checkpoints, but training cannot go on from it.
 """
 
 import json
@@ -15,6 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 
 FOLDER = "checkpoints"  # within a run's folder
+WEIGHTS = ("params", "batch_stats")  # of a state, what its model is made of
 
 
 def checkpoint_steps(workdir: str | pathlib.Path) -> list[int]:
@@ -22,7 +26,8 @@ def checkpoint_steps(workdir: str | pathlib.Path) -> list[int]:
   folder = pathlib.Path(workdir) / FOLDER
   if not folder.is_dir():
     return []
-  return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+  names = {path.name.removesuffix(".npz") for path in folder.iterdir()}
+  return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _arrays(tree: dict, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
@@ -65,6 +70,8 @@ def read_checkpoint(workdir: str | pathlib.Path, step: int) -> tuple[dict, dict]
     Exception: whatever Orbax says of a damaged checkpoint; ValueError if it says nothing but the
       checksums are others.
   """
+  if (weights := _weights_file(workdir, step)).exists():
+    return _read_weights(weights)
   import orbax.checkpoint as ocp
 
   folder = (pathlib.Path(workdir) / FOLDER / str(step)).resolve()
@@ -75,6 +82,50 @@ def read_checkpoint(workdir: str | pathlib.Path, step: int) -> tuple[dict, dict]
   if (folder / "checksums").is_dir():  # runs of earlier versions have none
     with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
       _check(state, origin, reader.restore(folder / "checksums"))
+  return state, origin
+
+
+def _weights_file(workdir: str | pathlib.Path, step: int) -> pathlib.Path:
+  return pathlib.Path(workdir) / FOLDER / f"{step}.npz"
+
+
+def write_weights(
+  workdir: str | pathlib.Path, step: int, state: dict, origin: dict
+) -> pathlib.Path:
+  """Writes `checkpoints/<step>.npz`: the weights of a checkpoint, as float16; returns its path.
+
+  Args:
+    workdir: a folder without the checkpoint of this step.
+    step, state, origin: see `read_checkpoint`.
+
+  Raises:
+    ValueError: if a number is not finite, or too large for float16.
+  """
+  file = _weights_file(workdir, step)
+  arrays = {"origin": np.frombuffer(json.dumps(origin).encode(), np.uint8)}
+  for part in WEIGHTS:
+    for name, array in _arrays(state[part], f"{part}/"):
+      with np.errstate(over="ignore"):
+        arrays[name] = array.astype(np.float16)
+      if not np.isfinite(arrays[name]).all():
+        raise ValueError(f"{name} has numbers that float16 cannot hold, up to {abs(array).max()}")
+  file.parent.mkdir(parents=True, exist_ok=True)
+  np.savez_compressed(file, **arrays)
+  return file
+
+
+def _read_weights(file: pathlib.Path) -> tuple[dict, dict]:
+  """What `write_weights` wrote, as float32; zip's own checksums find damage."""
+  state = {part: {} for part in WEIGHTS}
+  with np.load(file, allow_pickle=False) as arrays:
+    origin = json.loads(arrays["origin"].tobytes())
+    for path in arrays.files:
+      *outer, name = path.split("/")
+      if outer:
+        node = state
+        for key in outer:
+          node = node.setdefault(key, {})
+        node[name] = arrays[path].astype(np.float32)
   return state, origin
 
 

@@ -1,0 +1,76 @@
+"""Makes a small copy of a run to pass on: weights as float16, labels, curves and scores.
+
+  python -m experiments.export --workdir=runs/genesis_gqn --out=pretrained/genesis_gqn
+
+The copy is a run's folder like any other for `genesis_jax.load` and for the programs that evaluate,
+visualise and report; but training cannot go on from it.
+"""
+
+import argparse
+import pathlib
+import shutil
+import sys
+
+from experiments import startup
+
+# What is copied as it is: small, and read by the report.
+COPIED = ("config.json", "run.json", "metrics.json", "metrics.jsonl", "evaluation")
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+  """Options; a mistake ends the program with status 2."""
+  parser = argparse.ArgumentParser("python -m experiments.export", allow_abbrev=False)
+  parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of the run")
+  parser.add_argument("--out", type=pathlib.Path, required=True, help="folder to make")
+  parser.add_argument("--step", type=int, help="which checkpoint; default: the newest")
+  return parser.parse_args(argv)
+
+
+def export(workdir: pathlib.Path, step: int | None, out: pathlib.Path) -> pathlib.Path:
+  """Makes the copy; returns the file with the weights.
+
+  Raises:
+    UserError: there is no such checkpoint, `out` is in use, or the weights do not fit.
+  """
+  from experiments.errors import UserError, explained
+  from genesis_jax import runs
+
+  if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+    raise UserError(f"--out={out} exists and is not empty; choose another")
+  steps = runs.checkpoint_steps(workdir)
+  if not steps or step not in (None, *steps):
+    raise UserError(f"the checkpoints of {workdir} are {steps or 'none'}; --step={step}")
+  step = steps[-1] if step is None else step
+  try:
+    state, origin = runs.read_checkpoint(workdir, step)
+  except Exception as error:  # Orbax raises many kinds, depending on which file is damaged.
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    raise UserError(f"checkpoint {step} of {workdir} cannot be read ({reason})") from error
+  with explained():
+    file = runs.write_weights(out, step, state, origin)
+  for name in COPIED:
+    if (workdir / name).is_dir():
+      shutil.copytree(workdir / name, out / name)
+    elif (workdir / name).exists():
+      shutil.copy(workdir / name, out / name)
+  return file
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Exit status: 0, or 1 with one line of what is wrong."""
+  options = parse(argv)
+  startup.prepare()
+  from experiments.errors import UserError
+
+  try:
+    file = export(options.workdir, options.step, options.out)
+  except (UserError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  print(f"weights    {file}: {file.stat().st_size / 2**20:.2f} MiB")
+  print(f'load       model, variables, config = genesis_jax.load("{options.out}")')
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())
