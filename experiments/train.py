@@ -100,7 +100,7 @@ def run_steps(run: Run, state) -> training.TrainState:
   """
   config, last = run.config, run.config.num_steps
   feed = inputs.Feed(config, run.first)
-  steps = compiled_steps(run, feed)
+  steps = compiled_steps(config, run.model, run.tx, feed)
   recent = RecentSteps()
   with Progress(config, run.first) as progress:
     for done, batches in zip(feed.ends(), devices.prefetch(feed, axis=1), strict=True):
@@ -145,14 +145,13 @@ def stop_if_diverged(run: Run, recent: RecentSteps, state) -> None:
     raise UserError(f"step {step} diverged: {words}; the state before it is saved in {run.workdir}")
 
 
-def compiled_steps(run: Run, feed: inputs.Feed):
+def compiled_steps(config, model, tx, feed: inputs.Feed):
   """(replicated state, batches, resident) -> (state, scalars) on all devices; donates the state."""
-  schedule = objective.beta_schedule(run.config.objective, run.config.num_steps)
   step = functools.partial(
     training.train_step,
-    model=run.model,
-    tx=run.tx,
-    beta_schedule=schedule,
+    model=model,
+    tx=tx,
+    beta_schedule=objective.beta_schedule(config.objective, config.num_steps),
     axis_name=devices.AXIS,
   )
   return devices.parallel(feed.steps(step), donate=0)

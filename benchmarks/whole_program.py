@@ -1,0 +1,139 @@
+"""Whether the device waits for images: reading alone, steps alone, and both as in training.
+
+  python -m benchmarks.whole_program --config=configs/genesis_gqn.py
+  python -m benchmarks.whole_program --config=configs/vae_gqn.py --config.data.data_dir=DIR
+
+Reading is from files to the device's memory; steps get the same batch again and again. Both are the
+training loop with its log steps, without validation, pictures and checkpoints. Rounds alternate, so
+that other load on the machine falls on all. The share of time that the device waits is what steps
+alone do not take of the loop's time.
+"""
+
+import argparse
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+
+from experiments import accelerate_cpu, startup
+
+
+def parse(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+  """Options, and overrides of the configuration; a mistake ends the program with status 2."""
+  from data_pipelines import config_files
+
+  parser = argparse.ArgumentParser("python -m benchmarks.whole_program", allow_abbrev=False)
+  parser.add_argument("--rounds", type=int, default=5, help="to take the median of (5)")
+  parser.add_argument("--seconds", type=float, default=5.0, help="least duration of a round (5)")
+  options, overrides = config_files.parse(parser, argv)
+  if options.rounds < 1:
+    parser.error(f"--rounds is {options.rounds}; it must be at least 1")
+  return options, overrides
+
+
+class Loop:
+  """The training loop's parts, each for some calls of the compiled steps.
+
+  Args:
+    config: of the experiment.
+  """
+
+  def __init__(self, config):
+    import functools
+
+    import jax
+
+    import genesis_jax
+    from experiments import devices, inputs, train
+    from genesis_jax import objective, training
+
+    devices.configure(config)
+    devices.check_batch_size(config.batch_size)
+    inputs.check_steps_per_call(config)
+    self._config = config
+    model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
+    self._feed = inputs.Feed(config, 0)
+    self._batches = devices.prefetch(self._feed, axis=1)
+    self._steps = train.compiled_steps(config, model, tx, self._feed)
+    create = functools.partial(training.create_train_state, model=model, tx=tx)
+    state = jax.jit(create, compiler_options=training.INIT_OPTIONS)(jax.random.key(config.seed))
+    self._state = devices.replicate(state)
+    self._same = next(self._batches)
+    self._train(itertools.repeat(self._same), 2)  # compiles
+
+  def read(self, calls: int) -> None:
+    """Brings batches to the device."""
+    import jax
+
+    for batches in itertools.islice(self._batches, calls):
+      jax.block_until_ready(batches)
+
+  def step(self, calls: int) -> None:
+    """Trains on one batch."""
+    self._train(itertools.repeat(self._same), calls)
+
+  def both(self, calls: int) -> None:
+    """Trains on what is read."""
+    self._train(self._batches, calls)
+
+  def _train(self, batches: Iterator[dict], calls: int) -> None:
+    from experiments.progress import RecentSteps
+
+    recent, every = RecentSteps(), self._config.log_every // self._config.steps_per_call
+    for call, batch in enumerate(itertools.islice(batches, calls), start=1):
+      self._state, scalars = self._steps(self._state, batch, self._feed.resident)
+      recent.add(call, scalars)
+      if every and call % every == 0:
+        recent.fetch()
+    recent.fetch()
+
+
+def seconds_per_call(loop: Loop, rounds: int, least: float) -> dict[str, list[float]]:
+  """Seconds per call of each part in every round."""
+  parts = {"read": loop.read, "step": loop.step, "both": loop.both}
+
+  def seconds(part, calls: int) -> float:
+    start = time.perf_counter()
+    part(calls)
+    return (time.perf_counter() - start) / calls
+
+  calls = {name: max(1, round(least / seconds(part, 3))) for name, part in parts.items()}
+  times = {name: [] for name in parts}
+  for _ in range(rounds):
+    for name, part in parts.items():
+      times[name].append(seconds(part, calls[name]))
+  return times
+
+
+def main() -> None:
+  """Prints images per second of each part, and the share of time that the device waits."""
+  options, overrides = parse()
+  startup.prepare()
+  import data_pipelines
+  from experiments import devices
+  from experiments.config_files import load_config
+  from experiments.errors import UserError, explained
+
+  try:
+    config = load_config(options.config, overrides)
+    with explained():
+      loop = Loop(config)
+    print(f"{devices.description()}: {config.model.name} on "
+          f"{data_pipelines.resolve(config.data).description}")  # fmt: skip
+    times = seconds_per_call(loop, options.rounds, options.seconds)
+  except (UserError, data_pipelines.DataError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(1)
+  images = config.batch_size * config.steps_per_call
+  titles = {"read": "reading, to the device", "step": "steps on one batch", "both": "training"}
+  for name, title in titles.items():
+    print(f"{title:<24}{images / statistics.median(times[name]):>12,.1f} images/s")
+  waits = [1 - step / both for step, both in zip(times["step"], times["both"], strict=True)]
+  print(f"the device waits {max(0, statistics.median(waits)):.1%} of the time "
+        f"(median of {options.rounds} rounds, {min(waits):.1%} to {max(waits):.1%})")  # fmt: skip
+
+
+if __name__ == "__main__":
+  accelerate_cpu.use_huge_pages()
+  main()
