@@ -2,12 +2,13 @@
 # Everything in two commands, on a machine with nothing but Python:
 #   ./quickstart.sh         installs into .venv, trains the demo on the CPU, names its report
 #   ./quickstart.sh test    installs into .venv, runs the tests
+#   ./quickstart.sh pretrained    installs into .venv, shows a model that is trained already
 # Further arguments go to the program: ./quickstart.sh demo --workdir=runs/another
 set -eu
 cd "$(dirname "$0")"
 
 usage() {
-  echo "usage: ./quickstart.sh [demo | test | install] [arguments]" >&2
+  echo "usage: ./quickstart.sh [demo | test | pretrained | install] [arguments]" >&2
   exit 2
 }
 
@@ -37,12 +38,23 @@ install() {
   echo "$wanted" > .venv/installed
 }
 
+# Scores, figures and the report of examples/pretrained, in a copy of it.
+pretrained() {
+  run=runs/pretrained
+  mkdir -p "$run"
+  cp -R examples/pretrained/monet_multi_dsprites/. "$run"
+  .venv/bin/python -m experiments.evaluate --workdir="$run" "$@"
+  .venv/bin/python -m experiments.visualise --workdir="$run"
+  .venv/bin/python -m experiments.report --workdir="$run"
+}
+
 command=${1:-demo}
 [ $# -eq 0 ] || shift
 case "$command" in
   demo) install; exec .venv/bin/python -m experiments.main --config=configs/demo.py "$@" ;;
   # Two processes: most of the time goes into compiling, which uses one core.
   test) install; exec .venv/bin/python -m pytest -q -n 2 --dist loadfile "$@" ;;
+  pretrained) install; pretrained "$@" ;;
   install) install ;;
   *) usage ;;
 esac

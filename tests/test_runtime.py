@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -264,6 +265,30 @@ def test_cpu_flag_only_where_it_is_known(monkeypatch):
   assert not accelerate_cpu.set_flags()
   monkeypatch.setattr(accelerate_cpu, "TESTED_JAXLIB", (jax.lib.__version__,))
   assert accelerate_cpu.set_flags() and os.environ["XLA_FLAGS"] == f"--a=b {accelerate_cpu.FLAG}"
+
+
+@pytest.mark.parametrize("offered, platforms, tunables, restarts", [
+  ("always [madvise] never", "cpu", "", True),
+  ("always [madvise] never", "cpu", "glibc.malloc.arena_max=2", True),
+  ("always [madvise] never", "cpu", "glibc.malloc.hugetlb=0", False),  # someone decided
+  ("[always] madvise never", "cpu", "", False),
+  ("always [madvise] never", "cuda", "", False),
+])  # fmt: skip
+def test_huge_pages(monkeypatch, tmp_path, offered, platforms, tunables, restarts):
+  started = []
+  (tmp_path / "enabled").write_text(offered)
+  monkeypatch.setattr(accelerate_cpu, "PAGES", tmp_path / "enabled")
+  monkeypatch.setattr(accelerate_cpu.platform, "libc_ver", lambda: ("glibc", "2.36"))
+  monkeypatch.setattr(os, "execv", lambda *words: started.append(words))
+  monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "experiments.main", "--config=a b"])
+  monkeypatch.setenv("JAX_PLATFORMS", platforms)
+  monkeypatch.setenv("GLIBC_TUNABLES", tunables)
+  accelerate_cpu.use_huge_pages()
+  command = [sys.executable, "-m", "experiments.main", "--config=a b"]
+  assert started == ([(sys.executable, command)] if restarts else [])
+  if restarts:
+    assert os.environ["GLIBC_TUNABLES"].split(":")[-1] == accelerate_cpu.HUGE_PAGES
+    assert os.environ["GLIBC_TUNABLES"].startswith(tunables)
 
 
 def test_unknown_precision():
