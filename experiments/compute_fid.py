@@ -9,10 +9,8 @@ Without --inception_weights the published ones are downloaded once (see inceptio
 """
 
 import argparse
-import importlib.util
 import inspect
 import json
-import os
 import pathlib
 import sys
 import time
@@ -228,18 +226,9 @@ def measure(options: argparse.Namespace) -> dict:
 def main(argv: list[str]) -> int:
   """Exit status: 0, or 1 with one line of what is wrong."""
   options = parse(argv)
-  # What JAX and TensorFlow read when they are imported.
-  from experiments import accelerate_cpu
+  from experiments import startup
 
-  accelerate_cpu.set_flags()
-  logging.set_verbosity(logging.WARNING)
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-  if importlib.util.find_spec("tensorflow"):
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], "GPU")  # it only reads data: the memory is JAX's
-
+  startup.prepare()
   import data_pipelines
   from experiments.errors import UserError
 

@@ -8,7 +8,6 @@ everything saved; 1 when something went wrong; 2 for a mistake on the command li
 With several hosts: the same on each, with --multihost (see docs/many_hosts.md).
 """
 
-import importlib.util
 import os
 import pathlib
 import re
@@ -18,7 +17,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from data_pipelines.config_files import one_line
-from experiments import accelerate_cpu
+from experiments import accelerate_cpu, startup
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Path of the configuration.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs/<configuration>.")
@@ -94,16 +93,9 @@ def main(argv: list[str]) -> None:
   del argv
   # Everything that imports JAX or TensorFlow is imported here, after the settings that they read
   # when imported, and only once the command line is known to be right.
-  accelerate_cpu.set_flags()
-  if not flags.FLAGS["verbosity"].present:
-    logging.set_verbosity(logging.WARNING)  # Orbax and CLU log at length
-  # TensorFlow, which only reads data, greets at length without these two.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-  if importlib.util.find_spec("tensorflow"):
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], "GPU")  # it only reads data: the memory is JAX's
+  startup.prepare()
+  if flags.FLAGS["verbosity"].present:
+    logging.set_verbosity(flags.FLAGS.verbosity)
 
   import data_pipelines
   from experiments import hosts

@@ -2,8 +2,8 @@
 
 import io
 import os
-import shutil
 import random
+import shutil
 import zipfile
 import zlib
 from pathlib import Path
