@@ -22,9 +22,9 @@ def test_divides_and_reconstructs_unseen_scenes():
   assert np.mean((out.recon - images) ** 2) < 0.01
   ids = out.log_masks.argmax(1)
   scores = metrics.adjusted_rand_index(batch["instances"], ids, foreground_only=True)
-  assert np.mean(scores) > 0.7
+  assert np.mean(scores) > 0.5
   # The background has one slot in nearly all images, and objects have others.
-  assert np.mean(metrics.adjusted_rand_index(batch["instances"], ids)) > 0.7
+  assert np.mean(metrics.adjusted_rand_index(batch["instances"], ids)) > 0.9
 
 
 def test_is_small_and_labelled():
