@@ -48,14 +48,20 @@ class Browser:
     self._number, self._buffer, self._session = 0, b"", None
     self.messages, self.requests = [], []
     self._loaded = False
-    target = next(
-      t for t in self.ask("Target.getTargets")["targetInfos"] if t["type"] == "page"
-    )["targetId"]  # fmt: skip
-    answer = self.ask("Target.attachToTarget", targetId=target, flatten=True)
+    answer = self.ask("Target.attachToTarget", targetId=self._first_page(), flatten=True)
     self._session = answer["sessionId"]
     for domain in ("Page", "Runtime", "Log", "Network"):
       self.ask(f"{domain}.enable")
     return self
+
+  def _first_page(self) -> str:
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+      for target in self.ask("Target.getTargets")["targetInfos"]:
+        if target["type"] == "page":
+          return target["targetId"]
+      time.sleep(0.1)  # the browser answers before its first page is there
+    raise TimeoutError(f"Chromium opened no page in {SECONDS} s")
 
   def __exit__(self, *exc_info):
     os.close(self._out)
