@@ -52,6 +52,7 @@ def settings(name: str, **changes) -> SimpleNamespace:
     data_dir=None,
     on_corrupt="error",
     limit=0,
+    resident=False,
     num_val=10_000,
     num_test=10_000,
   )

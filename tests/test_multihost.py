@@ -117,8 +117,9 @@ def two_and_one(command, tmp_path_factory):
     assert [process.returncode for process in processes] == [0, 0], printed
   out = [stdout for stdout, _ in printed]
   assert "4 x cpu (cpu) on 2 hosts" in out[0] and "step 6/6" in out[0]
+  # The second host says nothing but Gloo's greeting, which several threads print in pieces.
   assert not [line for line in out[1].splitlines() if line and "[Gloo]" not in line and
-              "connected" not in line]  # fmt: skip
+              "connected" not in line and not line.strip().isdigit()]  # fmt: skip
   return folder / "two", folder / "one"
 
 
