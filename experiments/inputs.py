@@ -7,8 +7,7 @@
 
 A call does `config.steps_per_call` steps, and gets the batches of all of them. With
 `config.data.resident` these are but the numbers of images that the devices already hold; with
-`config.data.source="generator"` they are empty, since which images a step draws follows from the
-steps done before it, which the state counts.
+`config.data.source="generator"` the numbers of those that they draw.
 """
 
 import sys
@@ -16,7 +15,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
 
@@ -95,13 +93,15 @@ class Feed:
       done = end
 
   def _batch(self, step: int) -> dict[str, np.ndarray]:
-    if self._stream is None:
-      return {}
-    if not self.resident:
+    if self._stream is not None and not self.resident:
       return {"image": next(self._stream)["image"]}
     size = self._config.batch_size
-    numbers = self._order.numbers(step * size, (step + 1) * size)
-    return {"number": numbers[shard_rows(size, *self._shard.values())].astype(np.int32)}
+    rows = shard_rows(size, *self._shard.values())
+    if self.resident:
+      return {"number": self._order.numbers(step * size, (step + 1) * size)[rows].astype(np.int32)}
+    # Unsigned: after 4 billion images they begin again, where signed numbers would turn negative.
+    numbers = step * size + np.arange(rows.start, rows.stop)
+    return {"number": (numbers % 2**32).astype(np.uint32)}
 
   def steps(self, step: Callable) -> Callable:
     """`step` (state, batch) -> ... as a function (state, batches of a call, resident images).
@@ -109,36 +109,23 @@ class Feed:
     Args:
       step: as `genesis_jax.training.train_step`, for one of the devices along `devices.AXIS`.
     """
-    with_images = self._with_images(step)
+    if data_pipelines.is_generated(self._config.data):
+      from data_pipelines import generator
+
+      draw = generator.drawing(self._config.data, "train", self._config.seed)
 
     def call(state, batches, resident):
-      # Which have no arrays where images are drawn, and so no length.
-      count = jax.tree.leaves(batches)[0].shape[0] if batches else self._config.steps_per_call
-      return train_steps(partial(with_images, resident), state, batches, count)
+      def with_images(state, batch):
+        if resident:
+          batch = {"image": resident["image"][batch["number"]]}
+        elif "image" not in batch:
+          batch = {"image": draw(batch["number"])["image"]}
+        return step(state, batch)
+
+      count = jax.tree.leaves(batches)[0].shape[0]
+      return train_steps(with_images, state, batches, count)
 
     return call
-
-  def _with_images(self, step: Callable) -> Callable:
-    config = self._config
-    if not data_pipelines.is_generated(config.data):
-
-      def step_on(resident, state, batch):
-        return step(state, {"image": resident["image"][batch["number"]]} if resident else batch)
-
-      return step_on
-    from data_pipelines import generator
-
-    draw = generator.drawing(config.data, "train", config.seed)
-    rows = config.batch_size // jax.device_count()
-
-    def drawing_step(_, state, batch):
-      # Unsigned: after 4 billion images they begin again, where signed numbers would turn negative.
-      first = state.step.astype(jnp.uint32) * config.batch_size
-      first += jax.lax.axis_index(devices.AXIS).astype(jnp.uint32) * rows
-      images = draw(first + jnp.arange(rows, dtype=jnp.uint32))
-      return step(state, batch | {"image": images["image"]})
-
-    return drawing_step
 
 
 def _load(stream, total: int | None) -> np.ndarray:

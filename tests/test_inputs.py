@@ -5,8 +5,9 @@ import json
 import jax
 import numpy as np
 import pytest
-from conftest import TEST_IMAGES, tiny_config
+from conftest import TEST_IMAGES, TINY_RUN, tiny_config
 
+from configs.experiment import compose
 from data_pipelines.orders import Order
 from experiments import devices, inputs, train
 from experiments.errors import UserError
@@ -102,6 +103,18 @@ def test_resident_run_resumes_exactly(tiny, tmp_path):
   whole, _ = runs.read_checkpoint(tmp_path / "whole", 10)
   parts, _ = runs.read_checkpoint(tmp_path / "parts", 10)
   jax.tree.map(np.testing.assert_array_equal, whole, parts)
+
+
+def test_generated_images_go_on_where_a_shorter_call_ended(tmp_path):
+  config = compose("vae", "multi_dsprites")
+  config.update_from_flattened_dict(TINY_RUN | {"data.source": "generator", "data.num_val": 20})
+  config.num_steps, config.log_every, config.checkpoint_every, config.steps_per_call = 6, 4, 4, 4
+  feed = inputs.Feed(config, 2)
+  numbers = [batches["number"].ravel() for batches in feed]
+  assert [len(n) for n in numbers] == [16, 16]
+  np.testing.assert_array_equal(np.concatenate(numbers), np.arange(16, 48))
+  train.train(config, tmp_path)
+  assert runs.checkpoint_steps(tmp_path) == [4, 6]
 
 
 def test_divergence_within_a_call_names_its_step(tiny, tmp_path):
