@@ -14,12 +14,13 @@ usage() {
 
 find_python() {
   for name in "${PYTHON:-python3}" python3.11 python3.12 python3.13 python3 python; do
-    if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    # Of the pinned versions, TensorFlow is the one that newer Pythons cannot install.
+    if "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
       echo "$name"
       return
     fi
   done
-  echo "quickstart: no Python 3.11 or newer found; set PYTHON=/path/to/python3.11" >&2
+  echo "quickstart: no Python 3.11, 3.12 or 3.13 found; set PYTHON=/path/to/one of them" >&2
   exit 1
 }
 
