@@ -14,6 +14,9 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
+# What absl and ml_collections raise for mistakes on the command line.
+MISTAKES = (flags.Error, AttributeError, IndexError, KeyError, TypeError, ValueError)
+
 
 class ConfigError(ValueError):
   """A configuration that cannot be read or does not fit; the message is one line."""
@@ -27,6 +30,8 @@ def one_line(error: Exception) -> str:
     words = str(error.args[0]).replace("\\n", " ").replace("\n", " ").split()
     text = " ".join(word.strip("'\\") for word in words)
     return f"the configuration has no field {text.replace(' Did you', '. Did you')}"
+  if isinstance(error, IndexError):  # an index of a value that has none; the field comes last
+    return f"the configuration has no field {text.rpartition(': ')[2]}"
   if "Traceback" not in text:
     return text
   # In a config file a ValueError is a choice that does not exist, and says which do.
@@ -49,7 +54,7 @@ def load_config(path: str, overrides: list[str]) -> ml_collections.ConfigDict:
   try:
     values(argv)
     return values["config"].value
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+  except (*MISTAKES, OSError) as error:
     raise ConfigError(f"--config: {' '.join(one_line(error).split())}") from error
 
 

@@ -16,7 +16,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from data_pipelines.config_files import one_line
+from data_pipelines.config_files import MISTAKES, one_line
 from experiments import accelerate_cpu, startup
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Path of the configuration.")
@@ -83,7 +83,7 @@ def parse_flags(argv: list[str]) -> list[str]:
         "or --config=configs/experiment.py:genesis,gqn"
       )
     return rest
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+  except MISTAKES as error:
     print(f"error: {one_line(error)}", file=sys.stderr)
     sys.exit(2)
 

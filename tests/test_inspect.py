@@ -145,6 +145,8 @@ def test_a_configuration_is_read_in_one_go():
   assert config.batch_size == 3 and config.data.name == "clevr"
   with pytest.raises(ConfigError, match="no field batchsize"):
     load_config(f"{ROOT}/configs/genesis_gqn.py", ["--config.batchsize=3"])
+  with pytest.raises(ConfigError, match=r"no field optimizer.learning_rate\[1\]"):
+    load_config(f"{ROOT}/configs/genesis_gqn.py", ["--config.optimizer.learning_rate[1]=3"])
 
 
 @pytest.fixture
