@@ -2,7 +2,7 @@
 # Everything in two commands, on a machine with nothing but Python:
 #   ./quickstart.sh         installs into .venv, trains the demo on the CPU, names its report
 #   ./quickstart.sh test    installs into .venv, runs the tests
-#   ./quickstart.sh pretrained    installs into .venv, shows a model that is trained already
+#   ./quickstart.sh pretrained    installs into .venv, shows models that are trained already
 # Further arguments go to the program: ./quickstart.sh demo --workdir=runs/another
 set -eu
 cd "$(dirname "$0")"
@@ -39,14 +39,16 @@ install() {
   echo "$wanted" > .venv/installed
 }
 
-# Scores, figures and the report of examples/pretrained, in a copy of it.
+# Scores, figures and reports of examples/pretrained, in copies in runs/pretrained.
 pretrained() {
-  run=runs/pretrained
-  mkdir -p "$run"
-  cp -R examples/pretrained/monet_multi_dsprites/. "$run"
-  .venv/bin/python -m experiments.evaluate --workdir="$run" "$@"
-  .venv/bin/python -m experiments.visualise --workdir="$run"
-  .venv/bin/python -m experiments.report --workdir="$run"
+  mkdir -p runs/pretrained
+  cp -R examples/pretrained/*_multi_dsprites runs/pretrained
+  .venv/bin/python -m experiments.evaluate --workdir=runs/pretrained/genesis_multi_dsprites \
+    --workdir=runs/pretrained/monet_multi_dsprites "$@"
+  for run in runs/pretrained/*_multi_dsprites; do
+    .venv/bin/python -m experiments.visualise --workdir="$run"
+    .venv/bin/python -m experiments.report --workdir="$run"
+  done
 }
 
 command=${1:-demo}

@@ -102,6 +102,7 @@ def draw(records: Sequence, labels: Sequence[str], values: Sequence[str], x: str
       )
       axes.plot(*line, label=label, **style)
     axes.set(xlabel=x, title=LABELS.get(name, name))
+    axes.locator_params(axis="x", nbins=6)  # more would touch
     axes.grid(alpha=0.3)
   figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
   return figure

@@ -44,7 +44,22 @@ def _columns(results: list[dict]) -> list[str]:
 
 
 def _groups(results: list[dict]) -> dict[str, list[dict]]:
-  """What to take means over: the runs at each step they share, or else all there is."""
+  """What to take means over, of each model on each data set: see `_groups_of_one`."""
+  kinds = {}
+  for result in results:
+    kinds.setdefault((result["model"], result["data"]["description"]), []).append(result)
+  if len(kinds) == 1:
+    return _groups_of_one(results)
+  return {
+    f"{words}: {model}, {description}": group
+    for (model, description), part in kinds.items()
+    for words, group in _groups_of_one(part).items()
+    if len(group) > 1
+  }
+
+
+def _groups_of_one(results: list[dict]) -> dict[str, list[dict]]:
+  """The runs at each step they share, or else all there is."""
   runs = {result["workdir"] for result in results}
   by_step = {}
   for result in results:

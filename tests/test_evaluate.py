@@ -181,12 +181,22 @@ def test_all_checkpoints_and_the_spread_over_noise(run_dir, capsys):
   assert errs[2] == pytest.approx(np.mean(errs[:2]))
 
 
-def test_means_are_over_runs_at_the_same_step():
-  def result(run, step, err):
-    return dict(workdir=run, step=step, scores={"err": dict(mean=err)}, definitions={})
+def scored(run, step, err, model="genesis", data="gqn"):
+  labels = dict(model=model, data=dict(description=data), definitions={})
+  return dict(workdir=run, step=step, scores={"err": dict(mean=err)}, **labels)
 
-  results = [result("a", 1, 1.0), result("a", 2, 2.0), result("b", 1, 3.0), result("b", 3, 9.0)]
+
+def test_means_are_over_runs_at_the_same_step():
+  results = [scored("a", 1, 1.0), scored("a", 2, 2.0), scored("b", 1, 3.0), scored("b", 3, 9.0)]
   assert evaluation_reports.means(results) == {"2 runs, step 1": {"err": (2.0, 2**0.5)}}
+
+
+def test_means_are_not_over_different_models_or_data():
+  results = [scored("a", 1, 1.0), scored("b", 1, 2.0, "monet"), scored("c", 1, 2.0, data="clevr")]
+  assert evaluation_reports.means(results) == {}
+  results += [scored("d", 2, 3.0)]
+  expected = {"2 runs: genesis, gqn": {"err": (2.0, 2**0.5)}}
+  assert evaluation_reports.means(results) == expected
 
 
 def test_scores_an_image_does_not_have_count_in_no_mean():
