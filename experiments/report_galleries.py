@@ -115,7 +115,8 @@ def _in_training(workdir: pathlib.Path, budget: _Budget) -> Gallery:
   if (left := len(steps + last) - len(paths)) > 0:
     notes.append(f"{left} more pictures are in {folder}.")
   if not steps + last:
-    notes.append("No picture was made in training: the run is too short, or was stopped early.")
+    why = "the run is too short, was stopped early, or is an exported copy"
+    notes.append(f"No picture of training is here: {why}.")
   return Gallery(TRAINING, [pictures[p] for p in paths if p in pictures], notes, steps=True)
 
 
