@@ -27,6 +27,7 @@ def run(monkeypatch, capsys):
   return of
 
 
+@pytest.mark.slow
 def test_two_settings_side_by_side(run):
   status, printed = run(train_step, "--model=vae", *SMALL, "--compare=batch=16,steps_per_call=2")
   assert status == 0, printed

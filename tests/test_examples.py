@@ -45,6 +45,7 @@ def lines(document: pathlib.Path) -> str:
   return block
 
 
+@pytest.mark.slow
 def test_ten_lines_do_what_they_say(monkeypatch):
   names = {}
   exec(lines(ROOT / "examples" / "README.md"), names)

@@ -29,6 +29,7 @@ def copy(run, tmp_path_factory):
   return out
 
 
+@pytest.mark.slow
 def test_copy_holds_the_weights_and_loads_like_a_run(run, copy):
   _, whole, config = genesis_jax.load(run[1])
   model, variables, copied = genesis_jax.load(copy)

@@ -51,6 +51,7 @@ def test_all_data_sets_can_be_rendered():
     assert ("dataset" in takes) == ((module, function) == generate.MULTI_OBJECT), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NUM)
 def test_generate_read_prepare_read(name, tmp_path, monkeypatch, capsys):
   out = tmp_path / "rendered"

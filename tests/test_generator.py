@@ -106,6 +106,7 @@ class State(NamedTuple):
   step: jax.Array
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset, limit", [("multi_dsprites", 20), ("gqn", 0)])
 def test_eight_devices_draw_what_one_draws(dataset, limit):
   config = make_config(dataset=dataset, batch_size=16, **{"data.limit": limit})

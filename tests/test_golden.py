@@ -75,6 +75,7 @@ def test_training_outputs_and_gradients(case):
   np.testing.assert_allclose(got, norms, 1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_trajectory(case):
   if "trajectory" not in case.data.meta:
     pytest.skip("this case has no trajectory")

@@ -128,6 +128,7 @@ def test_views_of_a_record_are_spread(whole):
   assert np.mean(records[1:] == records[:-1]) < 0.1  # by chance 9 / 359
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first_batch", [1, 4, 11, 12, 40])  # 11.25 batches make an epoch
 @pytest.mark.parametrize(
   "split, on_corrupt", [("train", "error"), ("train", "skip"), ("val", "error")]

@@ -169,6 +169,7 @@ def test_a_split_without_images_is_refused():
     make_images(num=0)
 
 
+@pytest.mark.slow
 def test_a_program_ends_while_an_endless_stream_reads_ahead():
   """Threads of the stream that call Python would otherwise keep a program from ending."""
   program = (

@@ -83,6 +83,7 @@ def test_steps_see_the_resident_images(tiny):
   np.testing.assert_array_equal(seen, images[batches["number"]])
 
 
+@pytest.mark.slow
 def test_several_steps_a_call_are_the_same_run(tiny, tmp_path):
   train.train(tiny, tmp_path / "one")
   tiny.steps_per_call, tiny.data.resident = 4, False
@@ -93,6 +94,7 @@ def test_several_steps_a_call_are_the_same_run(tiny, tmp_path):
   assert runs.checkpoint_steps(tmp_path / "four") == [8, 10]
 
 
+@pytest.mark.slow
 def test_resident_run_resumes_exactly(tiny, tmp_path):
   tiny.data.resident, tiny.steps_per_call = True, 2
   train.train(tiny, tmp_path / "whole")
@@ -105,6 +107,7 @@ def test_resident_run_resumes_exactly(tiny, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, whole, parts)
 
 
+@pytest.mark.slow
 def test_generated_images_go_on_where_a_shorter_call_ended(tmp_path):
   config = compose("vae", "multi_dsprites")
   config.update_from_flattened_dict(TINY_RUN | {"data.source": "generator", "data.num_val": 20})

@@ -104,6 +104,7 @@ def test_every_parameter_has_a_finite_gradient(built):
     assert np.abs(grad).max() > 0, jax.tree_util.keystr(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["black", "white"])
 def test_constant_images_are_finite(built, kind):
   loss, grads = built.grad(built.variables["params"], images_of(kind), built.noise)

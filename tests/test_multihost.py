@@ -181,6 +181,7 @@ def test_hosts_end_with_the_one_that_is_killed_and_resume(two_and_one, command, 
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "differing, reason",
   [

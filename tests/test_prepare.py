@@ -197,6 +197,7 @@ def write_gqn(root, records_per_file):
         writer.write(example(frames=[frames[i] for i in rng.integers(0, 500, 10)]))
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys):
   source, out = tmp_path / "source", tmp_path / "out"
   write_gqn(source, {"train/1-of-2": 400, "train/2-of-2": 2, "test/1-of-1": 2})

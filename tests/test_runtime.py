@@ -152,6 +152,7 @@ def test_second_program_is_refused(tiny, tmp_path):
     pass
 
 
+@pytest.mark.slow
 def test_divergence_names_the_step_and_saves_the_state_before(tiny, tmp_path):
   tiny.optimizer.learning_rate = 1e9
   with pytest.raises(UserError, match=r"step \d+ diverged: elbo .*; the state before it is saved"):

@@ -45,6 +45,7 @@ def first(tree):
 
 
 # GENESIS, the model with batch norm, is compared through the whole program (test_end_to_end).
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_one_device_equals_eight(name):
   batch = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)

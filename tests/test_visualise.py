@@ -77,6 +77,7 @@ def view(name: str, **settings) -> galleries.View:
 # Decoding.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_decodes_what_was_sampled_and_what_was_inferred(name):
   """Inference decodes on a path of its own; MONet's reconstructions have other masks."""
