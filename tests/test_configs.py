@@ -28,6 +28,7 @@ def abstract_step(config):
   return state, *jax.eval_shape(step, state, batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS, ids=",".join)
 def test_every_composition_trains(pair):
   config = experiment.get_config(",".join(pair))
