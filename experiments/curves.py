@@ -122,7 +122,7 @@ def main(argv: list[str]) -> int:
     # TrueType: publishers refuse matplotlib's default.
     with matplotlib.rc_context({"pdf.fonttype": 42}):
       figure.savefig(buffer, format=options.out.suffix[1:], dpi=100)
-    workdirs.write_atomically(options.out, buffer.getvalue())
+    workdirs.write_out(options.out, buffer.getvalue())
   except (UserError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 1

@@ -96,18 +96,13 @@ def write(workdir: pathlib.Path, out: pathlib.Path | None = None) -> pathlib.Pat
     UserError: there is no run, or the file cannot be written.
   """
   from experiments import run_records, workdirs
-  from experiments.errors import UserError, explained
+  from experiments.errors import explained
 
   with explained():
     record = run_records.read(workdir)
     html = page(record)
   out = out or workdir / "report.html"
-  if out.is_dir():
-    raise UserError(f"cannot write {out}: it is a folder; --out is the name of a file")
-  try:
-    workdirs.write_atomically(out, html)
-  except OSError as error:
-    raise UserError(f"cannot write {out}: {error.strerror}; choose another --out") from error
+  workdirs.write_out(out, html)
   return out
 
 

@@ -49,6 +49,20 @@ def write_atomically(path: pathlib.Path, content: bytes | str) -> None:
   os.replace(partial, path)
 
 
+def write_out(out: pathlib.Path, content: bytes | str) -> None:
+  """Writes the file that a person named by --out.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  if out.is_dir():
+    raise UserError(f"cannot write {out}: it is a folder; --out is the name of a file")
+  try:
+    write_atomically(out, content)
+  except OSError as error:
+    raise UserError(f"cannot write {out}: {error.strerror}; choose another --out") from error
+
+
 def write_json(path: pathlib.Path, content: dict) -> None:
   """Writes a dictionary as readable JSON."""
   write_atomically(path, json.dumps(content, indent=2, default=str) + "\n")
