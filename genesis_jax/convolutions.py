@@ -2,7 +2,8 @@
 
 On CPUs, XLA is fast with convolutions of this layout only. JAX derives gradients in other layouts,
 which XLA rearranges where they stand by themselves but computes naively, 30 times as slowly, in a
-loop. So on CPUs they are written out here, and those of strided convolutions by phases.
+loop. So on CPUs they are written out here, and those of strided convolutions by phases. GPUs and
+TPUs have their own ways of doing strided convolutions backward, and are asked for these.
 """
 
 import functools
@@ -88,9 +89,19 @@ def _gradient_of_kernel(x, shape, stride, padding, gradient):
 def convolve_transposed(x, kernel, stride: int, padding: int):
   """Transposed convolution from `[N,H,W,I]` to `[N,stride*H,stride*W,O]`.
 
+  Takes kernels of side 2 * padding + 1.
+  """
+  if jax.default_backend() == "cpu":
+    return _convolve_transposed_by_phases(x, kernel, stride, padding)
+  return _convolve_transposed(x, kernel, stride, padding)
+
+
+def _convolve_transposed_by_phases(x, kernel, stride, padding):
+  """One dense convolution for each of the stride^2 phases of the output, interleaved.
+
   Output position stride * m + phase sees input m + d through kernel entry
-  phase + padding - stride * d: one dense convolution for each of the stride^2 phases, interleaved.
-  Dilating the input with zeros instead would multiply by zero in all but one of stride^2 products.
+  phase + padding - stride * d. Dilating the input with zeros instead would, on a CPU, multiply by
+  zero in all but one of stride^2 products.
   """
   size = kernel.shape[0]
 
@@ -107,3 +118,32 @@ def convolve_transposed(x, kernel, stride: int, padding: int):
   rows = [jnp.stack([one_phase(r, c) for c in range(stride)], 3) for r in range(stride)]
   n, height, width, _ = x.shape
   return jnp.stack(rows, 2).reshape(n, height * stride, width * stride, -1)
+
+
+def _strided(y, kernel, stride, padding):
+  """What `convolve_transposed` transposes: from `[N,stride*H,stride*W,O]` to `[N,H,W,I]`."""
+  return _convolve(y, jnp.swapaxes(kernel, 2, 3), stride, ((padding, padding),) * 2)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve_transposed(x, kernel, stride, padding):
+  n, height, width, _ = x.shape
+  shape = (n, stride * height, stride * width, kernel.shape[3])
+  of_image = functools.partial(_strided, kernel=kernel, stride=stride, padding=padding)
+  (y,) = jax.linear_transpose(of_image, jax.ShapeDtypeStruct(shape, x.dtype))(x)
+  return y
+
+
+def _forward_transposed(x, kernel, stride, padding):
+  return _convolve_transposed(x, kernel, stride, padding), (x, kernel)
+
+
+def _backward_transposed(stride, padding, saved, gradient):
+  # JAX's own gradient of the kernel reverses the whole gradient of the image first.
+  x, kernel = saved
+  of_kernel = functools.partial(_strided, gradient, stride=stride, padding=padding)
+  gradient_of_x, transpose = jax.vjp(of_kernel, kernel)
+  return gradient_of_x, *transpose(x)
+
+
+_convolve_transposed.defvjp(_forward_transposed, _backward_transposed)

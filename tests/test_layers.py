@@ -16,6 +16,15 @@ def normal(*shape, seed=0):
   return jax.random.normal(jax.random.key(seed), shape)
 
 
+def dilated(x, kernel, stride, padding):
+  """A transposed convolution by its definition: the input dilated, the kernel flipped."""
+  low = kernel.shape[0] - 1 - padding
+  return jax.lax.conv_general_dilated(
+    x, kernel[::-1, ::-1], (1, 1), ((low, low + stride - 1),) * 2, lhs_dilation=(stride, stride),
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )  # fmt: skip
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("side", [2, 5])
 def test_transposed_convolution_is_a_dilated_one_with_a_flipped_kernel(stride, side):
@@ -23,12 +32,25 @@ def test_transposed_convolution_is_a_dilated_one_with_a_flipped_kernel(stride, s
   layer = layers.ConvTranspose(4, size, stride, padding)
   variables = layer.init(KEY, x)
   kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
-  low, high = size - 1 - padding, size - 1 - padding + stride - 1
-  expected = jax.lax.conv_general_dilated(
-    x, kernel[::-1, ::-1], (1, 1), ((low, high),) * 2, lhs_dilation=(stride, stride),
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-  )  # fmt: skip
-  np.testing.assert_allclose(layer.apply(variables, x), expected + bias, atol=1e-5)
+  expected = dilated(x, kernel, stride, padding) + bias
+  np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size, stride", [(5, 1), (5, 2), (3, 2), (5, 3)])
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+def test_transposed_convolutions_have_the_same_gradients_in_all_forms(
+  platform, size, stride, monkeypatch
+):
+  monkeypatch.setattr(jax, "default_backend", lambda: platform)
+  x, kernel, padding = normal(2, 4, 5, 3), normal(size, size, 3, 6, seed=1), size // 2
+  weights = normal(2, 4 * stride, 5 * stride, 6, seed=2)
+
+  def values_and_gradients(convolve):
+    y, transpose = jax.vjp(lambda *a: convolve(*a, stride, padding), x, kernel)
+    return y, transpose(weights)
+
+  ours, expected = map(values_and_gradients, (convolutions.convolve_transposed, dilated))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, expected)
 
 
 @pytest.mark.parametrize("side, size, stride, padding", [
