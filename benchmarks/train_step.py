@@ -44,18 +44,30 @@ MIB = 2**20
 
 def parse(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
   """Options, and overrides of the configuration; a mistake ends the program with status 2."""
-  parser = argparse.ArgumentParser("python -m benchmarks.train_step", allow_abbrev=False)
-  parser.add_argument("--model", action="append", choices=MODELS, help="default: all four")
-  for flag, field in FIELDS.items():
-    parser.add_argument(f"--{flag}", help=f"config.{field}")
+  parser = settings_parser("python -m benchmarks.train_step")
   parser.add_argument("--compare", metavar="NAME=VALUE,...", help="of a second setting")
   parser.add_argument("--rounds", type=int, default=5, help="to take the median of (5)")
   parser.add_argument("--seconds", type=float, default=1.0, help="least duration of a round (1)")
+  options, overrides = parse_settings(parser, argv)
+  if options.rounds < 1:
+    parser.error(f"--rounds is {options.rounds}; it must be at least 1")
+  return options, overrides
+
+
+def settings_parser(program: str) -> argparse.ArgumentParser:
+  """Of --model and `FIELDS`."""
+  parser = argparse.ArgumentParser(program, allow_abbrev=False)
+  parser.add_argument("--model", action="append", choices=MODELS, help="default: all four")
+  for flag, field in FIELDS.items():
+    parser.add_argument(f"--{flag}", help=f"config.{field}")
+  return parser
+
+
+def parse_settings(parser: argparse.ArgumentParser, argv: list[str] | None):
+  """Options of a `settings_parser`, and overrides of the configuration: theirs and others."""
   options, overrides = parser.parse_known_args(argv)
   if other := [word for word in overrides if not word.startswith("--config.")]:
     parser.error(f"unexpected argument {other[0]!r}")
-  if options.rounds < 1:
-    parser.error(f"--rounds is {options.rounds}; it must be at least 1")
   given = ((flag, getattr(options, flag)) for flag in FIELDS)
   values = DEFAULTS | {flag: value for flag, value in given if value is not None}
   return options, [*_overrides(values.items()), *overrides]

@@ -15,7 +15,6 @@ from jaxtyping import Array, Float
 from genesis_jax.convolutions import convolve, convolve_transposed
 
 Dtype = Any
-EPSILON = 1e-5  # of all norms; flax's default is 1e-6
 
 
 def uniform_fan_in(fan_in: int):
@@ -54,17 +53,22 @@ class Dense(nn.Module):
 
 
 class Conv(nn.Module):
-  """Convolution with `padding` zeros on every side."""
+  """Convolution with `padding` zeros on every side.
+
+  With `bias_apart` it returns (output, bias), not yet added: norms do that (see `norms`).
+  """
 
   features: int
   kernel_size: int
   stride: int = 1
   padding: int = 0
   use_bias: bool = True
+  bias_apart: bool = False
   dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "N H W I"]) -> Float[Array, "N H2 W2 O"]:
+  def __call__(self, x: Float[Array, "N H W I"]):
+    """`[N,H2,W2,O]`."""
     size, channels = self.kernel_size, x.shape[-1]
     init = uniform_fan_in(size * size * channels)
     kernel = self.param("kernel", init, (size, size, channels, self.features))
@@ -75,24 +79,26 @@ class Conv(nn.Module):
       y = (x.reshape(len(x), -1) @ kernel.reshape(-1, self.features))[:, None, None]
     else:
       y = convolve(x, kernel, self.stride, ((self.padding, self.padding),) * 2)
-    return y if bias is None else y + bias.astype(self.dtype)
+    return _with_bias(y, bias, self.bias_apart)
 
 
 class ConvTranspose(nn.Module):
   """Transposed convolution with output padding `stride - 1`, as the original uses it.
 
   From 1x1 with padding 0 it fills an image of the kernel's size; else it multiplies the sides by
-  `stride`, which takes kernel_size = 2 * padding + 1.
+  `stride`, which takes kernel_size = 2 * padding + 1. `bias_apart` is as in `Conv`.
   """
 
   features: int
   kernel_size: int
   stride: int = 1
   padding: int = 0
+  bias_apart: bool = False
   dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "N H W I"]) -> Float[Array, "N H2 W2 O"]:
+  def __call__(self, x: Float[Array, "N H W I"]):
+    """`[N,H2,W2,O]`."""
     size, channels = self.kernel_size, x.shape[-1]
     init = uniform_fan_in(size * size * self.features)  # of the output: PyTorch's convention
     kernel = self.param("kernel", init, (size, size, channels, self.features))
@@ -103,64 +109,13 @@ class ConvTranspose(nn.Module):
     else:
       assert size == 2 * self.padding + 1, "the sides would not be multiplied by the stride"
       y = convolve_transposed(x, kernel, self.stride, self.padding)
-    return y + bias.astype(self.dtype)
+    return _with_bias(y, bias, self.bias_apart)
 
 
-class BatchNorm(nn.Module):
-  """Batch norm over the whole batch, of all devices on `axis_name`; statistics in float32.
-
-  As in the original, running averages take a tenth of the new value, and of the *unbiased*
-  variance (flax's own layer takes the biased one).
-  """
-
-  axis_name: str | None = None
-  dtype: Dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "N H W C"], train: bool) -> Float[Array, "N H W C"]:
-    channels = x.shape[-1]
-    scale = self.param("scale", nn.initializers.ones, (channels,))
-    bias = self.param("bias", nn.initializers.zeros, (channels,))
-    running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
-    running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
-    if train:
-      x32 = x.astype(jnp.float32)
-      mean = self._over_devices(x32.mean((0, 1, 2)))
-      var = self._over_devices(((x32 - mean) ** 2).mean((0, 1, 2)))
-      count = x.size // channels * self._num_devices()
-      unbiased = var * (count / max(count - 1, 1))
-      running_mean.value = 0.9 * running_mean.value + 0.1 * mean
-      running_var.value = 0.9 * running_var.value + 0.1 * unbiased
-    else:
-      mean, var = running_mean.value, running_var.value
-    factor = scale * jax.lax.rsqrt(var + EPSILON)
-    offset = bias - mean * factor
-    return (x.astype(jnp.float32) * factor + offset).astype(self.dtype)
-
-  def _over_devices(self, value):
-    return value if self.axis_name is None else jax.lax.pmean(value, self.axis_name)
-
-  def _num_devices(self) -> int:
-    return 1 if self.axis_name is None else jax.lax.axis_size(self.axis_name)
-
-
-class Norm(nn.Module):
-  """The norm named by `kind`: bn (batch), in (instance), gn (group, 8 groups) or none."""
-
-  kind: str
-  axis_name: str | None = None
-  dtype: Dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "N H W C"], train: bool) -> Float[Array, "N H W C"]:
-    if self.kind == "none":
-      return x
-    if self.kind == "bn":
-      return BatchNorm(self.axis_name, self.dtype, name="norm")(x, train)
-    groups = {"gn": 8, "in": x.shape[-1]}[self.kind]
-    return nn.GroupNorm(
-      groups, epsilon=EPSILON, use_fast_variance=False, dtype=self.dtype, name="norm"
-    )(x)
+def _with_bias(y, bias, apart: bool):
+  if apart:
+    return y, bias
+  return y if bias is None else y + bias.astype(y.dtype)
 
 
 class LSTM(nn.Module):

@@ -6,7 +6,6 @@ Names of submodules are the keys of the parameter tree; `torch_names` maps them 
 from collections.abc import Callable
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -16,11 +15,11 @@ from genesis_jax.layers import (
   ConvTranspose,
   Dense,
   Dtype,
-  Norm,
   coordinates,
   softplus_std,
   uniform_fan_in,
 )
+from genesis_jax.norms import Norm, gate, normalise
 
 # Strides of the gated encoder's five 5x5 convolutions, by image side; the decoder reverses them.
 GATED_STRIDES = {
@@ -53,13 +52,14 @@ class GatedConv(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "N H W I"], train: bool) -> Float[Array, "N H2 W2 O"]:
     layer = ConvTranspose if self.transposed else Conv
-    x = layer(
-      2 * self.features, self.kernel_size, self.stride, self.padding, dtype=self.dtype, name="conv"
-    )(x)
-    h, g = jnp.split(x, 2, -1)
-    h = Norm(self.norm, self.axis_name, self.dtype, name="h_norm")(h, train)
-    g = Norm(self.norm, self.axis_name, self.dtype, name="g_norm")(g, train)
-    return h * jax.nn.sigmoid(g)
+    x, bias = layer(
+      2 * self.features, self.kernel_size, self.stride, self.padding, bias_apart=True,
+      dtype=self.dtype, name="conv",
+    )(x)  # fmt: skip
+    if self.norm == "none":
+      return gate(*jnp.split(x + bias.astype(self.dtype), 2, -1))
+    norms = [Norm(self.norm, name=name)(self.features) for name in ("h_norm", "g_norm")]
+    return normalise(x, bias, norms, self.norm, gate, train, self.axis_name)
 
 
 class GatedEncoder(nn.Module):
@@ -294,4 +294,5 @@ class ConvNormReLU(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "N H W I"]) -> Float[Array, "N H W O"]:
     x = Conv(self.features, 3, padding=1, use_bias=False, dtype=self.dtype, name="conv")(x)
-    return nn.relu(Norm(self.norm, dtype=self.dtype, name="norm")(x, train=False))
+    norm = Norm(self.norm, name="norm")(self.features)
+    return normalise(x, None, [norm], self.norm, nn.relu, train=True)

@@ -117,19 +117,6 @@ def test_initialisation_is_uniform_by_fan_in():
   assert np.abs(kernel).max() <= bound and np.abs(kernel).max() > 0.99 * bound
 
 
-def test_batch_norm_statistics():
-  x = 3 + 2 * normal(4, 5, 5, 2)
-  layer = layers.BatchNorm()
-  variables = layer.init(KEY, x, train=False)
-  y, updates = layer.apply(variables, x, train=True, mutable=["batch_stats"])
-  np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-5)
-  np.testing.assert_allclose(y.std((0, 1, 2)), 1, atol=1e-4)
-  flat = np.asarray(x).reshape(-1, 2)
-  np.testing.assert_allclose(updates["batch_stats"]["mean"], 0.1 * flat.mean(0), 1e-5)
-  unbiased = flat.var(0, ddof=1)
-  np.testing.assert_allclose(updates["batch_stats"]["var"], 0.9 + 0.1 * unbiased, 1e-5)
-
-
 def test_stick_breaking_by_hand():
   logits = normal(2, 3, 4, 4)
   log_masks, log_scopes = slots.stick_breaking_logits(logits)

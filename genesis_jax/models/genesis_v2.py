@@ -7,17 +7,16 @@ from jaxtyping import Array, Float
 
 from genesis_jax.distributions import categorical_kl, mixture_nll, sampled_kl, slot_stds
 from genesis_jax.layers import (
-  EPSILON,
   Conv,
   ConvTranspose,
   Dense,
   Dtype,
-  Norm,
   coordinates,
   softplus_std,
 )
 from genesis_jax.models.common import Model, mix
 from genesis_jax.networks import UNET_SIZES, ConvNormReLU, UNet
+from genesis_jax.norms import EPSILON, Norm, normalise
 from genesis_jax.outputs import Latent, Outputs, Samples
 from genesis_jax.priors import AutoregressivePrior
 from genesis_jax.slots import KERNELS, InstanceColouring
@@ -43,8 +42,11 @@ class SlotDecoder(nn.Module):
     x = jnp.broadcast_to(z[:, None, None], (len(z), side, side, z.shape[-1]))
     x = jnp.concatenate([x, grid], -1)
     for i, channels in enumerate(decoder_channels(self.feature_dim)):
-      x = ConvTranspose(channels, 5, stride=2, padding=2, dtype=self.dtype, name=f"conv_{i}")(x)
-      x = nn.relu(Norm("gn", dtype=self.dtype, name=f"norm_{i}")(x, train=False))
+      x, bias = ConvTranspose(
+        channels, 5, stride=2, padding=2, bias_apart=True, dtype=self.dtype, name=f"conv_{i}"
+      )(x)
+      norm = Norm("gn", name=f"norm_{i}")(channels)
+      x = normalise(x, bias, [norm], "gn", nn.relu, train=True)
     return Conv(4, 1, dtype=self.dtype, name="out")(x).astype(jnp.float32)
 
 
