@@ -89,7 +89,7 @@ def _gradient_of_kernel(x, shape, stride, padding, gradient):
 def convolve_transposed(x, kernel, stride: int, padding: int):
   """Transposed convolution from `[N,H,W,I]` to `[N,stride*H,stride*W,O]`.
 
-  Takes kernels of side 2 * padding + 1.
+  Takes kernels of side 2 * padding + 1 to 2 * padding + stride.
   """
   if jax.default_backend() == "cpu":
     return _convolve_transposed_by_phases(x, kernel, stride, padding)
@@ -118,6 +118,17 @@ def _convolve_transposed_by_phases(x, kernel, stride, padding):
   rows = [jnp.stack([one_phase(r, c) for c in range(stride)], 3) for r in range(stride)]
   n, height, width, _ = x.shape
   return jnp.stack(rows, 2).reshape(n, height * stride, width * stride, -1)
+
+
+def convolve_upsampled(x, kernel):
+  """3x3 convolution, padded by 1, of `[N,H,W,I]` enlarged by repeating pixels: `[N,2H,2W,O]`.
+
+  The enlarged image is never formed. Where two entries of the kernel meet the same pixel they can
+  be added first, so this is a transposed convolution with four products for nine.
+  """
+  padded = jnp.pad(kernel[::-1, ::-1], ((1, 1), (1, 1), (0, 0), (0, 0)))
+  rows = padded[1:] + padded[:-1]
+  return convolve_transposed(x, (rows[:, 1:] + rows[:, :-1]).astype(x.dtype), 2, 1)
 
 
 def _strided(y, kernel, stride, padding):

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from genesis_jax.convolutions import convolve
+from genesis_jax.convolutions import convolve, convolve_upsampled
 from genesis_jax.layers import (
   Conv,
   ConvTranspose,
@@ -149,13 +149,15 @@ class _ConvParams(nn.Module):
   features: int
   kernel_size: int
   in_features: int
+  use_bias: bool = True
 
   @nn.compact
   def __call__(self):
+    """(kernel, bias), or the kernel."""
     size = self.kernel_size
     init = uniform_fan_in(size * size * self.in_features)
     kernel = self.param("kernel", init, (size, size, self.in_features, self.features))
-    return kernel, self.param("bias", init, (self.features,))
+    return (kernel, self.param("bias", init, (self.features,))) if self.use_bias else kernel
 
 
 class ComponentEncoder(nn.Module):
@@ -259,10 +261,8 @@ class UNet(nn.Module):
       skips.append(x)
     x = self._bottleneck(x)
     for i, (channels, skip) in enumerate(zip(up, skips[::-1], strict=True)):
-      if i:
-        x = jnp.repeat(jnp.repeat(x, 2, 1), 2, 2)
-      x = jnp.concatenate([x, skip], -1)
-      x = ConvNormReLU(channels, self.norm, self.dtype, name=f"up_{i}")(x)
+      block = ConvNormReLU(channels, self.norm, self.dtype, name=f"up_{i}")
+      x = block(skip, coarse=x) if i else block(jnp.concatenate([x, skip], -1))
     if self.out_features is None:
       return x
     return Conv(self.out_features, 1, dtype=self.dtype, name="out")(x).astype(jnp.float32)
@@ -285,14 +285,26 @@ def unet_channels(channels: int, image_size: int) -> tuple[tuple[int, ...], tupl
 
 
 class ConvNormReLU(nn.Module):
-  """3x3 convolution without bias, norm, ReLU."""
+  """3x3 convolution without bias, norm, ReLU.
+
+  An image `coarse` of half the side is enlarged by repeating pixels, and comes before `x`.
+  """
 
   features: int
   norm: str
   dtype: Dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "N H W I"]) -> Float[Array, "N H W O"]:
-    x = Conv(self.features, 3, padding=1, use_bias=False, dtype=self.dtype, name="conv")(x)
+  def __call__(
+    self, x: Float[Array, "N H W I"], coarse: Float[Array, "N H2 W2 I2"] | None = None
+  ) -> Float[Array, "N H W O"]:
+    if coarse is None:
+      x = Conv(self.features, 3, padding=1, use_bias=False, dtype=self.dtype, name="conv")(x)
+    else:
+      first, channels = coarse.shape[-1], coarse.shape[-1] + x.shape[-1]
+      kernel = _ConvParams(self.features, 3, channels, use_bias=False, name="conv")()
+      enlarged = convolve_upsampled(coarse.astype(self.dtype), kernel[:, :, :first])
+      rest = kernel[:, :, first:].astype(self.dtype)
+      x = enlarged + convolve(x.astype(self.dtype), rest, 1, ((1, 1), (1, 1)))
     norm = Norm(self.norm, name="norm")(self.features)
     return normalise(x, None, [norm], self.norm, nn.relu, train=True)

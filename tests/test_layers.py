@@ -19,8 +19,9 @@ def normal(*shape, seed=0):
 def dilated(x, kernel, stride, padding):
   """A transposed convolution by its definition: the input dilated, the kernel flipped."""
   low = kernel.shape[0] - 1 - padding
+  high = stride - 1 + padding  # so that the sides are multiplied by the stride
   return jax.lax.conv_general_dilated(
-    x, kernel[::-1, ::-1], (1, 1), ((low, low + stride - 1),) * 2, lhs_dilation=(stride, stride),
+    x, kernel[::-1, ::-1], (1, 1), ((low, high),) * 2, lhs_dilation=(stride, stride),
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
   )  # fmt: skip
 
@@ -36,13 +37,13 @@ def test_transposed_convolution_is_a_dilated_one_with_a_flipped_kernel(stride, s
   np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("size, stride", [(5, 1), (5, 2), (3, 2), (5, 3)])
+@pytest.mark.parametrize("size, stride", [(5, 1), (5, 2), (3, 2), (4, 2), (5, 3)])
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
 def test_transposed_convolutions_have_the_same_gradients_in_all_forms(
   platform, size, stride, monkeypatch
 ):
   monkeypatch.setattr(jax, "default_backend", lambda: platform)
-  x, kernel, padding = normal(2, 4, 5, 3), normal(size, size, 3, 6, seed=1), size // 2
+  x, kernel, padding = normal(2, 4, 5, 3), normal(size, size, 3, 6, seed=1), (size - 1) // 2
   weights = normal(2, 4 * stride, 5 * stride, 6, seed=2)
 
   def values_and_gradients(convolve):
@@ -76,6 +77,15 @@ def test_gradients_of_convolutions_are_those_of_jax(side, size, stride, padding,
   ours = jax.grad(loss, (1, 2))(lambda *a: convolutions.convolve(*a, stride, around), x, kernel)
   expected = jax.grad(loss, (1, 2))(jaxs, x, kernel)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, expected)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_convolution_of_an_enlarged_image(platform, monkeypatch):
+  monkeypatch.setattr(jax, "default_backend", lambda: platform)
+  x, kernel = normal(2, 4, 3, 5), normal(3, 3, 5, 6, seed=1)
+  enlarged = jnp.repeat(jnp.repeat(x, 2, 1), 2, 2)
+  expected = convolutions.convolve(enlarged, kernel, 1, ((1, 1), (1, 1)))
+  np.testing.assert_allclose(convolutions.convolve_upsampled(x, kernel), expected, atol=1e-4)
 
 
 def test_full_image_convolutions_are_matrix_products():

@@ -99,9 +99,16 @@ def test_shapes_and_masks(built):
 def test_every_parameter_has_a_finite_gradient(built):
   loss, grads = built.grad(built.variables["params"], images_of(), built.noise)
   assert np.isfinite(loss)
-  for path, grad in jax.tree_util.tree_leaves_with_path(grads):
-    assert np.isfinite(grad).all(), jax.tree_util.keystr(path)
-    assert np.abs(grad).max() > 0, jax.tree_util.keystr(path)
+  paths = jax.tree_util.tree_leaves_with_path(grads)
+  # Norms of each channel by itself take away what a bias before them adds.
+  before_norm = {path[:-3] for path, _ in paths if "h_norm" in jax.tree_util.keystr(path)}
+  for path, grad in paths:
+    name = jax.tree_util.keystr(path)
+    assert np.isfinite(grad).all(), name
+    if path[:-2] in before_norm and name.endswith("['conv']['bias']"):
+      assert np.abs(grad).max() < 1e-3, name
+    else:
+      assert np.abs(grad).max() > 0, name
 
 
 @pytest.mark.slow
