@@ -127,8 +127,8 @@ def topology(target: Target):
 
   if importlib.util.find_spec(target.package) is None:
     raise UserError(
-      f"there is no compiler for it here; install one: pip install "
-      f'"jax[{target.extra}]=={jax.__version__}"'
+      f"the compiler for it is not installed ({target.package}); "
+      f'pip install "jax[{target.extra}]=={jax.__version__}"'
     )
   if target.platform == "cuda":
     return topologies.get_topology_desc(platform="cuda", target_config=H100, topology="1x1x1")
