@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 EPSILON = 1e-5  # of all norms; flax's default is 1e-6
@@ -63,7 +64,7 @@ def gate(h: Float[Array, "*shape"], g: Float[Array, "*shape"]) -> Float[Array, "
 
 def normalise(
   x: Float[Array, "N H W C"],
-  shift: Float[Array, "C"] | None,
+  shift: Float[ArrayLike, "C"] | None,
   norms: Sequence[NormValues],
   kind: str,
   activation: Callable,
