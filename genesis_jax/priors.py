@@ -26,40 +26,29 @@ class AutoregressivePrior(nn.Module):
     self.lstm = LSTM(self.hidden, self.latent_dim)
     self.linear = Dense(2 * self.latent_dim)
 
-  def step(self, carry, z: Float[Array, "B D"], bounded_mean: bool = True):
-    """(new carry, mean, std) of the next slot's latent, given this slot's."""
-    carry, out = self.lstm(carry, z)
+  def _head(self, out, bounded_mean=True):
+    """(mean, std) of the next slot's latent, from the LSTM's output."""
     mean, std = jnp.split(self.linear(out), 2, -1)
-    return carry, jnp.tanh(mean) if bounded_mean else mean, prior_std(std)
+    return jnp.tanh(mean) if bounded_mean else mean, prior_std(std)
 
   def __call__(self, z: Float[Array, "B K D"]):
     """(mean, std) of every slot's prior given the slots before it, each `[B,K,D]`."""
-
-    def step(module, carry, z_k):
-      carry, mean, std = module.step(carry, z_k)
-      return carry, (mean, std)
-
-    _, (mean, std) = self._scan(step)(self, self.lstm.initial_carry(len(z)), z[:, :-1])
+    carry, outs = self.lstm.initial_carry(len(z)), []
+    for k in range(z.shape[1] - 1):
+      carry, out = self.lstm(carry, z[:, k])
+      outs.append(out)
+    mean, std = self._head(jnp.stack(outs, 1))
     first = jnp.zeros_like(z[:, :1])
     return jnp.concatenate([first, mean], 1), jnp.concatenate([first + 1, std], 1)
 
   def sample(self, noise: Float[Array, "B K D"], bounded_mean: bool = True):
     """Latents `[B,K,D]`, ancestrally from standard normal noise."""
-
-    def step(module, carry, noise_k):
-      state, z = carry
-      state, mean, std = module.step(state, z, bounded_mean)
-      z = mean + std * noise_k
-      return (state, z), z
-
-    first = noise[:, 0]
-    carry = (self.lstm.initial_carry(len(noise)), first)
-    _, rest = self._scan(step)(self, carry, noise[:, 1:])
-    return jnp.concatenate([first[:, None], rest], 1)
-
-  def _scan(self, step):
-    return nn.scan(step, variable_broadcast="params", split_rngs={"params": False}, in_axes=1,
-                   out_axes=1)  # fmt: skip
+    carry, z = self.lstm.initial_carry(len(noise)), [noise[:, 0]]
+    for k in range(1, noise.shape[1]):
+      carry, out = self.lstm(carry, z[-1])
+      mean, std = self._head(out, bounded_mean)
+      z.append(mean + std * noise[:, k])
+    return jnp.stack(z, 1)
 
 
 class ComponentPrior(nn.Module):

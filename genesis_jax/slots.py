@@ -2,6 +2,9 @@
 
 Stick breaking turns per-slot logits or probabilities into masks that sum to one: each slot takes a
 part of what the ones before it have left (the scope), the last slot takes the rest.
+
+Slots that depend on those before them are computed in loops of Python: compiled loops store what
+their turns pass on, which took GPUs a tenth of a step, and slow down convolutions on CPUs.
 """
 
 import math
@@ -64,18 +67,13 @@ class LatentAttention(nn.Module):
     first_mean, first_std = self.first(h)
     first = (first_mean, first_std, first_mean + first_std * noise[:, 0])
 
-    def step(module, carry, noise_k):
-      state, z = carry
-      state, out = module.lstm(state, jnp.concatenate([h, z], -1))
-      mean, std = jnp.split(module.linear(out), 2, -1)
+    state, slots = self.lstm.initial_carry(len(h)), [first]
+    for k in range(1, noise.shape[1]):
+      state, out = self.lstm(state, jnp.concatenate([h, slots[-1][2]], -1))
+      mean, std = jnp.split(self.linear(out), 2, -1)
       std = softplus_std(std)
-      z = mean + std * noise_k
-      return (state, z), (mean, std, z)
-
-    scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False}, in_axes=1,
-                   out_axes=1)  # fmt: skip
-    _, rest = scan(self, (self.lstm.initial_carry(len(h)), first[2]), noise[:, 1:])
-    return tuple(jnp.concatenate([a[:, None], b], 1) for a, b in zip(first, rest, strict=True))
+      slots.append((mean, std, mean + std * noise[:, k]))
+    return tuple(jnp.stack(values, 1) for values in zip(*slots, strict=True))
 
   def decode(self, z: Float[Array, "B K D"], train: bool):
     """(log_masks, log_scopes) of mask latents, each `[B,K,S,S]`."""
@@ -96,17 +94,12 @@ class RecurrentAttention(nn.Module):
   def __call__(self, images: Float[Array, "B S S 3"], num_slots: int):
     """(log_masks, log_scopes), each `[B,K,S,S]`."""
     core = UNet(self.channels, self.image_size, "in", 1, self.dtype, name="core")
-
-    def step(core, log_scope, _):
+    log_scope, slots = jnp.zeros(images.shape[:3]), []
+    for _ in range(num_slots - 1):
       logits = core(jnp.concatenate([images, log_scope[..., None]], -1))[..., 0]
-      take, leave = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
-      return log_scope + leave, (take, leave)
-
-    # Unrolled: gradients of convolutions inside a loop are slow on CPU, and the steps are few.
-    scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False},
-                   length=num_slots - 1, unroll=num_slots - 1, out_axes=1)  # fmt: skip
-    _, (log_take, log_leave) = scan(core, jnp.zeros(images.shape[:3]), None)
-    return stick_breaking(log_take, log_leave)
+      slots.append((jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)))
+      log_scope += slots[-1][1]
+    return stick_breaking(*(jnp.stack(values, 1) for values in zip(*slots, strict=True)))
 
 
 def _squared_distance(colours, seed):
@@ -153,18 +146,16 @@ class InstanceColouring(nn.Module):
     initial = nn.initializers.constant(math.log(initial_scale(self.num_slots)))
     scale = jnp.exp(self.param("log_sigma", initial, ()))
     flat = colours.reshape(len(colours), -1, colours.shape[-1])
-
-    def step(log_scope, _):
+    log_scope, slots = jnp.zeros(colours.shape[:3]), []
+    for _ in range(self.num_slots - 1):
       chosen = (seed_noise * jnp.exp(log_scope)).reshape(len(flat), -1).argmax(1)
       seed = jnp.take_along_axis(flat, chosen[:, None, None], 1)[:, 0]
       alpha = _clip_value(share(_squared_distance(colours, seed), scale), 0.01, 0.99)
-      log_take, log_leave = jnp.log(alpha), jnp.log(1 - alpha)
-      return log_scope + log_leave, (log_take, log_leave)
-
-    nothing = jnp.zeros(colours.shape[:3])
-    _, (log_take, log_leave) = jax.lax.scan(step, nothing, None, length=self.num_slots - 1)
-    log_take, log_leave = jnp.moveaxis(log_take, 0, 1), jnp.moveaxis(log_leave, 0, 1)
-    log_masks, log_scopes = stick_breaking(log_take, log_leave)
+      slots.append((jnp.log(alpha), jnp.log(1 - alpha)))
+      log_scope += slots[-1][1]
+    log_masks, log_scopes = stick_breaking(
+      *(jnp.stack(values, 1) for values in zip(*slots, strict=True))
+    )
     if self.dynamic:
       log_masks = self._stop_early(log_masks, log_scopes)
     return log_masks, log_scopes
