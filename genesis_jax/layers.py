@@ -38,6 +38,28 @@ def softplus_std(x: Float[Array, "..."]) -> Float[Array, "..."]:
   return jax.nn.softplus(x + 0.5) + 1e-8
 
 
+@jax.custom_vjp
+def elu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+  """x, or exp(x) - 1 where negative; its gradient is computed from its output.
+
+  The output is stored in any case, for the layer that follows; JAX's own also stores exp(x), an
+  image as large, and reads both.
+  """
+  return jax.nn.elu(x)
+
+
+def _elu_forward(x):
+  y = jax.nn.elu(x)
+  return y, y
+
+
+def _elu_backward(y, gradient):
+  return (gradient * jnp.where(y > 0, 1, y + 1),)
+
+
+elu.defvjp(_elu_forward, _elu_backward)
+
+
 class Dense(nn.Module):
   """Affine map of the last axis."""
 

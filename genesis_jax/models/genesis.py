@@ -1,12 +1,11 @@
 """GENESIS (Engelcke et al., ICLR 2020, arXiv:1907.13052)."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genesis_jax.distributions import mixture_nll, sampled_kl, slot_stds
-from genesis_jax.layers import Dtype
+from genesis_jax.layers import Dtype, elu
 from genesis_jax.models.common import Model, mix
 from genesis_jax.networks import BroadcastDecoder, ComponentVAE
 from genesis_jax.outputs import Latent, Outputs, Samples
@@ -64,7 +63,7 @@ class Genesis(Model):
         self.image_size,
         self.component_decoder_channels,
         self.component_decoder_layers,
-        nn.elu,
+        elu,
         self.dtype,
       )
       return
@@ -75,7 +74,7 @@ class Genesis(Model):
       self.component_encoder_channels,
       self.component_decoder_channels,
       self.component_decoder_layers,
-      nn.elu,
+      elu,
       self.component_symmetric,
       self.encoder_norm,
       self.decoder_norm,

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genesis_jax.distributions import normal_log_prob, sampled_kl
-from genesis_jax.layers import Conv, Dtype
+from genesis_jax.layers import Conv, Dtype, elu
 from genesis_jax.models.common import Model
 from genesis_jax.networks import BroadcastDecoder, GatedDecoder, GatedEncoder, GaussianHead
 from genesis_jax.outputs import Latent, Outputs, Samples
@@ -20,8 +20,8 @@ class BroadcastImageDecoder(nn.Module):
 
   @nn.compact
   def __call__(self, z: Float[Array, "B D"]) -> Float[Array, "B S S 3"]:
-    x = BroadcastDecoder(64, self.image_size, 64, 4, nn.elu, self.dtype, name="broadcast")(z)
-    return Conv(3, 1, dtype=self.dtype, name="out")(nn.elu(x)).astype(jnp.float32)
+    x = BroadcastDecoder(64, self.image_size, 64, 4, elu, self.dtype, name="broadcast")(z)
+    return Conv(3, 1, dtype=self.dtype, name="out")(elu(x)).astype(jnp.float32)
 
 
 class VAE(Model):
