@@ -121,8 +121,8 @@ class _Way:
 
   def over_pixels(self, x):
     """Mean over pixels, `[N,C]`; for bn over this device's images too, `[1,C]`."""
-    axes = (0, 1, 2) if self.kind == "bn" else (1, 2)
-    return x.mean(axes, keepdims=True)[:, 0, 0]
+    rows = x.mean(2)  # first: else XLA has too few sums to do at once, and stores what it adds up
+    return rows.mean((0, 1), keepdims=True)[:, 0] if self.kind == "bn" else rows.mean(1)
 
   def over_all(self, means):
     """Means of `over_pixels`, averaged with all else that is normalised together."""
@@ -176,8 +176,8 @@ def _backward(way, saved, gradients):
     return list(zip(hats, transpose(gradient.astype(jnp.float32)), strict=True))
 
   parts = at(x, gradients[0])
-  first = jnp.concatenate([way.over_pixels(g) for _, g in parts], -1)
-  second = jnp.concatenate([way.over_pixels(g * hat) for hat, g in parts], -1)
+  first = way.over_pixels(jnp.concatenate([g for _, g in parts], -1))
+  second = way.over_pixels(jnp.concatenate([g * hat for hat, g in parts], -1))
   # Or XLA stores what it could compute again, and computes sums of sums from the images.
   x, gradient, first, second = jax.lax.optimization_barrier((x, gradients[0], first, second))
 
