@@ -121,8 +121,12 @@ class _Way:
 
   def over_pixels(self, x):
     """Mean over pixels, `[N,C]`; for bn over this device's images too, `[1,C]`."""
-    rows = x.mean(2)  # first: else XLA has too few sums to do at once, and stores what it adds up
-    return rows.mean((0, 1), keepdims=True)[:, 0] if self.kind == "bn" else rows.mean(1)
+    if self.kind == "bn":
+      return x.mean((0, 1, 2), keepdims=True)[:, 0, 0]
+    if jax.default_backend() == "tpu":
+      return x.mean((1, 2))
+    # In two steps: XLA finds too few sums in one to keep a GPU busy, and stores what it adds up.
+    return x.mean(2).mean(1)
 
   def over_all(self, means):
     """Means of `over_pixels`, averaged with all else that is normalised together."""
@@ -176,8 +180,8 @@ def _backward(way, saved, gradients):
     return list(zip(hats, transpose(gradient.astype(jnp.float32)), strict=True))
 
   parts = at(x, gradients[0])
-  first = way.over_pixels(jnp.concatenate([g for _, g in parts], -1))
-  second = way.over_pixels(jnp.concatenate([g * hat for hat, g in parts], -1))
+  first = jnp.concatenate([way.over_pixels(g) for _, g in parts], -1)
+  second = jnp.concatenate([way.over_pixels(g * hat) for hat, g in parts], -1)
   # Or XLA stores what it could compute again, and computes sums of sums from the images.
   x, gradient, first, second = jax.lax.optimization_barrier((x, gradients[0], first, second))
 
