@@ -16,7 +16,6 @@ from configs.experiment import compose
 def shorten(config) -> None:
   """Sets what training in minutes or hours, not days, needs: 32x32, larger stds, constant beta."""
   config.model.image_size = 32
-  config.model.component_decoder_layers = 2
   config.model.pixel_std_first = 0.3
   config.model.pixel_std = 0.3
   config.objective.geco = False
@@ -31,6 +30,7 @@ def get_config():
   """MONet on 32x32 sprites, 2,400 steps of 16 images, everything logged often."""
   config = compose("monet", "multi_dsprites")
   shorten(config)
+  config.model.component_decoder_layers = 2
   config.model.num_slots = 5
   config.model.unet_channels = 16
   config.optimizer.learning_rate = 1e-3

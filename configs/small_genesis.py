@@ -14,6 +14,7 @@ def get_config():
   """GENESIS on 32x32 sprites, 20,000 steps of 8 images."""
   config = compose("genesis", "multi_dsprites")
   shorten(config)
+  config.model.component_decoder_layers = 2
   config.data.source = "generator"
   config.data.num_val = 1_000
   config.data.num_test = 1_000

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 import genesis_jax
-from configs import datasets, demo, experiment, genesis_gqn, models, small_genesis
+from configs import datasets, demo, experiment, genesis_gqn, models, small_genesis, small_genesis_v2
 from genesis_jax import objective, training
 
 PAIRS = [(model, dataset) for model in models.MODELS for dataset in datasets.DATASETS]
@@ -40,7 +40,7 @@ def test_every_composition_trains(pair):
   assert all(x.shape == () for x in scalars.values())
 
 
-@pytest.mark.parametrize("module", [genesis_gqn, demo, small_genesis])
+@pytest.mark.parametrize("module", [genesis_gqn, demo, small_genesis, small_genesis_v2])
 def test_published_and_demo_configurations_train(module):
   abstract_step(module.get_config())
 
