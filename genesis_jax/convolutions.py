@@ -54,12 +54,13 @@ _convolve_on_cpu.defvjp(_forward, _backward)
 
 def _gradient_of_image(shape, kernel, stride, padding, gradient):
   """A transposed convolution of the output's gradient."""
-  size, low = kernel.shape[0], padding[0][0]
+  (size, width), (low, left) = kernel.shape[:2], (low for low, _ in padding)
   # Behind a barrier, or XLA folds the transposition into the convolution's layout again.
   kernel = jax.lax.optimization_barrier(jnp.swapaxes(kernel, 2, 3))
   if (
     stride > 1
-    and size == 2 * low + 1
+    and size == width == 2 * low + 1
+    and low == left
     and shape[1:3] == tuple(stride * side for side in gradient.shape[1:3])
   ):
     return convolve_transposed(gradient, kernel, stride, low)

@@ -120,6 +120,33 @@ OPTIMIZERS = {
 }
 
 
+_FROM_ZERO = ("numbers from 0", lambda value: 0 <= value < math.inf)
+_ABOVE_ZERO = ("numbers above 0", lambda value: 0 < value < math.inf)
+RANGES = {
+  "optimizer.learning_rate": _FROM_ZERO,
+  "objective.beta": _FROM_ZERO,
+  "objective.goal": ("finite numbers", math.isfinite),
+  "objective.target_psnr": ("finite numbers", math.isfinite),
+  "objective.step_size": _FROM_ZERO,
+  "objective.alpha": ("numbers from 0 to 1", lambda value: 0 <= value <= 1),
+  "objective.speedup": _FROM_ZERO,
+  "objective.beta_init": _ABOVE_ZERO,
+  "objective.beta_min": _FROM_ZERO,
+  "objective.beta_max": _ABOVE_ZERO,
+}
+
+
+def _check_numbers(config):
+  for field, (allowed, is_allowed) in RANGES.items():
+    section, name = field.split(".")
+    value = config[section][name]
+    if value is not None and not is_allowed(value):
+      raise ValueError(f"{field} is {value}; allowed: {allowed}")
+  low, high = config.objective.beta_min, config.objective.beta_max
+  if low > high:
+    raise ValueError(f"objective.beta_min is {low}, above objective.beta_max, {high}")
+
+
 def optimizer(config) -> optax.GradientTransformationExtraArgs:
   """The optimizer of an experiment: GECO where it is on, then the update rule.
 
@@ -127,8 +154,9 @@ def optimizer(config) -> optax.GradientTransformationExtraArgs:
     config: the experiment's configuration, with `model`, `objective` and `optimizer`.
 
   Raises:
-    ValueError: for an unknown optimizer or an unreachable goal.
+    ValueError: for an unknown optimizer, a number that makes no sense or an unreachable goal.
   """
+  _check_numbers(config)
   if config.optimizer.name not in OPTIMIZERS:
     raise ValueError(f"optimizer.name is {config.optimizer.name!r}; allowed: {sorted(OPTIMIZERS)}")
   rule = OPTIMIZERS[config.optimizer.name](config.optimizer.learning_rate)

@@ -79,6 +79,23 @@ def test_gradients_of_convolutions_are_those_of_jax(side, size, stride, padding,
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, expected)
 
 
+@pytest.mark.parametrize("sides, padding", [((3, 5), ((1, 1), (2, 2))), ((3, 3), ((1, 0), (0, 1)))])
+def test_gradients_of_convolutions_that_differ_along_the_axes(sides, padding):
+  x, kernel = normal(2, 8, 8, 3), normal(*sides, 3, 4, seed=1)
+
+  def jaxs(x, kernel):
+    return jax.lax.conv_general_dilated(
+      x, kernel, (2, 2), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+  y, expected = jax.vjp(jaxs, x, kernel)
+  _, ours = jax.vjp(lambda *a: convolutions.convolve(*a, 2, padding), x, kernel)
+  weights = normal(*y.shape, seed=2)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours(weights), expected(weights)
+  )
+
+
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 def test_convolution_of_an_enlarged_image(platform, monkeypatch):
   monkeypatch.setattr(jax, "default_backend", lambda: platform)

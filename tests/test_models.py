@@ -1,6 +1,7 @@
 """What every model must satisfy, whatever its weights."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -262,6 +263,8 @@ def test_more_slots_can_be_sampled_than_were_trained():
     (dict(name="genesis", montecarlo_kl=False), r"monte_carlo_kl is False"),
     (dict(name="genesis", dtype="float16"), r"dtype is 'float16'; allowed: \['bfloat16'"),
     (dict(name="genesis", pixel_std1=0), r"pixel_std_first is 0; allowed: numbers above 0"),
+    (dict(name="vae", pixel_std=math.inf), r"pixel_std is inf; allowed: numbers above 0"),
+    (dict(name="vae", pixel_std=True), r"pixel_std is True; allowed: numbers above 0"),
     (dict(name="genesis", two_stage=1), r"two_stage is 1; allowed: true or false"),
     (dict(name="monet", K_steps=4, num_slots=5), r"num_slots is given twice, as 4 and 5"),
   ],

@@ -82,3 +82,22 @@ def test_unknown_optimizer():
   config.optimizer.name = "adamw"
   with pytest.raises(ValueError, match=r"optimizer.name is 'adamw'; allowed: \['adam'"):
     optimizer(config)
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    ("optimizer.learning_rate", -1e-4, "learning_rate is -0.0001; allowed: numbers from 0"),
+    ("optimizer.learning_rate", math.nan, "learning_rate is nan; allowed: numbers from 0"),
+    ("objective.beta", math.inf, "beta is inf; allowed: numbers from 0"),
+    ("objective.target_psnr", math.nan, "target_psnr is nan; allowed: finite numbers"),
+    ("objective.alpha", 1.5, "alpha is 1.5; allowed: numbers from 0 to 1"),
+    ("objective.beta_init", 0.0, "beta_init is 0.0; allowed: numbers above 0"),
+    ("objective.beta_min", 1e11, "beta_min is .*, above objective.beta_max"),
+  ],
+)
+def test_numbers_that_make_no_sense(field, value, message):
+  config = compose("genesis", "gqn")
+  config.update_from_flattened_dict({field: value})
+  with pytest.raises(ValueError, match=message):
+    optimizer(config)

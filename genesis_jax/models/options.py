@@ -5,6 +5,7 @@ program stands beside those of the model; it is accepted as it is.
 """
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -102,7 +103,9 @@ def check(name: str, model: type[Model], options: Mapping[str, Any], defaults: M
       least = LEAST.get(field, 1)
       if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"model.{field} is {value!r}; allowed: whole numbers from {least}")
-    elif isinstance(default, float) and not (isinstance(value, float | int) and value > 0):
+    elif isinstance(default, float) and not (
+      isinstance(value, float | int) and not isinstance(value, bool) and 0 < value < math.inf
+    ):
       raise ValueError(f"model.{field} is {value!r}; allowed: numbers above 0")
   if options["image_size"] not in model.IMAGE_SIZES:
     raise ValueError(
