@@ -55,10 +55,18 @@ def train(config, workdir: str | pathlib.Path) -> None:
       reports.finish(run, state)
 
 
+def _check_numbers(config):
+  if config.num_steps < 1:
+    raise ValueError(f"num_steps is {config.num_steps}; it must be at least 1")
+  if not 0 <= config.seed < 2**32:  # what a key of JAX takes
+    raise ValueError(f"seed is {config.seed}; it must be from 0 to {2**32 - 1}")
+
+
 @contextlib.contextmanager
 def opened(config, workdir: pathlib.Path) -> Iterator[tuple[Run, training.TrainState]]:
   """Checks everything that can be checked early; gives the run and the state to start from."""
   with explained():
+    _check_numbers(config)
     devices.configure(config)
     model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
     devices.check_batch_size(config.batch_size)

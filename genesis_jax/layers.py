@@ -29,7 +29,7 @@ def uniform_fan_in(fan_in: int):
 
 def coordinates(size: int) -> Float[Array, "S S 2"]:
   """(row, column) of each pixel, from -1 to 1."""
-  line = jnp.linspace(-1.0, 1.0, size)
+  line = jnp.linspace(-1.0, 1.0, size, dtype=jnp.float32)
   return jnp.stack(jnp.meshgrid(line, line, indexing="ij"), -1)
 
 
@@ -159,7 +159,7 @@ class LSTM(nn.Module):
 
   def initial_carry(self, batch: int):
     """Zero hidden and cell state."""
-    return (jnp.zeros((batch, self.features)),) * 2
+    return (jnp.zeros((batch, self.features), jnp.float32),) * 2
 
   def __call__(self, carry, x: Float[Array, "B I"]):
     """One step: (new carry, output `[B,features]`)."""

@@ -48,12 +48,12 @@ class _Norm(nn.Module):
 
   @nn.compact
   def __call__(self, channels):
-    scale = self.param("scale", nn.initializers.ones, (channels,))
-    bias = self.param("bias", nn.initializers.zeros, (channels,))
+    scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+    bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
     if self.kind != "bn":
       return NormValues(scale, bias, None, None)
-    mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
-    var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+    mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
+    var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
     return NormValues(scale, bias, mean, var)
 
 
@@ -86,7 +86,7 @@ def normalise(
     train: False: batch norm by the running averages.
     axis_name: of the devices, under pmap.
   """
-  shift = jnp.zeros(x.shape[-1]) if shift is None else shift
+  shift = jnp.zeros(x.shape[-1], jnp.float32) if shift is None else shift
   scale = jnp.concatenate([norm.scale for norm in norms])
   bias = jnp.concatenate([norm.bias for norm in norms])
   if kind == "bn" and not train:

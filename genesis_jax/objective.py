@@ -17,6 +17,7 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 
@@ -93,14 +94,16 @@ def goal_per_element(config, model_config) -> float:
   floor = error_floor(std)
   if config.target_psnr is not None:
     mse = 10 ** (-config.target_psnr / 10)
-    return floor + mse / (2 * std**2)
-  if config.goal <= floor:
+    given, goal = f"target_psnr is {config.target_psnr}", floor + mse / (2 * std**2)
+  else:
+    given, goal = f"goal is {config.goal}", config.goal
+  if np.float32(goal) <= np.float32(floor):  # in the precision of training
     raise ValueError(
-      f"objective.goal is {config.goal}, but with a pixel std of {std} the error cannot fall below "
+      f"objective.{given}, but with a pixel std of {std} the error cannot fall below "
       f"{floor:.5f} nats per pixel and channel; choose a goal above it, or set "
       "objective.target_psnr (in dB, for example 25) instead"
     )
-  return config.goal
+  return goal
 
 
 def beta_schedule(config, num_steps: int) -> Callable[[chex.Array], chex.Array] | None:

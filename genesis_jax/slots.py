@@ -32,8 +32,8 @@ def stick_breaking(
   Returns:
     (log_masks, log_scopes): masks sum to one over slots; a scope is what a slot found left.
   """
-  log_left = jnp.cumsum(log_leave, 1)
-  log_scopes = jnp.concatenate([jnp.zeros_like(log_left[:, :1]), log_left], 1)
+  first = [(0, 0), (1, 0)] + [(0, 0)] * (log_leave.ndim - 2)  # also where there is one slot, J = 0
+  log_scopes = jnp.pad(jnp.cumsum(log_leave, 1), first)
   return log_scopes.at[:, :-1].add(log_take), log_scopes
 
 
@@ -94,7 +94,7 @@ class RecurrentAttention(nn.Module):
   def __call__(self, images: Float[Array, "B S S 3"], num_slots: int):
     """(log_masks, log_scopes), each `[B,K,S,S]`."""
     core = UNet(self.channels, self.image_size, "in", 1, self.dtype, name="core")
-    log_scope, slots = jnp.zeros(images.shape[:3]), []
+    log_scope, slots = jnp.zeros(images.shape[:3], jnp.float32), []
     for _ in range(num_slots - 1):
       logits = core(jnp.concatenate([images, log_scope[..., None]], -1))[..., 0]
       slots.append((jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)))
@@ -144,9 +144,9 @@ class InstanceColouring(nn.Module):
     colours = self._colours(features)
     share, initial_scale = KERNELS[self.kernel]
     initial = nn.initializers.constant(math.log(initial_scale(self.num_slots)))
-    scale = jnp.exp(self.param("log_sigma", initial, ()))
+    scale = jnp.exp(self.param("log_sigma", initial, (), jnp.float32))
     flat = colours.reshape(len(colours), -1, colours.shape[-1])
-    log_scope, slots = jnp.zeros(colours.shape[:3]), []
+    log_scope, slots = jnp.zeros(colours.shape[:3], jnp.float32), []
     for _ in range(self.num_slots - 1):
       chosen = (seed_noise * jnp.exp(log_scope)).reshape(len(flat), -1).argmax(1)
       seed = jnp.take_along_axis(flat, chosen[:, None, None], 1)[:, 0]
@@ -164,7 +164,7 @@ class InstanceColouring(nn.Module):
     """Embedding of every pixel, in float32; with `semiconv`, offset by its position."""
     colours = Conv(8, 1, dtype=self.dtype, name="colour")(features).astype(jnp.float32)
     if self.semiconv:  # Novotny et al. 2018
-      gate = self.param("gate", nn.initializers.zeros, ())
+      gate = self.param("gate", nn.initializers.zeros, (), jnp.float32)
       offset = coordinates(colours.shape[1])
       colours = gate * colours + jnp.pad(offset, ((0, 0), (0, 0), (6, 0)))
     return colours

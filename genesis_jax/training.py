@@ -59,7 +59,7 @@ def to_float(images: chex.Array) -> chex.Array:
 def create_train_state(key: chex.PRNGKey, model: nn.Module, tx) -> TrainState:
   """Freshly initialised state, from a typed key; to be compiled, see `INIT_OPTIONS`."""
   key_params, key_steps = jax.random.split(key)
-  images = jnp.zeros((1, model.image_size, model.image_size, 3))
+  images = jnp.zeros((1, model.image_size, model.image_size, 3), jnp.float32)
   variables = model.init({"params": key_params, "noise": key_params}, images, train=False)
   return TrainState(
     step=jnp.zeros([], jnp.int32),

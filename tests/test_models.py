@@ -6,9 +6,11 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import genesis_jax
+from genesis_jax import training
 from genesis_jax.models import MODELS
 from genesis_jax.noise import draw_noise
 from genesis_jax.training import total_kl
@@ -126,6 +128,13 @@ def test_saturated_masks_are_finite(built):
   loss, grads = built.grad(params, images_of(), built.noise)
   assert np.isfinite(loss)
   assert all(np.isfinite(grad).all() for grad in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize(("side", "dtype"), [(SIZE, np.uint8), (2 * SIZE, np.float32)])
+def test_other_images_are_refused(built, side, dtype):
+  images = jnp.zeros((BATCH, side, side, 3), dtype)
+  with pytest.raises(ValueError, match=rf"images are {images.dtype}.* from 0 to 1, .*{SIZE}, 3\]"):
+    built.model.check_images(images)
 
 
 def test_samples_are_images(built):
@@ -250,6 +259,16 @@ def test_more_slots_can_be_sampled_than_were_trained():
   assert samples.components.shape == (2, 7, SIZE, SIZE, 3)
 
 
+@pytest.mark.parametrize("name", ["genesis", "monet_scope", "genesis_v2"])
+def test_a_single_slot_is_the_image(name):
+  built = build(name)
+  samples = built.model.apply(
+    built.variables, 2, num_slots=1, method="sample", rngs={"noise": jax.random.key(0)}
+  )
+  np.testing.assert_allclose(samples.images, samples.components[:, 0], atol=1e-6)
+  assert np.abs(samples.log_masks).max() < 1e-6
+
+
 @pytest.mark.parametrize(
   ("config", "message"),
   [
@@ -265,6 +284,9 @@ def test_more_slots_can_be_sampled_than_were_trained():
     (dict(name="genesis", pixel_std1=0), r"pixel_std_first is 0; allowed: numbers above 0"),
     (dict(name="vae", pixel_std=math.inf), r"pixel_std is inf; allowed: numbers above 0"),
     (dict(name="vae", pixel_std=True), r"pixel_std is True; allowed: numbers above 0"),
+    (dict(name="vae", pixel_std=math.nan, pixel_std2=math.nan), r"given twice, as nan and nan"),
+    (dict(name="vae", pixel_std=math.nan), r"pixel_std is nan; allowed: numbers above 0"),
+    (dict(name="genesis", K_steps=-1), r"K_steps is -1, in the original: .*give num_slots"),
     (dict(name="genesis", two_stage=1), r"two_stage is 1; allowed: true or false"),
     (dict(name="monet", K_steps=4, num_slots=5), r"num_slots is given twice, as 4 and 5"),
   ],
@@ -272,6 +294,26 @@ def test_more_slots_can_be_sampled_than_were_trained():
 def test_impossible_options_are_named(config, message):
   with pytest.raises(ValueError, match=message):
     genesis_jax.build_model(config)
+
+
+def test_numbers_of_numpy_are_options():
+  model = genesis_jax.build_model(
+    dict(name="genesis", num_slots=np.int64(7), pixel_std=np.float32(1))
+  )
+  assert model.num_slots == 7 and model.pixel_std == 1
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_nothing_becomes_float64_where_a_program_allows_it(name):
+  with jax.enable_x64(True):
+    model = genesis_jax.build_model(VARIANTS[name] | dict(image_size=SIZE))
+    tx = optax.chain(genesis_jax.geco(goal=1e3, step_size=1e-5), optax.adam(1e-4))
+    create = functools.partial(training.create_train_state, model=model, tx=tx)
+    state = jax.eval_shape(create, jax.random.key(0))
+    batch = {"image": jax.ShapeDtypeStruct((BATCH, SIZE, SIZE, 3), jnp.uint8)}
+    step = functools.partial(training.train_step, model=model, tx=tx)
+    after, scalars = jax.eval_shape(step, state, batch)
+  assert not [x for x in jax.tree.leaves((state, after, scalars)) if x.dtype == jnp.float64]
 
 
 def test_released_flags_are_accepted():

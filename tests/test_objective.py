@@ -62,6 +62,13 @@ def test_goal_below_the_floor_is_refused_with_the_floor():
   assert goal_per_element(config.objective, config.model) == 0.5655
 
 
+def test_psnr_that_float32_cannot_tell_from_perfect_is_refused():
+  config = compose("genesis", "gqn")
+  config.objective.target_psnr = 80.0
+  with pytest.raises(ValueError, match=r"target_psnr is 80.*0\.56226"):
+    goal_per_element(config.objective, config.model)
+
+
 def test_target_psnr_is_the_readable_goal():
   config = compose("vae", "gqn")
   config.objective.target_psnr = 10 * math.log10(1 / 0.0032)

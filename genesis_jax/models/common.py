@@ -21,8 +21,8 @@ def mix(
 class Model(nn.Module):
   """A generative model of images; see `genesis_jax.outputs` for what it returns.
 
-  Subclasses define `noise_spec`, `__call__(images, train, noise)`, `sample`, `_decode` and
-  `features`. Their fields are the options that a configuration may set.
+  Subclasses define `noise_spec`, `image_size`, `__call__(images, train, noise)`, `sample`,
+  `_decode` and `features`. Their fields are the options that a configuration may set.
   """
 
   IMAGE_SIZES: ClassVar[tuple[int, ...]] = (32, 64, 128, 256)
@@ -64,6 +64,15 @@ class Model(nn.Module):
   def _decode(self, latents: dict) -> Samples:
     """`decode` of latents whose names are right."""
     raise NotImplementedError
+
+  def check_images(self, images: Array) -> None:
+    """Raises ValueError for what is not `[B,S,S,3]` of floats: bytes would be taken for colours."""
+    side = self.image_size
+    if images.shape[1:] != (side, side, 3) or not jnp.issubdtype(images.dtype, jnp.floating):
+      raise ValueError(
+        f"images are {images.dtype} {list(images.shape)}; this model takes floats from 0 to 1, "
+        f"[B, {side}, {side}, 3]: divide bytes by 255, resize with jax.image.resize"
+      )
 
   def noise_or_draw(self, noise: dict | None, num_images: int, num_slots: int | None = None):
     """`noise` if given, else drawn from the "noise" stream; name -> `[B, ...]`."""

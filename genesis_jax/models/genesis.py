@@ -96,6 +96,7 @@ class Genesis(Model):
     self, images: Float[Array, "B S S 3"], train: bool = False, noise: dict | None = None
   ) -> Outputs:
     """Inference; `noise` replaces the random draws (see `noise_spec`)."""
+    self.check_images(images)
     noise = self.noise_or_draw(noise, len(images))
     latents = {"mask": self._mask_latent(images, noise["mask"], train)}
     z_mask = latents["mask"].sample

@@ -122,6 +122,7 @@ class GenesisV2(Model):
     self, images: Float[Array, "B S S 3"], train: bool = False, noise: dict | None = None
   ) -> Outputs:
     """Inference; `noise` replaces the random draws (see `noise_spec`)."""
+    self.check_images(images)
     noise = self.noise_or_draw(noise, len(images))
     features = nn.relu(self.encoder(images))
     log_masks, log_scopes = self.attention(self.segmentation_head(features), noise["seed"])

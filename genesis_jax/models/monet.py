@@ -67,6 +67,7 @@ class MONet(Model):
     self, images: Float[Array, "B S S 3"], train: bool = False, noise: dict | None = None
   ) -> Outputs:
     """Inference; `noise` replaces the random draws (see `noise_spec`)."""
+    self.check_images(images)
     noise = self.noise_or_draw(noise, len(images))
     log_masks, log_scopes = self.attention(images, self.num_slots)
     mean, std = self.component_vae.encode(images, log_masks, train)

@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from genesis_jax.models.common import Model
 
 # Original flag -> field.
@@ -76,12 +78,16 @@ def translate(config: Mapping[str, Any], fields) -> tuple[str, dict[str, Any]]:
     if given in OTHER_FLAGS:
       continue
     field = ORIGINAL_NAMES.get(given, given)
+    value = value.item() if isinstance(value, np.generic) else value
     if field not in fields:
       hint = closest(given, [*fields, *ORIGINAL_NAMES])
       raise ValueError(f"model.{given} = {value!r} is no option of a model{hint or ''}; "
                        f"allowed: {sorted(fields)}")  # fmt: skip
-    if options.setdefault(field, value) != value:
+    if given in ("img_size", "K_steps") and value == -1:
+      raise ValueError(f"{given} is -1, in the original: what the data set has; give {field}")
+    if field in options and options[field] != value:
       raise ValueError(f"model.{field} is given twice, as {options[field]!r} and {value!r}")
+    options[field] = value
   return ORIGINAL_MODELS.get(name, name), options
 
 
@@ -104,7 +110,7 @@ def check(name: str, model: type[Model], options: Mapping[str, Any], defaults: M
       if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"model.{field} is {value!r}; allowed: whole numbers from {least}")
     elif isinstance(default, float) and not (
-      isinstance(value, float | int) and not isinstance(value, bool) and 0 < value < math.inf
+      isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
     ):
       raise ValueError(f"model.{field} is {value!r}; allowed: numbers above 0")
   if options["image_size"] not in model.IMAGE_SIZES:

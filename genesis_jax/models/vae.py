@@ -52,6 +52,7 @@ class VAE(Model):
     self, images: Float[Array, "B S S 3"], train: bool = False, noise: dict | None = None
   ) -> Outputs:
     """Inference; `noise` replaces the random draws (see `noise_spec`)."""
+    self.check_images(images)
     noise = self.noise_or_draw(noise, len(images))
     mean, std = self.posterior(self.encoder(images, train).astype(jnp.float32))
     latent = Latent(mean, std, mean + std * noise["latent"])
