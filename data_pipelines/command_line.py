@@ -13,6 +13,7 @@ after Ctrl-C.
 import argparse
 import contextlib
 import logging
+import pathlib
 import re
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,33 @@ class Parser(argparse.ArgumentParser):
   def error(self, message: str) -> NoReturn:
     """Prints one line and exits with status 2."""
     self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+def path_name(text: str) -> pathlib.Path:
+  """A type of argument: a file or folder; `~` is the home folder, also where no shell sees it."""
+  try:
+    return pathlib.Path(text).expanduser()
+  except RuntimeError as error:
+    raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+
+
+def file_name(*endings: str):
+  """A type of argument: a file whose name has one of these endings, such as ".png"."""
+
+  def parse(text: str) -> pathlib.Path:
+    if path_name(text).suffix.lower() not in endings:
+      raise argparse.ArgumentTypeError(f"{text!r}; allowed endings: {', '.join(endings)}")
+    return path_name(text)
+
+  return parse
+
+
+def seed_number(text: str) -> int:
+  """A type of argument: what JAX makes keys from."""
+  value = whole_number(0)(text)
+  if value >= 2**32:
+    raise argparse.ArgumentTypeError(f"{value} is too large; it must be below 2^32")
+  return value
 
 
 def whole_number(least: int):

@@ -9,6 +9,7 @@ here, and not with the experiments, since these may import this package and not 
 
 import argparse
 import os
+import re
 
 import ml_collections
 from absl import flags
@@ -27,15 +28,21 @@ def one_line(error: Exception) -> str:
   text = str(error).strip()
   if isinstance(error, (AttributeError, KeyError)):
     # ml_collections quotes the name and its suggestion twice, with escaped line ends.
+    if "get_config" in text:
+      return "the file of --config has no function get_config"
     words = str(error.args[0]).replace("\\n", " ").replace("\n", " ").split()
-    text = " ".join(word.strip("'\\") for word in words)
+    text = " ".join(re.sub(r"\"'|'\"", "", word.strip("'\\")) for word in words)
     return f"the configuration has no field {text.replace(' Did you', '. Did you')}"
   if isinstance(error, IndexError):  # an index of a value that has none; the field comes last
     return f"the configuration has no field {text.rpartition(': ')[2]}"
   if "Traceback" not in text:
     return text
-  # In a config file a ValueError is a choice that does not exist, and says which do.
   last = text.splitlines()[-1]
+  if last.startswith("TypeError: get_config() takes 0 "):
+    return "this configuration has no variants: leave out the : in --config and what follows"
+  if last.startswith("TypeError: get_config() missing 1 "):
+    return f"this configuration needs a value, --config=FILE:VALUE, its {last.rpartition(' ')[2]}"
+  # In a config file a ValueError is a choice that does not exist, and says which do.
   return last.removeprefix("ValueError: ") if last.startswith("ValueError: ") else text
 
 

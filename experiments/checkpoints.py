@@ -5,14 +5,13 @@ data source), and checksums of both. All hosts write and read together; Orbax de
 the disk.
 """
 
-import contextlib
+import functools
 import json
 import logging
 import os
 import pathlib
 import sys
 import zlib
-from collections.abc import Iterator
 
 import jax
 import orbax.checkpoint as ocp
@@ -101,10 +100,13 @@ ECHOES = (
 )
 
 
-@contextlib.contextmanager
-def _without_echoes() -> Iterator[None]:
-  """Keeps back what is printed once more for each array after reading or writing has failed."""
-  tell, logs = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
+@functools.cache
+def keep_back_echoes() -> None:
+  """From now on, keeps back what is told once more for each array after a read or write failed.
+
+  Some of it comes when the program ends.
+  """
+  tell = sys.unraisablehook
 
   def hook(unraisable):
     if str(unraisable.exc_value) != "Event loop is closed":
@@ -115,14 +117,23 @@ def _without_echoes() -> Iterator[None]:
     return not any(echo in words for echo in ECHOES)
 
   sys.unraisablehook = hook
-  for log in logs:
-    log.addFilter(is_news)
+  for name in ("absl", "asyncio"):
+    logging.getLogger(name).addFilter(is_news)
+
+
+class UnreadableError(UserError):
+  """A checkpoint that cannot be read."""
+
+
+def read_checkpoint(workdir: pathlib.Path, step: int) -> tuple[dict, dict]:
+  """`genesis_jax.runs.read_checkpoint`; UnreadableError in one line where that fails."""
+  keep_back_echoes()
   try:
-    yield
-  finally:
-    sys.unraisablehook = tell
-    for log in logs:
-      log.removeFilter(is_news)
+    return runs.read_checkpoint(workdir, step)
+  except Exception as error:  # Orbax raises many kinds, depending on which file is damaged.
+    raise UnreadableError(
+      f"checkpoint {step} of {workdir} cannot be read ({runs.reason(error)}); choose another --step"
+    ) from error
 
 
 class Checkpoints:
@@ -132,13 +143,20 @@ class Checkpoints:
     workdir: of the run.
     origin: what this program trains, from `origin_of`.
     config: of the experiment; how many checkpoints to keep.
+
+  Raises:
+    UserError: for a folder whose checkpoints could not be read again.
   """
 
   def __init__(self, workdir: pathlib.Path, origin: dict, config):
+    if any("[" in where(workdir) for where in (os.path.abspath, os.path.realpath)):
+      raise UserError(
+        f"--workdir {os.path.realpath(workdir)} has a [ in it, which the writer of checkpoints "
+        "takes for a pattern: they could not be read again; choose another --workdir"
+      )
     self._workdir = workdir
     self._origin = origin
     self._manager = None
-    self._quiet = _without_echoes()
     self._options = ocp.CheckpointManagerOptions(
       max_to_keep=max(1, config.keep_checkpoints),
       keep_period=config.keep_every or None,
@@ -146,13 +164,12 @@ class Checkpoints:
     )
 
   def __enter__(self) -> "Checkpoints":
-    self._quiet.__enter__()
+    keep_back_echoes()
     return self
 
   def __exit__(self, *exc_info):
     if self._manager is not None:
       self._manager.close()
-    self._quiet.__exit__(*exc_info)
 
   def restore(self, state):
     """The state of the newest readable checkpoint, or `state` where there is none.

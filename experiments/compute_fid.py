@@ -18,6 +18,8 @@ from collections.abc import Iterator
 
 from absl import logging
 
+from data_pipelines.command_line import Parser, path_name, seed_number
+
 DEFINITION = (
   "squared Frechet distance between normal fits to Inception features (network of 2015-12-05 in "
   "its FID variant) of test images and of as many samples; images resized to 299 bilinear with "
@@ -34,15 +36,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
       raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return int(text)
 
-  parser = argparse.ArgumentParser("python -m experiments.compute_fid", allow_abbrev=False)
-  parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of the run")
+  parser = Parser("experiments.compute_fid", __doc__)
+  parser.add_argument("--workdir", type=path_name, required=True, help="folder of the run")
   parser.add_argument("--step", type=int, help="checkpoint; default: the newest")
   parser.add_argument("--num_images", type=positive, default=10_000, help="default: 10000")
   parser.add_argument("--inception_weights", metavar="FILE", help="pytorch-fid's file or a .npz")
   parser.add_argument("--reference_stats", metavar="FILE.npz", help="in place of test images")
+  parser.add_argument("--data_dir", help="where the data lies now, if not where the run found it")
   parser.add_argument("--dim", type=int, choices=DIMS, default=2048, help="papers: 2048")
   parser.add_argument("--batch_size", type=positive, default=64, help="default: 64")
-  parser.add_argument("--seed", type=int, default=0, help="of the samples")
+  parser.add_argument("--seed", type=seed_number, default=0, help="of the samples")
   parser.add_argument(
     "--original_prior_mean",
     action="store_true",
@@ -59,27 +62,29 @@ def opened(workdir: pathlib.Path, step: int | None):
   """A checkpoint of a run: (step, model, variables, config).
 
   Raises:
-    UserError: there is none, or it holds NaNs.
+    UserError: there is none, it holds NaNs, or (UnreadableError) it cannot be read.
   """
   import flax
   import ml_collections
   import numpy as np
 
+  from experiments import checkpoints
   from experiments.errors import UserError
   from genesis_jax import build_model, runs
 
   steps = runs.checkpoint_steps(workdir)
   if step is not None and step not in steps:
     raise UserError(f"--step={step}, but the checkpoints of {workdir} are {steps or 'none'}")
-  try:
-    if step is None:
+  if step is None:
+    checkpoints.keep_back_echoes()
+    try:
       step, state, origin, unreadable = runs.read_newest(workdir)
-      for bad_step, reason in unreadable.items():
-        logging.warning("checkpoint %d cannot be read (%s); using %d", bad_step, reason, step)
-    else:
-      state, origin = runs.read_checkpoint(workdir, step)
-  except Exception as error:  # Orbax raises many kinds, depending on which file is damaged.
-    raise UserError((str(error).splitlines() or [type(error).__name__])[0]) from error
+    except (OSError, ValueError) as error:
+      raise UserError(str(error)) from error
+    for bad_step, reason in unreadable.items():
+      logging.warning("checkpoint %d cannot be read (%s); using %d", bad_step, reason, step)
+  else:
+    state, origin = checkpoints.read_checkpoint(workdir, step)
   variables = {name: state[name] for name in ("params", "batch_stats")}
   for path, array in flax.traverse_util.flatten_dict(variables, sep="/").items():
     if not np.isfinite(array).all():
@@ -159,12 +164,8 @@ KEYS = ("step", "num_images", "dim", "seed", "original_prior_mean", "weights_sha
 def record(path: pathlib.Path, result: dict) -> None:
   """Adds a result to a JSON file, in place of one of the same measurement."""
   from experiments import workdirs
-  from experiments.errors import UserError
 
-  try:
-    results = workdirs.read_json(path).get("results", [])
-  except (json.JSONDecodeError, AttributeError) as error:
-    raise UserError(f"{path} is damaged ({error}); move it away and run this again") from error
+  results = workdirs.read_json(path).get("results", [])
   result = json.loads(json.dumps(result, default=str))
   others = [old for old in results if any(old.get(key) != result[key] for key in KEYS)]
   results = sorted([*others, result], key=lambda old: old["step"])
@@ -185,6 +186,8 @@ def measure(options: argparse.Namespace) -> dict:
   start = time.monotonic()
   with explained():
     step, model, variables, config = opened(options.workdir, options.step)
+    if options.data_dir:
+      config.data.data_dir = options.data_dir
   sample = sampler(model, options.original_prior_mean)
   with explained():
     devices.configure(config)

@@ -10,11 +10,10 @@ something went wrong, 2 for a mistake on the command line.
 
 import argparse
 import io
-import pathlib
 import sys
 from collections.abc import Sequence
 
-from data_pipelines.command_line import Parser
+from data_pipelines.command_line import Parser, file_name, path_name
 
 FORMATS = (".png", ".pdf", ".svg")
 DEFAULT_VALUES = ("ari_fg", "msc_fg")
@@ -30,7 +29,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
   parser = Parser("experiments.curves", __doc__)
   parser.add_argument(
-    "--workdir", type=pathlib.Path, action="append", required=True, help="of a run; may be repeated"
+    "--workdir", type=path_name, action="append", required=True, help="of a run; may be repeated"
   )
   parser.add_argument(
     "--values", type=names, metavar="NAME,...", default=list(DEFAULT_VALUES),
@@ -38,10 +37,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
   )  # fmt: skip
   parser.add_argument("--labels", type=names, metavar="A,...", help="default: names of the folders")
   parser.add_argument("--x", choices=("steps", "images"), default="steps", help="default: steps")
-  parser.add_argument("--out", type=pathlib.Path, required=True, help="FILE.png, .pdf or .svg")
+  parser.add_argument(
+    "--out", type=file_name(*FORMATS), required=True, help="FILE.png, .pdf or .svg"
+  )
   options = parser.parse_args(argv)
-  if options.out.suffix not in FORMATS:
-    parser.error(f"--out is {options.out}; allowed endings: {', '.join(FORMATS)}")
   if not options.values:
     parser.error("--values names nothing")
   options.labels = options.labels or [str(path.resolve().name) for path in options.workdir]
@@ -104,7 +103,12 @@ def draw(records: Sequence, labels: Sequence[str], values: Sequence[str], x: str
     axes.set(xlabel=x, title=LABELS.get(name, name))
     axes.locator_params(axis="x", nbins=6)  # more would touch
     axes.grid(alpha=0.3)
-  figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+  # Names of folders may begin with an underscore, or hold what looks like a formula.
+  places = [str(index) for index in range(len(labels))]
+  legend = figure.legend(axes.get_lines(), places, loc="outside lower center", ncols=4)
+  for text, label in zip(legend.get_texts(), labels, strict=True):
+    text.set_parse_math(False)
+    text.set_text(label)
   return figure
 
 

@@ -1,6 +1,23 @@
 """Errors that a person can act on: they end as one line, without a traceback."""
 
 import contextlib
+import tokenize
+import zipfile
+import zlib
+
+# What NumPy raises while it reads a .npz file that is damaged, depending on where.
+DAMAGED_NPZ = (
+  OSError,
+  EOFError,
+  LookupError,
+  TypeError,
+  ValueError,
+  RuntimeError,  # also NotImplementedError
+  MemoryError,
+  tokenize.TokenError,
+  zipfile.BadZipFile,
+  zlib.error,
+)
 
 
 class UserError(Exception):

@@ -15,7 +15,7 @@ import pathlib
 import sys
 import time
 
-from data_pipelines.command_line import Parser, whole_number
+from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -31,14 +31,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
   parser = Parser("experiments.evaluate", __doc__)
   parser.add_argument(
-    "--workdir", type=pathlib.Path, action="append", required=True, help="of a run; may be repeated"
+    "--workdir", type=path_name, action="append", required=True, help="of a run; may be repeated"
   )
   parser.add_argument("--step", type=step, help="checkpoint, or all; default: the newest")
   parser.add_argument("--split", default="test", help="train, val or test; default: test")
   parser.add_argument("--num_images", type=whole_number(1), default=320, help="default: 320")
   parser.add_argument("--num_repeats", type=whole_number(1), default=1, help="draws of the noise")
   parser.add_argument("--batch_size", type=whole_number(1), default=32, help="default: 32")
-  parser.add_argument("--seed", type=whole_number(0), default=0, help="of the noise; default: 0")
+  parser.add_argument("--seed", type=seed_number, default=0, help="of the noise; default: 0")
   parser.add_argument("--data_dir", help="where the data lies now, if not where the run found it")
   options = parser.parse_args(argv)
   options.batch_size = min(options.batch_size, options.num_images)
@@ -138,6 +138,7 @@ def main(argv: list[str]) -> int:
   startup.prepare()
   import data_pipelines
   from experiments import evaluation_reports
+  from experiments.checkpoints import UnreadableError
   from experiments.errors import UserError
   from genesis_jax import runs
 
@@ -148,7 +149,13 @@ def main(argv: list[str]) -> int:
       if options.step == "all":
         steps = runs.checkpoint_steps(workdir) or [None]  # opening the newest says what is missing
       for step in steps:
-        result = measure(workdir, step, options, evaluators)
+        try:
+          result = measure(workdir, step, options, evaluators)
+        except UnreadableError as error:
+          if options.step != "all" or step == steps[-1] and not results:
+            raise
+          print(f"WARNING: {error}", file=sys.stderr, flush=True)
+          continue
         paths = evaluation_reports.write(result)
         results.append({k: v for k, v in result.items() if k != "per_image"})
     if len(results) > 1:

@@ -11,17 +11,25 @@ import pathlib
 import shutil
 import sys
 
+from data_pipelines.command_line import Parser, path_name
 from experiments import startup
 
 # What is copied as it is: small, and read by the report.
-COPIED = ("config.json", "run.json", "metrics.json", "metrics.jsonl", "evaluation")
+COPIED = (
+  "config.json",
+  "run.json",
+  "imported.json",
+  "metrics.json",
+  "metrics.jsonl",
+  "evaluation",
+)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""
-  parser = argparse.ArgumentParser("python -m experiments.export", allow_abbrev=False)
-  parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of the run")
-  parser.add_argument("--out", type=pathlib.Path, required=True, help="folder to make")
+  parser = Parser("experiments.export", __doc__)
+  parser.add_argument("--workdir", type=path_name, required=True, help="folder of the run")
+  parser.add_argument("--out", type=path_name, required=True, help="folder to make")
   parser.add_argument("--step", type=int, help="which checkpoint; default: the newest")
   return parser.parse_args(argv)
 
@@ -32,6 +40,7 @@ def export(workdir: pathlib.Path, step: int | None, out: pathlib.Path) -> pathli
   Raises:
     UserError: there is no such checkpoint, `out` is in use, or the weights do not fit.
   """
+  from experiments.checkpoints import read_checkpoint
   from experiments.errors import UserError, explained
   from genesis_jax import runs
 
@@ -41,11 +50,7 @@ def export(workdir: pathlib.Path, step: int | None, out: pathlib.Path) -> pathli
   if not steps or step not in (None, *steps):
     raise UserError(f"the checkpoints of {workdir} are {steps or 'none'}; --step={step}")
   step = steps[-1] if step is None else step
-  try:
-    state, origin = runs.read_checkpoint(workdir, step)
-  except Exception as error:  # Orbax raises many kinds, depending on which file is damaged.
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    raise UserError(f"checkpoint {step} of {workdir} cannot be read ({reason})") from error
+  state, origin = read_checkpoint(workdir, step)
   with explained():
     file = runs.write_weights(out, step, state, origin)
   for name in COPIED:

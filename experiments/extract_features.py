@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data_pipelines.command_line import Parser, whole_number
+from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
 from data_pipelines.common import SPLITS
 
 ORDER_SEED = 0  # of train's images
@@ -57,15 +57,15 @@ def meaning(name: str) -> dict[str, str]:
 def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""
   parser = Parser("experiments.extract_features", __doc__)
-  parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of the run")
+  parser.add_argument("--workdir", type=path_name, required=True, help="folder of the run")
   parser.add_argument("--step", type=whole_number(0), help="checkpoint; default: the newest")
   parser.add_argument("--split", choices=SPLITS, default="test", help="default: test")
   parser.add_argument("--num_images", type=whole_number(1), help="default: all of the split")
   parser.add_argument("--data_dir", help="where the data lies now, if not where the run found it")
-  parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="folder to make")
+  parser.add_argument("--out", type=path_name, metavar="DIR", help="folder to make")
   parser.add_argument("--no_masks", action="store_true", help="leave out masks, not segments")
   parser.add_argument("--batch_size", type=whole_number(1), default=64, help="default: 64")
-  parser.add_argument("--seed", type=whole_number(0), default=0, help="of the noise; default: 0")
+  parser.add_argument("--seed", type=seed_number, default=0, help="of the noise; default: 0")
   return parser.parse_args(argv)
 
 

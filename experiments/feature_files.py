@@ -16,13 +16,12 @@ import os
 import pathlib
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from experiments import workdirs
-from experiments.errors import UserError
+from experiments.errors import DAMAGED_NPZ, UserError
 
 FORMAT = 1
 INDEX = "index.json"
@@ -50,8 +49,10 @@ class Writer:
   """
 
   def __init__(self, folder: pathlib.Path, index: dict):
-    if folder.exists() and not (folder / INDEX).is_file():
-      raise UserError(f"{folder} is there already and holds no features; choose another --out")
+    if folder.exists() and not _only_features(folder):
+      raise UserError(
+        f"{folder} is there already and holds other things than features; choose another --out"
+      )
     self._folder, self._index = folder, index
     self._origin = digest({name: index[name] for name in ("run", "data", "noise_seed")})
     self._waiting, self._waiting_bytes, self._shards = [], 0, []
@@ -105,6 +106,16 @@ class Writer:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _only_features(folder: pathlib.Path) -> bool:
+  """Whether a folder may be replaced: features, and what was probed in them."""
+  try:
+    FeatureFolder(folder)
+  except UserError:
+    return False
+  ours = (INDEX, "shard_*.npz", "probe_*.json")
+  return all(any(path.match(name) for name in ours) for path in folder.iterdir())
+
+
 class FeatureFolder:
   """Reads a folder of features.
 
@@ -155,7 +166,7 @@ class FeatureFolder:
         with np.load(path, allow_pickle=False) as arrays:
           origin = str(arrays[ORIGIN])
           loaded = {name: arrays[name] for name in names}
-      except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+      except DAMAGED_NPZ as error:
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} is missing or damaged ({cause}); extract again") from error
       if origin != self.index["origin"]:

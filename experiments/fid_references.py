@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import pathlib
-import zipfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from absl import logging
 
 import data_pipelines
 from experiments import inception_weights, workdirs
-from experiments.errors import UserError
+from experiments.errors import DAMAGED_NPZ, UserError
 from experiments.fid_network import Network
 
 SPLIT = "test"
@@ -57,7 +56,7 @@ def from_file(path: str | pathlib.Path, dim: int) -> Reference:
       mean, cov = np.float64(arrays["mu"]), np.float64(arrays["sigma"])
       num_images = int(arrays["num_images"]) if "num_images" in arrays else None
       data = json.loads(str(arrays["data"])) if "data" in arrays else {}
-  except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+  except DAMAGED_NPZ as error:
     raise UserError(
       f"{path} cannot be read as reference statistics, a .npz with mu [{dim}] and sigma "
       f"[{dim}, {dim}]: {(str(error).splitlines() or [type(error).__name__])[0]}"

@@ -8,7 +8,6 @@ figure that is made again takes its own place; others stay.
 """
 
 import io
-import json
 import pathlib
 
 import numpy as np
@@ -50,8 +49,11 @@ class Folder:
     self._about, self._scale, self._pdf, self._titles = about, scale, pdf, titles
     self._index = self._path / "index.json"
     try:
-      self._entries = {e["name"]: e for e in workdirs.read_json(self._index).get("figures", [])}
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+      index = workdirs.read_json(self._index)
+      if index and "figures" not in index:
+        raise UserError(f"{self._index} is not about figures; choose another --out")
+      self._entries = {e["name"]: e for e in index.get("figures", [])}
+    except (KeyError, TypeError) as error:
       raise UserError(f"{self._index} is damaged ({error}); remove it") from error
     self._path.mkdir(parents=True, exist_ok=True)
     # Beside the run's own curves, under a name of its own.

@@ -11,19 +11,22 @@ own, and the order of the data is ours.
 import argparse
 import os
 import pathlib
+import shlex
 import shutil
 import sys
 
 from absl import logging
 
+from data_pipelines.command_line import Parser, path_name
+
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
   """Options, and overrides of the configuration; a mistake ends the program with status 2."""
-  parser = argparse.ArgumentParser("python -m experiments.import_torch", allow_abbrev=False)
-  parser.add_argument("--checkpoint", type=pathlib.Path, required=True, help="model.ckpt-...")
-  parser.add_argument("--flags", type=pathlib.Path, help="default: flags.json beside it")
+  parser = Parser("experiments.import_torch", __doc__)
+  parser.add_argument("--checkpoint", type=path_name, required=True, help="model.ckpt-...")
+  parser.add_argument("--flags", type=path_name, help="default: flags.json beside it")
   parser.add_argument("--config", help="configuration to use instead of flags.json")
-  parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder to make")
+  parser.add_argument("--workdir", type=path_name, required=True, help="folder to make")
   options, overrides = parser.parse_known_args(argv)
   if other := [word for word in overrides if not word.startswith("--config.")]:
     parser.error(f"unexpected argument {other[0]!r}")
@@ -143,8 +146,11 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     print(f"GECO       beta {float(geco.beta):.4g}, err_ema {float(geco.err_ema):.6g} nats")
   print(f"results    {workdir}")
   print(f'load       model, variables, config = genesis_jax.load("{workdir}")')
-  print(f"train      python -m experiments.main --config=configs/of_run.py:{workdir} "
-        f"--config.num_steps={max(2 * step, config.num_steps)} --workdir={workdir}")  # fmt: skip
+  command = [
+    *("python", "-m", "experiments.main", f"--config=configs/of_run.py:{workdir}"),
+    *(f"--config.num_steps={max(2 * step, config.num_steps)}", f"--workdir={workdir}"),
+  ]
+  print(f"train      {shlex.join(command)}")
   print(f"settings   {workdir / 'config.json'}", flush=True)
 
 

@@ -9,7 +9,6 @@ float32 array, PyTorch's layouts) and the checksum of the file that they come fr
 neither PyTorch's format nor the network.
 """
 
-import argparse
 import hashlib
 import io
 import os
@@ -17,10 +16,11 @@ import pathlib
 import sys
 import urllib.error
 import urllib.request
-import zipfile
 from typing import NamedTuple
 
 import numpy as np
+
+from data_pipelines.command_line import Parser, path_name
 
 FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}"
@@ -108,10 +108,12 @@ def fetch() -> pathlib.Path:
 
 
 def _read_npz(path: pathlib.Path, content: bytes) -> Weights:
+  from experiments.errors import DAMAGED_NPZ
+
   try:
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
       arrays = {name: archive[name] for name in archive.files}
-  except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zipfile.error) as error:
+  except DAMAGED_NPZ as error:
     raise ValueError(f"{path} is no .npz file, or damaged ({type(error).__name__})") from error
   source = arrays.pop(SOURCE, None)
   sha256 = hashlib.sha256(content).hexdigest() if source is None else str(source)
@@ -168,9 +170,9 @@ def convert(weights: Weights, out: pathlib.Path) -> None:
 
 def main(argv: list[str]) -> int:
   """Exit status: 0, or 1 with one line of what is wrong."""
-  parser = argparse.ArgumentParser("python -m experiments.inception_weights", allow_abbrev=False)
+  parser = Parser("experiments.inception_weights", __doc__)
   parser.add_argument("--inception_weights", metavar="FILE", help="default: the published file")
-  parser.add_argument("--convert", type=pathlib.Path, metavar="OUT.npz", required=True)
+  parser.add_argument("--convert", type=path_name, metavar="OUT.npz", required=True)
   options = parser.parse_args(argv)
   os.environ.setdefault("JAX_PLATFORMS", "cpu")  # only moves numbers about
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

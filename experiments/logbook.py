@@ -19,12 +19,27 @@ from experiments.workdirs import write_atomically
 
 
 def clu_writer(folder: pathlib.Path):
-  """CLU's writer of TensorBoard's files, or None where TensorFlow is not installed."""
+  """CLU's writer of TensorBoard's files, or None where TensorFlow is not installed.
+
+  Raises:
+    UserError: the folder cannot be written.
+  """
   if importlib.util.find_spec("tensorflow") is None:
     return None
   from clu import metric_writers  # imports TensorFlow
 
-  return metric_writers.create_default_writer(str(folder), asynchronous=True)
+  with _explained(folder):
+    return metric_writers.create_default_writer(str(folder), asynchronous=True)
+
+
+@contextlib.contextmanager
+def _explained(folder: pathlib.Path) -> Iterator[None]:
+  """Turns the many kinds of errors that CLU's writers and their threads raise into one."""
+  try:
+    yield
+  except Exception as error:
+    what = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    raise UserError(f"cannot write for TensorBoard in {folder}: {what}") from error
 
 
 def _rows(path: pathlib.Path) -> list[dict]:
@@ -80,15 +95,10 @@ class Logbook:
       raise UserError(f"cannot write {self.path}: {error.strerror}") from error
 
   def _for_tensorboard(self, method: str, *args) -> None:
-    """Calls the writer, where there is one; its threads raise many kinds of errors."""
-    if self._writer is None:
-      return
-    try:
-      getattr(self._writer, method)(*args)
-    except Exception as error:
-      what = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-      folder = self.path.parent / "tensorboard"
-      raise UserError(f"cannot write for TensorBoard in {folder}: {what}") from error
+    """Calls the writer, where there is one."""
+    if self._writer is not None:
+      with _explained(self.path.parent / "tensorboard"):
+        getattr(self._writer, method)(*args)
 
   @property
   def has_tensorboard(self) -> bool:

@@ -64,7 +64,9 @@ def default_workdir(config_path: str) -> str:
 
 def _check_config_file(argv: list[str]) -> None:
   """Raises flags.Error unless --config names a file that can be read."""
+  pairs = [*zip(argv, [*argv[1:], ""], strict=True)]
   paths = [word.partition("=")[2] for word in argv if word.startswith(("--config=", "-config="))]
+  paths += [following for word, following in pairs if word in ("--config", "-config")]
   for path in (path.partition(":")[0] for path in paths):
     if not os.path.isfile(path) or not os.access(path, os.R_OK):
       raise flags.Error(f"--config: {path!r} is not a file that can be read")
@@ -72,6 +74,8 @@ def _check_config_file(argv: list[str]) -> None:
 
 def parse_flags(argv: list[str]) -> list[str]:
   """Parses the command line; a mistake on it ends the program with one line and status 2."""
+  if {"--help", "-help", "-h"} & set(argv):
+    app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
   try:
     _check_config_file(argv)
     rest = flags.FLAGS(argv)
@@ -105,7 +109,8 @@ def main(argv: list[str]) -> None:
   try:
     config_path = config_flags.get_config_filename(flags.FLAGS["config"])
     with hosts.joined(MULTIHOST.value):
-      train(CONFIG.value, WORKDIR.value or default_workdir(config_path))
+      workdir = WORKDIR.value or default_workdir(config_path)
+      train(CONFIG.value, os.path.expanduser(workdir))
   except (UserError, data_pipelines.DataError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(1)

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 
 from absl import logging
 
-from data_pipelines.command_line import Parser, whole_number
+from data_pipelines.command_line import Parser, file_name, path_name, whole_number
 
 KINDS = ("linear", "mlp")  # as experiments.probing.PROBES, imported once the options are right
 REPRESENTATIONS = ("features", "mean", "sample")
@@ -37,15 +37,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""
   parser = Parser("experiments.probe", __doc__)
   add = parser.add_argument
-  add("--features", type=pathlib.Path, required=True, metavar="DIR", help="to learn from")
-  add("--test_features", type=pathlib.Path, metavar="DIR", help="of the same model; to test on")
+  add("--features", type=path_name, required=True, metavar="DIR", help="to learn from")
+  add("--test_features", type=path_name, metavar="DIR", help="of the same model; to test on")
   add("--target", required=True, metavar="LABEL[,LABEL...]", help="what to predict")
   add("--probe", choices=(*KINDS, "both"), default="both", help="default: both")
   add("--representation", choices=REPRESENTATIONS,
       help="default: features for images, mean (of a slot's latents) for objects")  # fmt: skip
   add("--num_train", type=whole_number(1), help="training images; default: all")
   add("--num_seeds", type=whole_number(1), default=3, help="default: 3")
-  add("--out", type=pathlib.Path, metavar="FILE.json", help="default: DIR/probe_<targets>.json")
+  add("--out", type=file_name(".json"), metavar="FILE.json",
+      help="default: DIR/probe_<targets>.json")  # fmt: skip
   options = parser.parse_args(argv)
   options.targets = list(dict.fromkeys(filter(None, options.target.split(","))))
   if not options.targets:

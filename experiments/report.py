@@ -17,15 +17,15 @@ import time
 
 from absl import logging
 
-from data_pipelines.command_line import Parser
+from data_pipelines.command_line import Parser, file_name, path_name
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with one line and status 2."""
   parser = Parser("experiments.report", __doc__)
-  parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of the run")
+  parser.add_argument("--workdir", type=path_name, required=True, help="folder of the run")
   parser.add_argument(
-    "--out", type=pathlib.Path, metavar="FILE.html", help="default: RUN/report.html"
+    "--out", type=file_name(".html"), metavar="FILE.html", help="default: RUN/report.html"
   )
   return parser.parse_args(argv)
 

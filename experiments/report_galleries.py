@@ -9,12 +9,12 @@ large ones are made smaller; what is left out is told.
 import base64
 import dataclasses
 import io
-import json
 import pathlib
 import re
 
 from PIL import Image
 
+from experiments.errors import UserError
 from experiments.workdirs import read_json
 
 MAX_IN_TRAINING = 16  # pictures
@@ -130,7 +130,9 @@ def _entries(folder: pathlib.Path) -> list[dict]:
   try:
     figures = read_json(index).get("figures", [])
     return [f for f in figures if (f["name"], f["file"], f["caption"]) and f["step"] is not None]
-  except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+  except UserError as error:
+    raise ValueError(str(error)) from error
+  except (AttributeError, KeyError, TypeError) as error:
     raise ValueError(f"{index} is damaged ({type(error).__name__}: {error}); remove it") from error
 
 

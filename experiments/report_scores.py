@@ -6,6 +6,7 @@ measured(record)         # every score of the newest evaluation, with standard e
 """
 
 import json
+import shlex
 from collections.abc import Mapping
 
 from configs.experiment import compose
@@ -206,7 +207,7 @@ def measured(record: Record) -> dict | None:
 
 def missing(record: Record) -> list[dict]:
   """What was not measured, with the command that does: {"text", "command"}."""
-  run, lines = f"--workdir={record.workdir}", []
+  run, lines = shlex.quote(f"--workdir={record.workdir}"), []
   if not record.evaluations:
     command = f"python -m experiments.evaluate {run}"
     lines.append(dict(text="No test images were scored; run", command=command))

@@ -1,6 +1,7 @@
 """What a run says of itself: what it will do, before; what came out, after."""
 
 import pathlib
+import shlex
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ from absl import logging
 from clu import parameter_overview
 
 from experiments import devices, report, workdirs
+from experiments.errors import UserError
 from genesis_jax import objective
 
 
@@ -61,7 +63,7 @@ def finish(run, state) -> None:
   """
   step = int(devices.first(state.step))
   metrics, picture = run.workdir / "metrics.json", run.workdir / "pictures" / "final.png"
-  if not picture.exists() or workdirs.read_json(metrics).get("step") != step:
+  if not picture.exists() or not _are_of(step, metrics):
     run.checkpoints.save(state)
     values = run.validate(state, lambda: run.stop.asked)
     if run.stop.asked:
@@ -76,13 +78,22 @@ def finish(run, state) -> None:
     _show_where(run, metrics, picture, _written_report(run.workdir))
 
 
+def _are_of(step: int, metrics: pathlib.Path) -> bool:
+  """Whether the final numbers are there; damaged ones are not."""
+  try:
+    numbers = workdirs.read_json(metrics)
+  except UserError:
+    return False
+  return numbers.get("step") == step and "num_images" in (numbers.get("val") or {})
+
+
 def _written_report(workdir: pathlib.Path) -> pathlib.Path | None:
   """The report's file; None, after a warning, if it cannot be written."""
   try:
     return report.write(workdir)
   except Exception as error:  # whatever it is, it must not look as if training had failed
     words = " ".join(str(error).split()) or type(error).__name__
-    again = f"python -m experiments.report --workdir={workdir}"
+    again = f"python -m experiments.report --workdir={shlex.quote(str(workdir))}"
     logging.warning("the report was not written (%s); try again with %s", words, again)
     return None
 
@@ -111,4 +122,5 @@ def _show_where(run, metrics, picture, page) -> None:
   print(f"metrics      {metrics}, and every logged step in {run.logbook.path}")
   if run.logbook.has_tensorboard:
     print(f"tensorboard  {run.workdir / 'tensorboard'}")
-    print(f"             tensorboard --logdir {run.workdir / 'tensorboard'}", flush=True)
+    folder = shlex.quote(str(run.workdir / "tensorboard"))
+    print(f"             tensorboard --logdir {folder}", flush=True)

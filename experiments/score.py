@@ -12,11 +12,10 @@ is the one that is left once [N,H,W] of the truth is found. No model of this pro
 import argparse
 import pathlib
 import sys
-import zipfile
 
 import numpy as np
 
-from data_pipelines.command_line import Parser, whole_number
+from data_pipelines.command_line import Parser, file_name, path_name, seed_number, whole_number
 
 MAX_SEGMENTS = 256  # in one image; more are no segments
 KEY = "masks"
@@ -25,13 +24,12 @@ KEY = "masks"
 def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""
   parser = Parser("experiments.score", __doc__)
-  parser.add_argument("--predictions", type=pathlib.Path, required=True, metavar="P.npz")
-  parser.add_argument("--truth", type=pathlib.Path, required=True, metavar="T.npz")
-  parser.add_argument("--out", type=pathlib.Path, metavar="FILE.json", help="also write them here")
+  parser.add_argument("--predictions", type=path_name, required=True, metavar="P.npz")
+  parser.add_argument("--truth", type=path_name, required=True, metavar="T.npz")
+  parser.add_argument("--out", type=file_name(".json"), metavar="FILE.json",
+                      help="also write them here")  # fmt: skip
   parser.add_argument("--num_bootstrap", type=whole_number(1), default=1000, help="default: 1000")
-  parser.add_argument(
-    "--seed", type=whole_number(0), default=0, help="of the bootstrap; default: 0"
-  )
+  parser.add_argument("--seed", type=seed_number, default=0, help="of the bootstrap; default: 0")
   parser.add_argument(
     "--slot_axis", type=int, choices=(1, -1), help="of masks whose shape fits both orders"
   )
@@ -50,7 +48,7 @@ def read_array(path: pathlib.Path) -> np.ndarray:
   Raises:
     UserError: if it is no such file, or leaves open which array is meant.
   """
-  from experiments.errors import UserError
+  from experiments.errors import DAMAGED_NPZ, UserError
 
   try:
     file = np.load(path, allow_pickle=False)
@@ -62,8 +60,9 @@ def read_array(path: pathlib.Path) -> np.ndarray:
       return file[KEY if KEY in file.files else file.files[0]]
   except OSError as error:
     raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-  except (EOFError, ValueError, zipfile.BadZipFile) as error:
-    reason = str(error).splitlines()[0] if "pickle" not in str(error) else "it is damaged or none"
+  except DAMAGED_NPZ as error:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = "it is damaged or none" if "pickle" in reason else reason
     raise UserError(f"{path} cannot be used as a .npz file: {reason}") from error
 
 

@@ -15,10 +15,13 @@ import json
 import os
 import pathlib
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
 from typing import Any
+
+from data_pipelines.command_line import Parser, path_name, seed_number
 
 TRAINING_PROGRAM = [sys.executable, "-m", "experiments.main"]
 
@@ -45,18 +48,19 @@ class Run:
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
   """Options, and overrides for all points; a mistake ends the program with status 2."""
-  parser = argparse.ArgumentParser("python -m experiments.sweep", allow_abbrev=False)
+  parser = Parser("experiments.sweep", __doc__)
   parser.add_argument("--config", required=True, help="configuration file with get_config, sweep")
-  parser.add_argument("--workdir", type=pathlib.Path, help="default: runs/<configuration>")
+  parser.add_argument("--workdir", type=path_name, help="default: runs/<configuration>")
   parser.add_argument("--seeds", help="comma-separated; default: the configuration's")
   parser.add_argument("--dry_run", action="store_true", help="list the points and their state")
   options, overrides = parser.parse_known_args(argv)
   if other := [word for word in overrides if not word.startswith("--config.")]:
     parser.error(f"unexpected argument {other[0]!r}")
   try:
-    options.seeds = [int(seed) for seed in options.seeds.split(",")] if options.seeds else None
-  except ValueError:
-    parser.error(f"--seeds is {options.seeds!r}; expected whole numbers such as 0,1,2")
+    words = options.seeds.split(",") if options.seeds else []
+    options.seeds = [seed_number(word) for word in words] or None
+  except argparse.ArgumentTypeError as error:
+    parser.error(f"--seeds is {options.seeds!r}; expected whole numbers such as 0,1,2: {error}")
   options.workdir = options.workdir or pathlib.Path("runs", pathlib.Path(options.config).stem)
   return options, overrides
 
@@ -76,6 +80,8 @@ def read_grid(config_path: str, overrides: list[str]) -> dict[str, dict[str, Any
   if "sweep" not in content:
     raise UserError(f"{path} has no function sweep(); see configs/bottlenecks.py")
   points = content["sweep"]()
+  if not isinstance(points, dict) or not all(isinstance(p, dict) for p in points.values()):
+    raise UserError(f"sweep() of {path} must return a dictionary: point -> its fields")
   given = {word.removeprefix("--config.").partition("=")[0] for word in overrides}
   swept = {field for point in points.values() for field in point}
   if both := sorted(given & swept):
@@ -219,7 +225,7 @@ def sweep(options: argparse.Namespace, overrides: list[str]) -> int:
   runs = plan(options, overrides)
   if options.dry_run:
     for run in runs:
-      print(f"{run}: {run.state}\n  {' '.join(run.command[1:])}")
+      print(f"{run}: {run.state}\n  {shlex.join(run.command[1:])}")
     print(f"{sum(run.done for run in runs)} of {len(runs)} runs are done")
     return 0
   if foreign := [run for run in runs if run.state.startswith("another")]:

@@ -12,10 +12,9 @@ What a model cannot have is left out and named, and is an error if --what asks f
 """
 
 import argparse
-import pathlib
 import sys
 
-from data_pipelines.command_line import Parser, whole_number
+from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
 from data_pipelines.common import SPLITS
 
 # As galleries.FIGURES, which is imported once the options are right, and the film.
@@ -38,12 +37,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with one line and status 2."""
   parser = Parser("experiments.visualise", __doc__)
   add = parser.add_argument
-  add("--workdir", type=pathlib.Path, required=True, help="folder of the run")
-  add("--out", type=pathlib.Path, metavar="DIR", help="default: RUN/visualisations")
+  add("--workdir", type=path_name, required=True, help="folder of the run")
+  add("--out", type=path_name, metavar="DIR", help="default: RUN/visualisations")
   add("--num", type=whole_number(1), default=8, help="images and samples; default: 8")
   add("--split", choices=SPLITS, default="test", help="of the data; default: test")
   add("--step", type=whole_number(0), help="checkpoint; default: the newest")
-  add("--seed", type=whole_number(0), default=0, help="which images, and the samples")
+  add("--seed", type=seed_number, default=0, help="which images, and the samples")
   add("--what", type=_names, metavar="NAME,...", help=f"of {', '.join(WHAT)}; default: all")
   add("--edit", type=_pair, metavar="A,B",
       help="images to edit, as numbered in reconstructions; default: 1,2")  # fmt: skip

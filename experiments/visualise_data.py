@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-from data_pipelines.command_line import Parser, whole_number
+from data_pipelines.command_line import Parser, file_name, path_name, seed_number, whole_number
 from data_pipelines.common import SPLITS, DataError
 from data_pipelines.config_files import ConfigError, load_config, parse
 
@@ -28,9 +28,10 @@ def _parser() -> argparse.ArgumentParser:
   parser = Parser("experiments.visualise_data", __doc__)
   parser.add_argument("--split", choices=SPLITS, default="train")
   parser.add_argument("--num", type=whole_number(1), default=32, help="images; default: 32")
-  parser.add_argument("--seed", type=whole_number(0), default=0, help="which images of train")
-  parser.add_argument("--workdir", type=pathlib.Path, help="default: runs/data_<name>_<variant>")
-  parser.add_argument("--out", type=pathlib.Path, metavar="FILE.png", help="instead of --workdir")
+  parser.add_argument("--seed", type=seed_number, default=0, help="which images of train")
+  parser.add_argument("--workdir", type=path_name, help="default: runs/data_<name>_<variant>")
+  parser.add_argument("--out", type=file_name(".png"), metavar="FILE.png",
+                      help="instead of --workdir")  # fmt: skip
   return parser
 
 

@@ -17,6 +17,7 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import socket
 import subprocess
 import sys
@@ -69,8 +70,18 @@ def write_json(path: pathlib.Path, content: dict) -> None:
 
 
 def read_json(path: pathlib.Path) -> dict:
-  """The dictionary in a JSON file; empty where there is none."""
-  return json.loads(path.read_text()) if path.exists() else {}
+  """The dictionary in a JSON file; empty where there is none.
+
+  Raises:
+    UserError: it is damaged.
+  """
+  try:
+    content = json.loads(path.read_text()) if path.exists() else {}
+    if not isinstance(content, dict):
+      raise ValueError("it holds no dictionary")
+  except ValueError as error:
+    raise UserError(f"{path} is damaged ({error}); move it away and run this again") from error
+  return content
 
 
 @contextlib.contextmanager
@@ -134,7 +145,7 @@ def write_labels(workdir: pathlib.Path, config, source, num_parameters: int, fir
   settings = json.loads(config.to_json_best_effort())
   write_json(workdir / "config.json", settings)
   labels = dict(
-    command=" ".join(sys.orig_argv),
+    command=shlex.join(sys.orig_argv),
     started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     resumed_from_step=first,
     num_parameters=num_parameters,

@@ -129,6 +129,11 @@ def _read_weights(file: pathlib.Path) -> tuple[dict, dict]:
   return state, origin
 
 
+def reason(error: Exception) -> str:
+  """Why a checkpoint cannot be read, in a part of a line."""
+  return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 def read_newest(workdir: str | pathlib.Path) -> tuple[int, dict, dict, dict[int, str]]:
   """The newest checkpoint that can be read.
 
@@ -148,7 +153,7 @@ def read_newest(workdir: str | pathlib.Path) -> tuple[int, dict, dict, dict[int,
     try:
       return step, *read_checkpoint(workdir, step), unreadable
     except Exception as error:  # Orbax raises many kinds, depending on which file is damaged.
-      unreadable[step] = (str(error).splitlines() or [type(error).__name__])[0][:200]
+      unreadable[step] = reason(error)
   raise ValueError(
     f"none of the checkpoints {steps} in {pathlib.Path(workdir) / FOLDER} can be read; the newest: "
     f"{unreadable[steps[-1]]}"

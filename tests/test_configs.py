@@ -89,6 +89,11 @@ def test_unreachable_goal_is_refused():
     (["--config=configs/experiment.py:monett,gqn"], '"monet"'),
     (["--config=configs/nowhere.py"], "configs/nowhere.py"),
     ([], "--config is missing"),
+    (["--config", "configs/nowhere.py"], "configs/nowhere.py"),
+    (["--config=configs/genesis_gqn.py", "--config.kernel=3"], "has no field kernel\n"),
+    (["--config=configs/demo.py:small"], "has no variants"),
+    (["--config=configs/of_run.py"], "needs a value, --config=FILE:VALUE, its 'workdir'"),
+    (["--config=configs/models.py"], "has no function get_config"),
   ],
 )
 def test_command_line_mistakes_are_one_line(words, expected):

@@ -42,6 +42,13 @@ def test_lines_are_what_was_logged(two_runs):
   assert [a.get_title() for a in axes] == ["ARI-FG", "gradient norm"]
 
 
+def test_names_are_shown_as_they_are(two_runs):
+  names = ["_first", r"a$\frac$"]
+  figure = curves.draw([run_records.read(f) for f in two_runs], names, ["ari_fg"], "steps")
+  figure.canvas.draw()  # where formulas are parsed
+  assert [text.get_text() for text in figure.legends[0].get_texts()] == names
+
+
 def test_a_run_that_did_not_log_a_value_has_an_empty_line(two_runs):
   (two_runs[1] / "metrics.jsonl").write_text("")
   records = [run_records.read(folder) for folder in two_runs]
@@ -50,7 +57,7 @@ def test_a_run_that_did_not_log_a_value_has_an_empty_line(two_runs):
 
 
 @pytest.mark.parametrize("arguments, status, message", [
-  (["--out=c.jpg"], 2, "--out is c.jpg; allowed endings: .png, .pdf, .svg"),
+  (["--out=c.jpg"], 2, "'c.jpg'; allowed endings: .png, .pdf, .svg"),
   (["--out=c.png", "--labels=one,two,three"], 2, "--labels has 3 names for 2 runs"),
   (["--out=c.png", "--values=,"], 2, "--values names nothing"),
   (["--out=c.png", "--values=aro"], 1, "no run logged 'aro'; logged: ari_fg, ari_fg_r"),

@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -179,6 +180,20 @@ def test_all_checkpoints_and_the_spread_over_noise(run_dir, capsys):
   assert [row["step"] for row in rows] == ["3", "6", "", ""]
   errs = [float(row["err"]) for row in rows]
   assert errs[2] == pytest.approx(np.mean(errs[:2]))
+
+
+def test_a_damaged_checkpoint_is_left_out_of_all(run_dir, tmp_path, capsys):
+  run = tmp_path / "run"
+  shutil.copytree(run_dir, run)
+  for path in (run / "checkpoints" / "3" / "state").rglob("d/*"):
+    os.truncate(path, path.stat().st_size // 2)
+  settings = dict(num_images=4, batch_size=4)
+  assert evaluate.main(flags(run, step="all", **settings)) == 0
+  assert re.match(r"WARNING: checkpoint 3 of .* cannot be read \(.*\); ", capsys.readouterr().err)
+  assert read(run, 6)[0]["step"] == 6
+  assert evaluate.main(flags(run, step=3, **settings)) == 1
+  error = capsys.readouterr().err
+  assert re.match(r"error: checkpoint 3 of .* cannot be read", error) and error.count("\n") == 1
 
 
 def scored(run, step, err, model="genesis", data="gqn"):

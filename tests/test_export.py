@@ -19,6 +19,7 @@ def run(tmp_path_factory, gqn_root):
   config = tiny_config("genesis", gqn_root)  # has batch statistics too
   config.num_steps = 3
   train.train(config, workdir)
+  (workdir / "imported.json").write_text("{}")  # as of a run that began elsewhere
   return config, workdir
 
 
@@ -50,7 +51,8 @@ def test_copy_is_small_and_labelled(run, copy):
   size = sum(path.stat().st_size for path in (run[1] / runs.FOLDER).rglob("*") if path.is_file())
   assert (copy / runs.FOLDER / "3.npz").stat().st_size < size / 4
   assert (copy / "config.json").read_bytes() == (run[1] / "config.json").read_bytes()
-  assert (copy / "metrics.jsonl").exists() and (copy / "run.json").exists()
+  for name in ("metrics.jsonl", "run.json", "imported.json"):
+    assert (copy / name).exists()
 
 
 def test_training_cannot_go_on_from_a_copy(run, copy):

@@ -184,6 +184,20 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
+def test_only_features_are_replaced(tmp_path):
+  write_numbers(tmp_path / "f", 1)
+  (tmp_path / "f" / "probe_color.json").write_text("{}")
+  write_numbers(tmp_path / "f", 2)
+  (tmp_path / "f" / "notes.txt").write_text("mine")
+  with pytest.raises(UserError, match="holds other things than features"):
+    write_numbers(tmp_path / "f", 3)
+  (tmp_path / "g").mkdir()
+  (tmp_path / "g" / "index.json").write_text('{"figures": []}')
+  with pytest.raises(UserError, match="holds other things than features"):
+    write_numbers(tmp_path / "g", 1)
+  assert (everything(tmp_path / "f")["features"] == 2).all()
+
+
 def test_damage_and_mixtures_are_told(tmp_path):
   write_numbers(tmp_path / "a", 1)
   write_numbers(tmp_path / "b", 2)
@@ -207,7 +221,7 @@ def test_mistakes_are_one_line(run_dir, tmp_path, capsys):
     "no checkpoint in": dict(workdir=tmp_path / "absent"),
     r"the checkpoints of .* are \[0\]": dict(step=5),
     f"has {NUM_TEST} test images, not 50; pass --num_images={NUM_TEST}": dict(num_images=50),
-    "mine is there already and holds no features": dict(out=tmp_path / "mine"),
+    "mine is there already and holds other things": dict(out=tmp_path / "mine"),
     "nowhere does not exist": dict(data_dir=tmp_path / "nowhere"),
   }
   for words, options in mistakes.items():

@@ -279,7 +279,8 @@ def error_of(capsys, *options: object) -> str:
 def test_mistakes_end_as_one_line(run, tmp_path, capsys):
   assert "is no folder" in error_of(capsys, "--workdir", tmp_path / "nowhere")
   assert "there is no run.json" in error_of(capsys, "--workdir", tmp_path)
-  folder = run / "pictures"
+  folder = run / "folder.html"
+  folder.mkdir()
   assert "it is a folder" in error_of(capsys, "--workdir", run, "--out", folder)
   within = run / "run.json" / "page.html"
   assert "cannot write" in error_of(capsys, "--workdir", run, "--out", within)
@@ -290,6 +291,9 @@ def test_mistakes_end_as_one_line(run, tmp_path, capsys):
   with pytest.raises(SystemExit) as status:
     report.main(["--workdir"])
   assert status.value.code == 2
+  with pytest.raises(SystemExit):
+    report.main([f"--workdir={run}", f"--out={run / 'metrics.jsonl'}"])
+  assert "metrics.jsonl'; allowed endings: .html" in capsys.readouterr().err
 
 
 def test_the_program_itself(run, tmp_path):

@@ -1,5 +1,6 @@
 """What the training program does with devices, folders and damage, in this process."""
 
+import json
 import os
 import shutil
 import signal
@@ -123,6 +124,41 @@ def test_no_readable_checkpoint_is_one_line(copy_of_run):
   assert "\n" not in str(error.value)
   with pytest.raises(ValueError, match="none of the checkpoints"):
     genesis_jax.load(workdir)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"step": 6}'])
+def test_damaged_final_numbers_are_made_again(copy_of_run, content):
+  config, workdir = copy_of_run
+  whole = json.loads((workdir / "metrics.json").read_text())
+  (workdir / "metrics.json").write_text(content)
+  train.train(config, workdir)
+  assert json.loads((workdir / "metrics.json").read_text())["val"] == whole["val"]
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    ("num_steps", 0, "num_steps is 0; it must be at least 1"),
+    ("seed", -1, "seed is -1; it must be from 0 to 4294967295"),
+    ("seed", 2**32, "seed is 4294967296; it must be"),
+  ],
+)
+def test_impossible_runs_are_refused_at_once(tiny, tmp_path, field, value, message):
+  tiny[field] = value
+  with pytest.raises(UserError, match=message):
+    train.train(tiny, tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_folders_that_are_patterns_to_the_writer_of_checkpoints(tiny, tmp_path):
+  with pytest.raises(UserError, match=r"a\[x\] has a \[ in it"):
+    train.train(tiny, tmp_path / "a[x]")
+
+
+def test_a_file_where_tensorboards_folder_should_be(tiny, tmp_path):
+  (tmp_path / "tensorboard").touch()
+  with pytest.raises(UserError, match="cannot write for TensorBoard in .*tensorboard: "):
+    train.train(tiny, tmp_path)
 
 
 def test_load_without_a_checkpoint(tmp_path):

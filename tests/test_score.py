@@ -1,5 +1,6 @@
 """Scores of anybody's masks: the definitions restated with loops over pixels and masks."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from experiments import score, score_tables
+from experiments.errors import UserError
 from experiments.scoring_protocols import PROTOCOLS
 from genesis_jax.contingency import contingency_tables
 
@@ -246,6 +248,18 @@ def test_ids_may_be_any_numbers(files, tmp_path):
   truth = save(tmp_path / "t2.npz", true.astype(np.int64) * 2**33)
   predictions = save(tmp_path / "p2.npz", pred.astype(np.uint32) * 70_000)
   assert mean_ari((predictions, truth), out=out) == mean_ari(files, out=out)
+
+
+def test_any_damage_is_one_line(tmp_path):
+  path = save(tmp_path / "p.npz", ids()[1])
+  whole, draw = path.read_bytes(), np.random.default_rng(0)
+  for _ in range(300):
+    content = bytearray(whole)
+    for place in draw.integers(len(content), size=3):
+      content[place] = draw.integers(256)
+    path.write_bytes(content)
+    with contextlib.suppress(UserError):
+      score.read_array(path)
 
 
 def test_mistakes_are_one_line(files, tmp_path, capsys):

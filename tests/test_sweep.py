@@ -1,5 +1,6 @@
 """Sweeps: every point once, whatever fails or is interrupted, and a table at the end."""
 
+import contextlib
 import csv
 import json
 import os
@@ -148,11 +149,16 @@ def test_overrides_count_for_all_points_and_may_not_change(folder, capsys):
     (["--config.model.image_size=48"], "point latent_2: model.image_size is 48"),
     (["--config.objective.goal=0.5"], "point latent_2: objective.goal"),
     (["--config=absent.py"], "is not a file"),
+    (["--config=list.py"], "sweep() of list.py must return a dictionary"),
+    (["--seeds=-1"], "--seeds is '-1'; expected whole numbers"),
     ([f"--config={ROOT / 'configs' / 'demo.py'}"], "has no function sweep"),
   ],
 )
-def test_mistakes_are_named_before_anything_trains(folder, capsys, words, message):
-  assert run(folder, *words) == 1
+def test_mistakes_are_named_before_anything_trains(folder, monkeypatch, capsys, words, message):
+  monkeypatch.chdir(folder)
+  (folder / "list.py").write_text("def sweep():\n  return [1]\n")
+  with contextlib.suppress(SystemExit):  # of options
+    assert run(folder, *words) == 1
   error = capsys.readouterr().err
   assert message in error and error.count("\n") == 1 and trained(folder) == []
 

@@ -438,6 +438,8 @@ def test_mistakes_are_one_line(run_dir, gqn_root, tmp_path, capsys):
   broken = write_run(tmp_path / "nans", "vae", gqn_root, broken=True)
   (tmp_path / "out").mkdir()
   (tmp_path / "out" / "index.json").write_text("[")
+  (tmp_path / "features").mkdir()
+  (tmp_path / "features" / "index.json").write_text('{"shards": []}')
   mistakes = {
     "no checkpoint in": [f"--workdir={tmp_path / 'empty'}"],
     r"the checkpoints of .* are \[0, 4\]": ["--step=7"],
@@ -447,6 +449,7 @@ def test_mistakes_are_one_line(run_dir, gqn_root, tmp_path, capsys):
     "/nowhere does not exist": ["--data_dir=/nowhere"],
     "--what=swaps: it takes two images": ["--what=swaps", "--num=1"],
     "index.json is damaged": [f"--out={tmp_path / 'out'}"],
+    "index.json is not about figures": [f"--out={tmp_path / 'features'}"],
   }
   for words, options in mistakes.items():
     assert visualise.main([f"--workdir={run_dir}", *options]) == 1, words
