@@ -21,6 +21,7 @@ from typing import NamedTuple
 from unittest import mock
 
 from benchmarks.train_step import MIB, MODELS, parse_settings, read_config, settings_parser
+from data_pipelines.command_line import whole_number
 
 
 class Target(NamedTuple):
@@ -81,9 +82,11 @@ class Operation(NamedTuple):
 
 def parse(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
   """Options, and overrides of the configuration; a mistake ends the program with status 2."""
-  parser = settings_parser("python -m benchmarks.compiled")
+  parser = settings_parser("benchmarks.compiled", __doc__)
   parser.add_argument("target", choices=TARGETS, help="accelerator to compile for")
-  parser.add_argument("--ops", type=int, default=0, help="print so many of the dearest operations")
+  parser.add_argument(
+    "--ops", type=whole_number(0), default=0, help="print so many of the dearest operations"
+  )
   parser.set_defaults(dtype="bfloat16")
   return parse_settings(parser, argv)
 

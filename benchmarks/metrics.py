@@ -7,29 +7,43 @@ Both get numpy arrays of ids and give one number an image; medians of several ro
 alternate so that other load on the machine falls on both.
 """
 
+import argparse
 import statistics
 import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
-from absl import app, flags
 
-SIZE = flags.DEFINE_integer("size", 64, "Image side.", lower_bound=8)
-BATCH = flags.DEFINE_integer("batch", 512, "Images per call of ours.", lower_bound=1)
-TRUE = flags.DEFINE_integer("true_segments", 6, "Segments per image, the background among them.")
-SLOTS = flags.DEFINE_integer("slots", 6, "Predicted segments per image.")
-LOOP = flags.DEFINE_integer("loop", 50, "Images of a round of the loop.", lower_bound=1)
-ROUNDS = flags.DEFINE_integer("rounds", 7, "Rounds to take the median of.", lower_bound=1)
+from data_pipelines.command_line import Parser, whole_number
 
 
-def segmentations(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+  """Options; a mistake ends the program with status 2."""
+  parser = Parser("benchmarks.metrics", __doc__)
+  for name, least, default, what in (
+    ("size", 8, 64, "image side"),
+    ("batch", 1, 512, "images per call of ours"),
+    ("true_segments", 1, 6, "segments per image, the background among them"),
+    ("slots", 1, 6, "predicted segments per image"),
+    ("loop", 1, 50, "images of a round of the loop"),
+    ("rounds", 1, 7, "rounds to take the median of"),
+  ):
+    parser.add_argument(
+      f"--{name}", type=whole_number(least), default=default, help=f"{what} ({default})"
+    )
+  return parser.parse_args(argv)
+
+
+def segmentations(
+  options: argparse.Namespace, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
   """Ids `[batch, size, size]` of blocks, and the same merged and with a fifth of them wrong."""
-  blocks = -(-SIZE.value // 8)
-  true = rng.integers(0, TRUE.value, (BATCH.value, blocks, blocks)).repeat(8, 1).repeat(8, 2)
-  true = true[:, : SIZE.value, : SIZE.value].astype(np.int32)
-  wrong = rng.integers(0, SLOTS.value, true.shape, np.int32)
-  return true, np.where(rng.random(true.shape) < 0.2, wrong, true % SLOTS.value)
+  size, slots, blocks = options.size, options.slots, -(-options.size // 8)
+  true = rng.integers(0, options.true_segments, (options.batch, blocks, blocks))
+  true = true.repeat(8, 1).repeat(8, 2)[:, :size, :size].astype(np.int32)
+  wrong = rng.integers(0, slots, true.shape, np.int32)
+  return true, np.where(rng.random(true.shape) < 0.2, wrong, true % slots)
 
 
 def seconds(function: Callable[[], np.ndarray]) -> float:
@@ -39,10 +53,9 @@ def seconds(function: Callable[[], np.ndarray]) -> float:
   return time.perf_counter() - start
 
 
-def main(argv):
+def main() -> None:
   """Prints images per second and their ratio."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}")
+  options = parse()
   try:
     from sklearn.metrics import adjusted_rand_score
   except ImportError:
@@ -53,10 +66,10 @@ def main(argv):
 
   from genesis_jax import contingency, metrics
 
-  true, pred = segmentations(np.random.default_rng(0))
+  true, pred = segmentations(options, np.random.default_rng(0))
 
   def loop():
-    pairs = zip(true[: LOOP.value], pred[: LOOP.value], strict=True)
+    pairs = zip(true[: options.loop], pred[: options.loop], strict=True)
     return np.array([adjusted_rand_score(t.ravel(), p.ravel()) for t, p in pairs])
 
   def everything():
@@ -67,21 +80,21 @@ def main(argv):
     "ARI, batched": lambda: metrics.adjusted_rand_index(true, pred),
     "ARI, ARI-FG, MSC, MSC-FG, mIoU, batched": everything,
   }
-  difference = np.abs(metrics.adjusted_rand_index(true, pred)[: LOOP.value] - loop()).max()
+  difference = np.abs(metrics.adjusted_rand_index(true, pred)[: options.loop] - loop()).max()
   everything()  # compiles
-  rounds = [[seconds(loop), *map(seconds, ours.values())] for _ in range(ROUNDS.value)]
+  rounds = [[seconds(loop), *map(seconds, ours.values())] for _ in range(options.rounds)]
   medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
   device = jax.devices()[0]
-  size = f"{SIZE.value}x{SIZE.value}"
+  size = f"{options.size}x{options.size}"
   print(f"{device.device_kind} ({device.platform}), jax {jax.__version__}: {size}, batches of "
-        f"{BATCH.value}, median of {ROUNDS.value} rounds")  # fmt: skip
-  loop_rate = min(LOOP.value, BATCH.value) / medians[0]
+        f"{options.batch}, median of {options.rounds} rounds")  # fmt: skip
+  loop_rate = min(options.loop, options.batch) / medians[0]
   print(f"{'scikit-learn ARI, image by image':<42}{loop_rate:>12,.0f} images/s")
   for name, median in zip(ours, medians[1:], strict=True):
-    rate = BATCH.value / median
+    rate = options.batch / median
     print(f"{name:<42}{rate:>12,.0f} images/s{rate / loop_rate:>8.0f} x")
   print(f"largest difference of the two ARIs: {difference:.1e}")
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

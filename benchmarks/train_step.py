@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 
+from data_pipelines.command_line import Parser, whole_number
 from experiments import accelerate_cpu
 
 MODELS = ("genesis", "genesis_v2", "monet", "vae")
@@ -44,19 +45,16 @@ MIB = 2**20
 
 def parse(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
   """Options, and overrides of the configuration; a mistake ends the program with status 2."""
-  parser = settings_parser("python -m benchmarks.train_step")
+  parser = settings_parser("benchmarks.train_step", __doc__)
   parser.add_argument("--compare", metavar="NAME=VALUE,...", help="of a second setting")
-  parser.add_argument("--rounds", type=int, default=5, help="to take the median of (5)")
+  parser.add_argument("--rounds", type=whole_number(1), default=5, help="to take the median of (5)")
   parser.add_argument("--seconds", type=float, default=1.0, help="least duration of a round (1)")
-  options, overrides = parse_settings(parser, argv)
-  if options.rounds < 1:
-    parser.error(f"--rounds is {options.rounds}; it must be at least 1")
-  return options, overrides
+  return parse_settings(parser, argv)
 
 
-def settings_parser(program: str) -> argparse.ArgumentParser:
+def settings_parser(module: str, doc: str) -> Parser:
   """Of --model and `FIELDS`."""
-  parser = argparse.ArgumentParser(program, allow_abbrev=False)
+  parser = Parser(module, doc)
   parser.add_argument("--model", action="append", choices=MODELS, help="default: all four")
   for flag, field in FIELDS.items():
     parser.add_argument(f"--{flag}", help=f"config.{field}")
@@ -81,13 +79,18 @@ def read_config(model: str, overrides: list[str]):
   """The configuration of a setting.
 
   Raises:
-    UserError: if an override does not fit.
+    UserError: if an override does not fit, or there is nothing to measure.
   """
   from experiments.config_files import load_config
+  from experiments.errors import UserError
 
   slots = f"--config.{FIELDS['slots']}="
   mine = [word for word in overrides if model != "vae" or not word.startswith(slots)]
-  return load_config(f"configs/experiment.py:{model},gqn", mine)
+  config = load_config(f"configs/experiment.py:{model},gqn", mine)
+  for field in ("batch_size", "steps_per_call"):
+    if config[field] < 1:
+      raise UserError(f"{field} is {config[field]}; it must be at least 1")
+  return config
 
 
 def settings(options: argparse.Namespace, overrides: list[str]) -> list[list[tuple]]:

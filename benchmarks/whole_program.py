@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from data_pipelines.command_line import Parser, whole_number
 from experiments import accelerate_cpu, startup
 
 
@@ -23,13 +24,10 @@ def parse(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]
   """Options, and overrides of the configuration; a mistake ends the program with status 2."""
   from data_pipelines import config_files
 
-  parser = argparse.ArgumentParser("python -m benchmarks.whole_program", allow_abbrev=False)
-  parser.add_argument("--rounds", type=int, default=5, help="to take the median of (5)")
+  parser = Parser("benchmarks.whole_program", __doc__)
+  parser.add_argument("--rounds", type=whole_number(1), default=5, help="to take the median of (5)")
   parser.add_argument("--seconds", type=float, default=5.0, help="least duration of a round (5)")
-  options, overrides = config_files.parse(parser, argv)
-  if options.rounds < 1:
-    parser.error(f"--rounds is {options.rounds}; it must be at least 1")
-  return options, overrides
+  return config_files.parse(parser, argv)
 
 
 class Loop:

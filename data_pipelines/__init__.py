@@ -57,7 +57,7 @@ def reader(config):
   Raises:
     DataError: it needs TensorFlow, which is not installed; or there is nothing but a prepared set
       that does not fit.
-    ValueError: there is no such data set.
+    ValueError: there is no such data set, or data_dir is empty.
   """
   published, found = published_reader(config), prepared_format.find(config)
   if found.root and not found.is_last_resort:
@@ -72,6 +72,8 @@ def reader(config):
 def published_reader(config):
   """The module that reads a data set's published files; raises as `reader`."""
   check_choice("data.name", config.name, DATASETS)
+  if config.data_dir == "":  # as from an unset variable of the shell; a path of it is this folder
+    raise ValueError('data.data_dir is empty; it must name a folder ("." is the one you are in)')
   return _imported(DATASETS[config.name])
 
 

@@ -21,7 +21,14 @@ from pathlib import Path
 
 from absl import logging
 
-from data_pipelines.common import STAND_IN_FILE, DataError, Source, check_config, stand_in_notes
+from data_pipelines.common import (
+  STAND_IN_FILE,
+  DataError,
+  Source,
+  check_config,
+  nothing_found,
+  stand_in_notes,
+)
 from data_pipelines.file_trees import Archive, Folder, open_tree
 from data_pipelines.image_files import (
   decode_batch,
@@ -61,8 +68,7 @@ def _find(config) -> Path | None:
       return root / ARCHIVE
   if config.data_dir is None:
     return None
-  what = "has no scenes" if given.is_dir() else "does not exist"
-  raise DataError(f"data.data_dir {given} {what}; {_HELP}")
+  raise nothing_found(given, "has no scenes", _HELP)
 
 
 def _render_stand_in(config) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.apc import PART, VARIANTS
-from data_pipelines.common import STAND_IN_FILE, check_choice
+from data_pipelines.common import STAND_IN_FILE, check_choice, check_seed
 from data_pipelines.publishing import published, with_progress
 from data_pipelines.tree_standins import beside, save
 from genesis_jax.scenes.raycast import SHAPES
@@ -59,6 +59,7 @@ def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) 
     FileExistsError: `out_dir` is in use for something else.
   """
   check_choice("variant", variant, VARIANTS)
+  check_seed(seed)
   if num_scenes < MIN_IMAGES:
     raise ValueError(f"num_scenes is {num_scenes}; ten scenes need at least {MIN_IMAGES} images")
   final, scenes = Path(out_dir), num_scenes // FRAMES

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 RESIZE = ("nearest", "bilinear", "area")
 ON_CORRUPT = ("error", "skip")
+# Smallest numbers in a data configuration, for all data sets.
+LEAST = {"image_size": 1, "limit": 0, "shuffle_buffer": 1, "standin_scenes": 1}
 
 
 class DataError(ValueError):
@@ -65,14 +67,47 @@ def shard_rows(batch_size: int, shard_index: int, shard_count: int) -> slice:
   return slice(rows * shard_index, rows * (shard_index + 1))
 
 
-def check_config(config, variants: Iterable[str], resize: Iterable[str] = RESIZE) -> None:
-  """Raises a ValueError for the first field of a data configuration with an impossible value."""
+def check_config(
+  config, variants: Iterable[str], resize: Iterable[str] = RESIZE, **least: int
+) -> None:
+  """Raises a ValueError for the first field of a data configuration with an impossible value.
+
+  Args:
+    config: fields of a data set.
+    variants: allowed values of `config.variant`.
+    resize: allowed values of `config.resize`.
+    least: smallest numbers in fields that only some data sets use.
+  """
   check_choice("data.variant", config.variant, variants)
   check_choice("data.resize", config.resize, resize)
+  check_reading(config, **least)
+
+
+def check_reading(config, **least: int) -> None:
+  """As `check_config`, of the fields that matter even where images were prepared before."""
   check_choice("data.on_corrupt", config.on_corrupt, ON_CORRUPT)
-  for field, least in (("image_size", 1), ("limit", 0), ("shuffle_buffer", 1)):
-    if getattr(config, field) < least:
-      raise ValueError(f"data.{field} is {getattr(config, field)}; it must be at least {least}")
+  for field, smallest in (LEAST | least).items():
+    if getattr(config, field) < smallest:
+      raise ValueError(f"data.{field} is {getattr(config, field)}; it must be at least {smallest}")
+
+
+def check_seed(seed: int) -> None:
+  """Raises a ValueError unless JAX makes a key of its own from a seed."""
+  if not 0 <= seed < 2**32:
+    raise ValueError(f"seed is {seed}; it must be from 0 to {2**32 - 1}")
+
+
+def nothing_found(given: Path, what: str, cure: str) -> DataError:
+  """The error for a data_dir where nothing of a data set is found.
+
+  Args:
+    given: what the configuration names.
+    what: what is wrong with it, if it is a folder.
+    cure: what to do about it, unless it is a file.
+  """
+  if given.exists() and not given.is_dir():
+    return DataError(f"data.data_dir {given} is a file; name the folder that it is in")
+  return DataError(f"data.data_dir {given} {what if given.exists() else 'does not exist'}; {cure}")
 
 
 def _nearest(images: "tf.Tensor", size: int, *, centred: bool) -> "tf.Tensor":
@@ -122,6 +157,23 @@ STAND_IN_FILE = "STAND_IN.json"  # marks rendered scenes and says how they were 
 
 
 def stand_in_notes(root: Path) -> dict | None:
-  """What the stand-in in a folder says of itself; None for a folder of published records."""
-  notes = root / STAND_IN_FILE
-  return json.loads(notes.read_text()) if notes.exists() else None
+  """What the stand-in in a folder says of itself; None for a folder of published records.
+
+  Raises:
+    DataError: it is a stand-in, but what it says cannot be read.
+  """
+  path = root / STAND_IN_FILE
+  if not path.exists():
+    return None
+  try:
+    notes = json.loads(path.read_text())
+  except ValueError as error:
+    what = str(error)
+  else:
+    if notes and isinstance(notes, dict):
+      return notes
+    what = f"it holds {notes!r:.40}"
+  raise DataError(
+    f"{path} is damaged ({what}); remove the folder {root}: stand-ins under data/ are rendered "
+    "again when they are needed, others by python -m data_pipelines.generate"
+  )

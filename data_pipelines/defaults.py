@@ -7,6 +7,7 @@
 the other, and a test compares them.
 """
 
+import shlex
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -66,12 +67,13 @@ def settings(name: str, **changes) -> SimpleNamespace:
 
 
 def training_command(config: SimpleNamespace, data_dir: str) -> str:
-  """The command that trains on what is in a folder, with these settings."""
+  """The command, for a shell, that trains on what is in a folder, with these settings."""
   published = settings(config.name)
-  options = [f"--config.data.data_dir={data_dir}"]
+  words = ["python", "-m", "experiments.main"]
+  words.append(f"--config=configs/experiment.py:genesis,{config.name}")
+  words.append(f"--config.data.data_dir={data_dir}")
   for field in ("variant", "protocol", "resize", "limit", "image_size"):
     value = getattr(config, field, None)
     if value != getattr(published, field, None):
-      options.append(f"--config.{'model' if field == 'image_size' else 'data'}.{field}={value}")
-  program = "python -m experiments.main --config=configs/experiment.py"
-  return f"{program}:genesis,{config.name} {' '.join(options)}"
+      words.append(f"--config.{'model' if field == 'image_size' else 'data'}.{field}={value}")
+  return shlex.join(words)

@@ -12,7 +12,13 @@ import importlib
 import os
 from pathlib import Path
 
-from data_pipelines.command_line import Parser, checked_arguments, one_line_errors, whole_number
+from data_pipelines.command_line import (
+  Parser,
+  checked_arguments,
+  one_line_errors,
+  seed_number,
+  whole_number,
+)
 from data_pipelines.common import SPLITS, STAND_IN_FILE, DataError
 from data_pipelines.defaults import settings, training_command
 
@@ -39,7 +45,7 @@ def _parse_arguments() -> argparse.Namespace:
   parser.add_argument("--out", required=True, help="folder, made if need be")
   parser.add_argument("--num", required=True, type=whole_number(1), help=f"images{VIEWS}")
   parser.add_argument("--variant", help="default: that of the published experiments")
-  parser.add_argument("--seed", type=whole_number(0), default=0, help="default: %(default)s")
+  parser.add_argument("--seed", type=seed_number, default=0, help="default: %(default)s")
   return parser.parse_args()
 
 

@@ -15,7 +15,8 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from data_pipelines.common import Source, check_choice, shard_rows
+from data_pipelines import multi_object_protocols as protocols
+from data_pipelines.common import Source, check_config, check_seed, shard_rows
 from genesis_jax.scenes import SCENES, renderer, scene_batch, stream_key
 
 
@@ -24,30 +25,25 @@ def _compiled(name: str, variant: str, image_size: int) -> Callable:
   return jax.jit(functools.partial(scene_batch, renderer(name, variant, image_size=image_size)))
 
 
-def _check_scenes(config) -> None:
+def resolve(config) -> Source:
+  """What scenes are rendered; checks all fields, also those that only matter to files.
+
+  Raises:
+    ValueError: no scenes are like this data set's, or another field has an impossible value.
+  """
   if config.name not in SCENES:
     raise ValueError(
       f"no scenes can be generated after data.name {config.name!r}; data.source=generator knows: "
       f"{', '.join(sorted(SCENES))}"
     )
-  check_choice("data.variant", config.variant, SCENES[config.name])
-
-
-def resolve(config) -> Source:
-  """What scenes are rendered; checks all that they depend on.
-
-  Raises:
-    ValueError: no scenes are like this data set's, or another field has an impossible value.
-  """
-  _check_scenes(config)
+  resize = protocols.allowed_resize(config.name)
+  check_config(config, SCENES[config.name], resize, num_val=1, num_test=1)
+  protocols.get(config.name, protocols.named(config))
   if config.data_dir is not None:
     raise ValueError(
       f"data.data_dir is {config.data_dir!r}, but data.source=generator reads no files; "
       "leave one of them out"
     )
-  for field, least in (("image_size", 1), ("limit", 0), ("num_val", 1), ("num_test", 1)):
-    if getattr(config, field) < least:
-      raise ValueError(f"data.{field} is {getattr(config, field)}; it must be at least {least}")
   what = f"{config.name} {config.variant}"
   return Source(
     name=config.name,
@@ -71,9 +67,10 @@ def drawing(config, split: str, seed: int) -> Callable[[jax.Array], dict[str, ja
   Indices beyond the last image begin again with the first.
 
   Raises:
-    ValueError: see `resolve`.
+    ValueError: see `resolve`; or no key can be made from the seed.
   """
   resolve(config)
+  check_seed(seed)
   render = renderer(config.name, config.variant, image_size=config.image_size)
   key, count = stream_key(split, seed), num_examples(config, split)
 
@@ -108,6 +105,7 @@ class Drawn:
     if batch_size < 1 or batch_size % shard_count:
       raise ValueError(f"batch_size {batch_size} is not a multiple of {shard_count} shards")
     resolve(config)  # for its checks
+    check_seed(seed)
     self._num_images = num_examples(config, split)
     self._end = epochs and self._num_images and epochs * self._num_images
     self._batch_size, self._next = batch_size, first_batch * batch_size

@@ -13,6 +13,7 @@ and where there is one train file, the last 60th of its records.
 """
 
 import re
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from data_pipelines.common import (
   DataError,
   Source,
   check_config,
+  nothing_found,
   resize_ids,
   resize_images,
   stand_in_notes,
@@ -72,7 +74,7 @@ def _help(variant: str, folder: Path) -> str:
   first = f"train/{1:0{len(str(size))}d}-of-{size}.tfrecord"
   return (
     f"expected files such as {folder / first}; "
-    f"download: gsutil -m cp -r gs://gqn-dataset/{variant} {folder.parent}"
+    f"download: gsutil -m cp -r gs://gqn-dataset/{variant} {shlex.quote(str(folder.parent))}"
   )
 
 
@@ -88,9 +90,8 @@ def _find(config) -> Path | None:
       return root
   if config.data_dir is None:
     return None
-  what = "has no GQN records" if given.is_dir() else "does not exist"
   folder = given if given.name == config.variant else given / config.variant
-  raise DataError(f"data.data_dir {given} {what}; {_help(config.variant, folder)}")
+  raise nothing_found(given, "has no GQN records", _help(config.variant, folder))
 
 
 def _render_stand_in(config) -> Path:

@@ -33,6 +33,7 @@ from data_pipelines.common import (
   DataError,
   Source,
   check_config,
+  nothing_found,
   stand_in_notes,
 )
 from data_pipelines.file_trees import Folder
@@ -154,8 +155,7 @@ def resolve(config) -> Source:
   else:
     root = Path(config.data_dir).expanduser()
     if not root.is_dir():
-      what = "is no folder" if root.exists() else "does not exist"
-      raise DataError(f"data.data_dir {root} {what}; {_HELP}")
+      raise nothing_found(root, "is no folder", _HELP)
   splits, notes = _splits(root), stand_in_notes(root)
   found = {split: len(pairs) for split, pairs in splits.items()}
   counts = ", ".join(f"{count} {split}" for split, count in found.items())

@@ -23,6 +23,7 @@ from data_pipelines.common import (
   DataError,
   Source,
   check_config,
+  nothing_found,
   resize_ids,
   resize_images,
   stand_in_notes,
@@ -59,8 +60,8 @@ def _find(config) -> Path | None:
         return root / folder
   if given is None:
     return None
-  what = f"has no multi_dsprites {config.variant}" if given.is_dir() else "does not exist"
-  raise DataError(f"data.data_dir {given} {what}; {_help(config.variant, given)}")
+  what = f"has no multi_dsprites {config.variant}"
+  raise nothing_found(given, what, _help(config.variant, given))
 
 
 def _help(variant: str, folder: Path) -> str:

@@ -12,6 +12,7 @@ Splits follow the order of the file: the first `num_test` images are "test", the
 no training split.
 """
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -23,9 +24,9 @@ from data_pipelines import multi_object_protocols as protocols
 from data_pipelines import multi_object_wire as wire
 from data_pipelines.common import (
   STAND_IN_FILE,
-  DataError,
   Source,
   check_config,
+  nothing_found,
   stand_in_notes,
 )
 from data_pipelines.multi_object_codec import GREY, RGB, Codec, Factor, Form
@@ -122,12 +123,11 @@ def _find(config, layout: Layout) -> Path | None:
         return root
   if given is None:
     return None
-  what = f"has no {name}" if given.is_dir() else "does not exist"
-  raise DataError(f"data.data_dir {given} {what}; {_help(layout, config.variant, given)}")
+  raise nothing_found(given, f"has no {name}", _help(layout, config.variant, given))
 
 
 def _download(layout: Layout, folder: Path) -> str:
-  return f"gsutil -m cp -r gs://multi-object-datasets/{layout.folder} {folder}"
+  return f"gsutil -m cp -r gs://multi-object-datasets/{layout.folder} {shlex.quote(str(folder))}"
 
 
 def _help(layout: Layout, variant: str, folder: Path) -> str:
@@ -157,13 +157,6 @@ def _render_stand_in(config, layout: Layout) -> Path:
   return root
 
 
-def _protocol_name(config) -> str | None:
-  """The protocol that a configuration names, for data sets that have several."""
-  if config.name not in protocols.PROTOCOLS:
-    return None
-  return getattr(config, "protocol", None) or "genesis"
-
-
 def resolve(config) -> Source:
   """Finds the file (or renders a stand-in when no data_dir is given and none is found).
 
@@ -171,12 +164,10 @@ def resolve(config) -> Source:
     DataError: data_dir does not exist or does not have the file.
     ValueError: a field of `config` has an impossible value.
   """
-  layout, protocol = LAYOUTS[config.name], _protocol_name(config)
-  check_config(config, layout.forms, protocols.allowed_resize(config.name))
+  layout, protocol = LAYOUTS[config.name], protocols.named(config)
+  resize = protocols.allowed_resize(config.name)
+  check_config(config, layout.forms, resize, num_val=0, num_test=0)
   protocols.get(config.name, protocol)
-  for field in ("num_val", "num_test"):
-    if getattr(config, field) < 0:
-      raise ValueError(f"data.{field} is {getattr(config, field)}; it must be at least 0")
   root = _find(config, layout) or _render_stand_in(config, layout)
   notes = stand_in_notes(root)
   what = f"{config.name} {config.variant}" + (f", protocol {protocol}" if protocol else "")
@@ -193,7 +184,7 @@ def resolve(config) -> Source:
 
 def _range(config, source: Source, split: str) -> Range:
   """The part of the file that is a split."""
-  layout, protocol = LAYOUTS[config.name], protocols.get(config.name, _protocol_name(config))
+  layout, protocol = LAYOUTS[config.name], protocols.get(config.name, protocols.named(config))
   path = source.root / file_name(layout, config.variant)
   num_test, num_val, used = config.num_test, config.num_val, layout.used
   notes = stand_in_notes(source.root)
@@ -249,7 +240,7 @@ def split_records(config, source: Source, split: str) -> Records:
     "lower --config.data.num_test and --config.data.num_val, or fetch all of it: "
     f"{_download(layout, source.root.parent)}",
   )
-  protocol = protocols.get(config.name, _protocol_name(config))
+  protocol = protocols.get(config.name, protocols.named(config))
   form = _form(part.path, layout.forms[config.variant])
   codec = Codec(form, protocol.crop(form.height, form.width, config.image_size))
   from_protocol = config.resize == protocols.FROM_PROTOCOL

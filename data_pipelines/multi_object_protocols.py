@@ -12,11 +12,12 @@ IODINE's code trains on what its paper counts, 70,000 and 60,000 images, and set
 those who compare with it do (Locatello et al. 2020), 320 images after these are for testing.
 """
 
-from typing import NamedTuple
-
-import tensorflow as tf
+from typing import TYPE_CHECKING, NamedTuple
 
 from data_pipelines.common import RESIZE, check_choice, resize_ids, resize_images
+
+if TYPE_CHECKING:
+  import tensorflow as tf
 
 TF1_BILINEAR = "bilinear_tf1"
 FROM_PROTOCOL = "protocol"  # a configuration's `resize` that leaves it to the protocol
@@ -87,6 +88,13 @@ PROTOCOLS = {
 }
 
 
+def named(config) -> str | None:
+  """The protocol that a configuration names, for data sets that have several."""
+  if config.name not in PROTOCOLS:
+    return None
+  return getattr(config, "protocol", None) or "genesis"
+
+
 def get(name: str, protocol: str | None) -> Protocol:
   """A data set's protocol; those that have but one need no name for it.
 
@@ -104,10 +112,14 @@ def allowed_resize(name: str) -> tuple[str, ...]:
   return (*RESIZE, FROM_PROTOCOL) if name in PROTOCOLS else RESIZE
 
 
-def scale(images: tf.Tensor, ids: tf.Tensor, size: int, method: str) -> tuple[tf.Tensor, tf.Tensor]:
+def scale(
+  images: "tf.Tensor", ids: "tf.Tensor", size: int, method: str
+) -> tuple["tf.Tensor", "tf.Tensor"]:
   """Images [B, S, S, 3] and ids [B, S, S] at another size, by a method that a protocol may name."""
   if method != TF1_BILINEAR:
     return resize_images(images, size, method), resize_ids(ids, size, method)
+  import tensorflow as tf  # not above: the generator knows protocols, and reads no files
+
   # Pixel i comes from i * S / size: corners are kept, and so are those that nearest takes.
   if images.shape[1] != size:
     resized = tf.compat.v1.image.resize_bilinear(images, (size, size))

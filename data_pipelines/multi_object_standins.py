@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.common import STAND_IN_FILE, check_choice
+from data_pipelines.common import STAND_IN_FILE, check_choice, check_seed
 from data_pipelines.multi_object import LAYOUTS, file_name, folder_name
 from data_pipelines.multi_object_codec import Form
 from data_pipelines.multi_object_wire import encode
@@ -121,6 +121,7 @@ def write(
   check_choice("dataset", dataset, LAYOUTS)
   layout = LAYOUTS[dataset]
   check_choice("variant", variant, layout.forms)
+  check_seed(seed)
   if num_scenes < MIN_SCENES:
     raise ValueError(f"num_scenes is {num_scenes}; train, val and test need at least {MIN_SCENES}")
   final = Path(out_dir) / folder_name(layout, variant)

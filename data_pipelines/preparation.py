@@ -20,7 +20,7 @@ from data_pipelines.common import DataError, Source, stand_in_notes
 from data_pipelines.indexed import Indexed
 from data_pipelines.preparation_progress import Damaged, Progress, check_same, only_one
 from data_pipelines.prepared_format import CARD_FILE, VERSION, Card, Split, read_card
-from data_pipelines.publishing import with_progress
+from data_pipelines.publishing import with_progress, write_synced
 from data_pipelines.records import Records
 from data_pipelines.shards import SplitWriter, sync_folder
 from data_pipelines.stream import Batches
@@ -228,7 +228,7 @@ def _finish(partial: Path, root: Path, card: Card) -> None:
   """Gives a folder with all shards its information and its name."""
   config = root.parent.name
   tfds_format.write_info(partial, card, config)
-  (partial / CARD_FILE).write_text(card.to_json())
+  write_synced(partial / CARD_FILE, card.to_json())
   sync_folder(partial)
   partial.rename(root)
   sync_folder(root.parent)

@@ -17,6 +17,7 @@ import numpy as np
 from absl import logging
 
 from data_pipelines.common import DataError
+from data_pipelines.publishing import write_synced
 from data_pipelines.shards import UNFINISHED
 
 FILE = "progress.json"
@@ -74,20 +75,26 @@ class Progress:
     self.save()
 
   def _load(self, partial: Path) -> None:
-    found = json.loads(self._path.read_text())
-    wanted = self._identity
-    if found["identity"]["on_corrupt"] == "error":  # nothing was left out so far
-      wanted = wanted | dict(on_corrupt="error")
-    check_same(found["identity"], wanted, f"{partial} was begun")
-    self.instances, self.labels = found["instances"], found["labels"]
-    self.damaged = {split: Damaged(*counts) for split, counts in found["damaged"].items()}
+    try:
+      found = json.loads(self._path.read_text())
+      identity, wanted = found["identity"], self._identity
+      if identity["on_corrupt"] == "error":  # nothing was left out so far
+        wanted = wanted | dict(on_corrupt="error")
+      self.instances, self.labels = found["instances"], found["labels"]
+      self.damaged = {split: Damaged(*counts) for split, counts in found["damaged"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+      what = f"{type(error).__name__}: {error}"
+      raise DataError(
+        f"{self._path} is damaged ({what}); remove the folder {partial} and start again"
+      ) from None
+    check_same(identity, wanted, f"{partial} was begun")
     logging.info("going on in %s", partial)
 
   def save(self) -> None:
     """Replaces the file at once."""
     fields = dict(identity=self._identity, instances=self.instances, labels=self.labels)
     unfinished = self._path.with_suffix(UNFINISHED)
-    unfinished.write_text(json.dumps(fields | dict(damaged=self.damaged)) + "\n")
+    write_synced(unfinished, json.dumps(fields | dict(damaged=self.damaged)) + "\n")
     unfinished.rename(self._path)
 
   def check_layout(self, batch: dict[str, np.ndarray], split: str) -> None:

@@ -17,7 +17,7 @@ import tensorflow as tf
 from absl import logging
 
 from data_pipelines import prepared_format, tfrecords
-from data_pipelines.common import ON_CORRUPT, DataError, Source, check_choice
+from data_pipelines.common import DataError, Source, check_reading
 from data_pipelines.prepared_format import Card, read_card, shard_name
 from data_pipelines.records import Range, Records
 
@@ -32,9 +32,7 @@ def resolve(config) -> Source:
     DataError: there is none, or its card cannot be read.
     ValueError: a field of `config` has an impossible value.
   """
-  check_choice("data.on_corrupt", config.on_corrupt, ON_CORRUPT)
-  if config.limit < 0:
-    raise ValueError(f"data.limit is {config.limit}; it must be at least 0")
+  check_reading(config)
   root, misfits, _ = prepared_format.find(config)
   if root is None:
     raise DataError("; ".join(misfits) or f"no prepared set of {config.name} {config.variant}")

@@ -41,6 +41,14 @@ def with_progress(items: Iterable, total: int, what: str, unit: str) -> Iterator
       logging.info("%s: %d of %d %ss, %.0f s left", what, n, total, unit, left)
 
 
+def write_synced(path: Path, text: str) -> None:
+  """Writes a file that is whole on the disk, also after a power cut, before it gets its name."""
+  with open(path, "w") as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+
+
 @contextlib.contextmanager
 def published(final: Path, notes: dict) -> Iterator[Path]:
   """A folder to fill; it gets the name `final`, with the notes in it, when the body is done.
@@ -56,7 +64,7 @@ def published(final: Path, notes: dict) -> Iterator[Path]:
   partial_dir = Path(tempfile.mkdtemp(prefix=f".{final.name}.partial-", dir=final.parent))
   try:
     yield partial_dir
-    (partial_dir / STAND_IN_FILE).write_text(json.dumps(notes, indent=2) + "\n")
+    write_synced(partial_dir / STAND_IN_FILE, json.dumps(notes, indent=2) + "\n")
     partial_dir.chmod(0o755)  # mkdtemp makes folders that only their owner can read
     try:
       os.rename(partial_dir, final)

@@ -26,6 +26,7 @@ from data_pipelines.common import (
   DataError,
   Source,
   check_config,
+  nothing_found,
   stand_in_notes,
 )
 from data_pipelines.file_trees import Folder
@@ -62,8 +63,7 @@ def _find(config) -> Path | None:
       return place
   if given is None:
     return None
-  what = "has no folder recordings" if given.is_dir() else "does not exist"
-  raise DataError(f"data.data_dir {given} {what}; {_HELP.format(variant=config.variant)}")
+  raise nothing_found(given, "has no folder recordings", _HELP.format(variant=config.variant))
 
 
 def _render_stand_in(config) -> Path:

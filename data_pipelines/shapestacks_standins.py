@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from data_pipelines.common import STAND_IN_FILE, check_choice
+from data_pipelines.common import STAND_IN_FILE, check_choice, check_seed
 from data_pipelines.publishing import published, with_progress
 from data_pipelines.shapestacks import ID_STEP, LISTS, VARIANTS
 from data_pipelines.tree_standins import beside, save
@@ -67,6 +67,7 @@ def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) 
     FileExistsError: `out_dir` is in use for something else.
   """
   check_choice("variant", variant, VARIANTS)
+  check_seed(seed)
   if num_scenes < MIN_IMAGES:
     raise ValueError(f"num_scenes is {num_scenes}; three towers need at least {MIN_IMAGES} images")
   final, num_towers = Path(out_dir), num_scenes // NUM_VIEWS

@@ -26,6 +26,7 @@ from data_pipelines.common import (
   DataError,
   Source,
   check_config,
+  nothing_found,
   resize_ids,
   resize_images,
   stand_in_notes,
@@ -92,8 +93,7 @@ def _find(config) -> Path | None:
       return root
   if config.data_dir is None:
     return None
-  what = "has no Sketchy episodes" if given.is_dir() else "does not exist"
-  raise DataError(f"data.data_dir {given} {what}; {_help(given / 'records')}")
+  raise nothing_found(given, "has no Sketchy episodes", _help(given / "records"))
 
 
 def _render_stand_in(config) -> Path:

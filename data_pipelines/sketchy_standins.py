@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from data_pipelines.common import STAND_IN_FILE, check_choice
+from data_pipelines.common import STAND_IN_FILE, check_choice, check_seed
 from data_pipelines.publishing import published, with_progress
 from data_pipelines.sketchy import FRAME, IMAGES, TOPS, VARIANTS
 from genesis_jax.scenes import table_frames
@@ -132,6 +132,7 @@ def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) 
     FileExistsError: the folder is in use for something else.
   """
   check_choice("variant", variant, VARIANTS)
+  check_seed(seed)
   final, count = Path(out_dir) / "records", num_frames(num_scenes)
   if (final / STAND_IN_FILE).exists():
     return final

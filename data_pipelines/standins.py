@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from data_pipelines.common import STAND_IN_FILE, check_choice
+from data_pipelines.common import STAND_IN_FILE, check_choice, check_seed
 from data_pipelines.gqn import VARIANTS
 from data_pipelines.publishing import published, with_progress
 from genesis_jax.scenes import room_scene
@@ -109,6 +109,7 @@ def write_gqn(
     FileExistsError: the variant's folder is in use for something else.
   """
   check_choice("variant", variant, VARIANTS)
+  check_seed(seed)
   if num_scenes < 3:
     raise ValueError(f"num_scenes is {num_scenes}; train, val and test need at least 3")
   final = Path(out_dir) / variant

@@ -45,7 +45,9 @@ def test_two_settings_side_by_side(run):
   (["--compare=model.latent_dims=3"], "no field"),
   (["--dtype=float17"], "float17"),
   (["--batch=many"], "batch_size"),
-  (["--rounds=0"], "--rounds is 0; it must be at least 1"),
+  (["--batch=0"], "batch_size is 0; it must be at least 1"),
+  (["--compare=batch=-1"], "batch_size is -1; it must be at least 1"),
+  (["--rounds=0"], "0 is too small; it must be at least 1"),
   (["--colour=red"], "unexpected argument '--colour=red'"),
 ])  # fmt: skip
 def test_mistakes(run, arguments, message):

@@ -102,6 +102,7 @@ def test_a_seed_decides_the_scenes(tmp_path, monkeypatch):
     (("gqn", "--out", "x", "--num", "0"), 2, "0 is too small; it must be at least 1"),
     (("gqn", "--out", "x", "--num", "ten"), 2, "'ten' is not a whole number"),
     (("gqn", "--out", "x", "--num", "2"), 2, "--num is 2"),
+    (("gqn", "--out", "x", "--num", "3", "--seed", 2**32), 2, "4294967296 is too large"),
     (("gqn", "--out", "x", "--num", "3", "--variant", "jacko"), 2, 'Did you mean "jaco"'),
   ],
 )

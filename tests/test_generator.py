@@ -158,6 +158,10 @@ def test_variants_are_the_published_ones():
     ({"data.variant": "uniqe"}, "data.variant is 'uniqe'; allowed: default, unique.*unique"),
     ({"data.data_dir": "/data"}, "data.data_dir is '/data', but data.source=generator reads no"),
     ({"data.num_val": 0}, "data.num_val is 0; it must be at least 1"),
+    ({"data.resize": "cubic"}, "data.resize is 'cubic'; allowed: area"),
+    ({"data.on_corrupt": "ask"}, "data.on_corrupt is 'ask'; allowed: error, skip"),
+    ({"data.shuffle_buffer": 0}, "data.shuffle_buffer is 0; it must be at least 1"),
+    ({"data.data_dir": ""}, "data.data_dir is ''"),
     ({"data.source": "generated"}, 'data.source is .* allowed: files, generator. Did you mean "g'),
   ],
 )

@@ -94,6 +94,9 @@ def test_an_empty_split_tells(gqn_root, capsys, tmp_path):
   "words,status,message",
   [
     ((CONFIG, "--config.data.data_dir=/nowhere"), 1, "/nowhere does not exist"),
+    ((CONFIG, f"--config.data.data_dir={__file__}"), 1, "is a file; name the folder that it is in"),
+    ((CONFIG, "--config.data.data_dir="), 1, "data.data_dir is empty; it must name a folder"),
+    ((CONFIG, "--config.data.standin_scenes=-5"), 1, "data.standin_scenes is -5; it must be at"),
     ((CONFIG, "--config.data.resize=cubic"), 1, "data.resize is 'cubic'; allowed: area"),
     ((CONFIG, "--config.data.resizee=area"), 2, 'no field resizee. Did you mean "resize"'),
     ((CONFIG, "--config.data.limit=many"), 2, "many"),

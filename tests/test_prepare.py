@@ -8,6 +8,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,8 +24,9 @@ from PIL import Image
 
 import data_pipelines
 from configs.experiment import compose
-from data_pipelines import preparation, prepare
-from data_pipelines.defaults import DEFAULTS, settings
+from data_pipelines import preparation, preparation_progress, prepare
+from data_pipelines.common import DataError
+from data_pipelines.defaults import DEFAULTS, settings, training_command
 from data_pipelines.prepared_format import read_card
 from data_pipelines.stream import Batches
 
@@ -230,6 +232,21 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys):
   dataset = tfds.builder_from_directory(root).as_dataset(split="train")
   images = np.stack([one["image"] for one in dataset.as_numpy_iterator()])
   np.testing.assert_array_equal(images, in_order(gqn_config(source), "train")["image"])
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}"])
+def test_damaged_progress_is_named(tmp_path, content):
+  (tmp_path / preparation_progress.FILE).write_text(content)
+  (tmp_path / "gqn-train.tfrecord-00000-of-00001").touch()
+  with pytest.raises(
+    DataError, match="progress.json is damaged .*remove the folder .* start again"
+  ):
+    preparation_progress.Progress(tmp_path, {}, on_corrupt="error")
+
+
+def test_commands_to_copy_are_for_a_shell():
+  command = training_command(settings("gqn", limit=3), "a folder/é")
+  assert shlex.split(command)[-2:] == ["--config.data.data_dir=a folder/é", "--config.data.limit=3"]
 
 
 @pytest.mark.parametrize("after", [0, 70])

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import data_pipelines
 from data_pipelines import gqn, standins
+from data_pipelines.common import STAND_IN_FILE, DataError, stand_in_notes
 
 SIDE, SCENES = 16, 12
 
@@ -133,7 +134,16 @@ def test_reading_does_without_the_library(stand_in):
   assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"a": "\n"}'])
+def test_damaged_notes_are_named(tmp_path, content):
+  (tmp_path / STAND_IN_FILE).write_text(content)
+  with pytest.raises(DataError, match="STAND_IN.json is damaged .*; remove the folder"):
+    stand_in_notes(tmp_path)
+
+
 def test_impossible_arguments(tmp_path):
+  with pytest.raises(ValueError, match="seed is -1; it must be from 0"):
+    standins.write_gqn(tmp_path, variant="jaco", num_scenes=3, seed=-1)
   with pytest.raises(ValueError, match="variant is 'rooms'"):
     standins.write_gqn(tmp_path, variant="rooms", num_scenes=20)
   with pytest.raises(ValueError, match="num_scenes is 2"):
