@@ -174,6 +174,6 @@ def stand_in_notes(root: Path) -> dict | None:
       return notes
     what = f"it holds {notes!r:.40}"
   raise DataError(
-    f"{path} is damaged ({what}); remove the folder {root}: stand-ins under data/ are rendered "
-    "again when they are needed, others by python -m data_pipelines.generate"
+    f"{path} is damaged ({what}); remove the folder {root}: stand-ins in data/stand_ins are "
+    "rendered again when needed, others by python -m data_pipelines.generate"
   )

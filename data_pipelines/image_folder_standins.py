@@ -66,7 +66,7 @@ def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) 
     `out_dir`. A complete set that is there already is left as it is.
 
   Raises:
-    ValueError: unknown variant, or too few images for all splits.
+    ValueError: unknown variant, impossible seed, or too few images for all splits.
     FileExistsError: `out_dir` is in use for something else.
   """
   check_choice("variant", variant, VARIANTS)

@@ -115,7 +115,7 @@ def write(
     The folder of the file. A complete set that is there already is left as it is.
 
   Raises:
-    ValueError: unknown data set or variant, or too few scenes for all splits.
+    ValueError: unknown data set or variant, impossible seed, or too few scenes for all splits.
     FileExistsError: the folder is in use for something else.
   """
   check_choice("dataset", dataset, LAYOUTS)

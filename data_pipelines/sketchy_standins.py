@@ -128,7 +128,7 @@ def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) 
     The folder of the episodes. A complete set that is there already is left as it is.
 
   Raises:
-    ValueError: unknown variant.
+    ValueError: unknown variant, or impossible seed.
     FileExistsError: the folder is in use for something else.
   """
   check_choice("variant", variant, VARIANTS)

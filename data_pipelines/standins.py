@@ -105,7 +105,7 @@ def write_gqn(
     The variant's folder. A complete set that is there already is left as it is.
 
   Raises:
-    ValueError: unknown variant, or too few scenes for all splits.
+    ValueError: unknown variant, impossible seed, or too few scenes for all splits.
     FileExistsError: the variant's folder is in use for something else.
   """
   check_choice("variant", variant, VARIANTS)

@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import TINY_RUN
 
-from benchmarks import compiled, train_step, whole_program
+from benchmarks import compiled, metrics, train_step, whole_program
 
 SMALL = ["--config.model.latent_dim=4", "--size=32", "--batch=8", "--rounds=1", "--seconds=0"]
 
@@ -53,6 +53,13 @@ def test_two_settings_side_by_side(run):
 def test_mistakes(run, arguments, message):
   status, printed = run(train_step, "--model=vae", *SMALL[:-1], *arguments)
   assert status == 2 and message in printed.splitlines()[-1]
+
+
+@pytest.mark.parametrize("option", ["true_segments", "slots", "batch", "rounds"])
+def test_mistakes_in_comparing_scores(run, option):
+  status, printed = run(metrics, f"--{option}=0")
+  assert status == 2 and printed.startswith(f"error: argument --{option}: 0 is too small; it must")
+  assert printed.count("\n") == 1
 
 
 def test_share_of_waiting(run, gqn_root):

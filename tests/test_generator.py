@@ -161,6 +161,7 @@ def test_variants_are_the_published_ones():
     ({"data.resize": "cubic"}, "data.resize is 'cubic'; allowed: area"),
     ({"data.on_corrupt": "ask"}, "data.on_corrupt is 'ask'; allowed: error, skip"),
     ({"data.shuffle_buffer": 0}, "data.shuffle_buffer is 0; it must be at least 1"),
+    ({"data.standin_scenes": 0}, "data.standin_scenes is 0; it must be at least 1"),
     ({"data.data_dir": ""}, "data.data_dir is ''"),
     ({"data.source": "generated"}, 'data.source is .* allowed: files, generator. Did you mean "g'),
   ],
@@ -171,6 +172,23 @@ def test_mistakes_are_one_line(tmp_path, change, message):
     config.model.image_size = 32
     train.train(config, tmp_path)
   assert "\n" not in str(error.value)
+
+
+def test_fields_of_other_data_sets_are_checked():
+  config = make_config(dataset="clevr", **{"data.protocol": "iodin"})
+  with pytest.raises(ValueError, match='data.protocol is .iodin.; allowed: .*"iodine"'):
+    data_pipelines.resolve(config.data)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_no_key_is_made_from(seed):
+  config = make_config().data
+  for start in (
+    lambda: data_pipelines.batches(config, split="train", batch_size=8, seed=seed),
+    lambda: generator.drawing(config, "train", seed),
+  ):
+    with pytest.raises(ValueError, match=f"seed is {seed}; it must be from 0 to 4294967295"):
+      start()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,9 @@ import tensorflow as tf
 
 import data_pipelines
 from data_pipelines import benchmark, inspect
+from data_pipelines.common import DataError
 from data_pipelines.config_files import ConfigError, load_config
+from data_pipelines.defaults import settings
 from data_pipelines.indexed import Indexed
 from data_pipelines.records import Range, Records
 
@@ -112,6 +114,19 @@ def test_mistakes_are_one_line(capsys, words, status, message):
   got, _, err = run(capsys, *words)
   assert got == status and message in err
   assert err.startswith("error: ") and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", sorted(set(data_pipelines.DATASETS) - {"apc"}))
+def test_a_file_is_not_taken_for_a_missing_folder(name):
+  """Of apc a file may be given: an archive."""
+  with pytest.raises(DataError, match="is a file; name the folder that it is in$"):
+    data_pipelines.resolve(settings(name, data_dir=__file__))
+
+
+@pytest.mark.parametrize("name", data_pipelines.DATASETS)
+def test_an_empty_name_is_not_this_folder(name):
+  with pytest.raises(ValueError, match="data.data_dir is empty; it must name a folder"):
+    data_pipelines.resolve(settings(name, data_dir=""))
 
 
 def test_as_a_program(gqn_root):

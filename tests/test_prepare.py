@@ -249,6 +249,11 @@ def test_commands_to_copy_are_for_a_shell():
   assert shlex.split(command)[-2:] == ["--config.data.data_dir=a folder/é", "--config.data.limit=3"]
 
 
+def test_a_buffer_without_room_is_refused_of_prepared_sets_too(gqn_set):
+  with pytest.raises(ValueError, match="data.shuffle_buffer is 0; it must be at least 1"):
+    data_pipelines.resolve(gqn_config(gqn_set, shuffle_buffer=0))
+
+
 @pytest.mark.parametrize("after", [0, 70])
 def test_interrupted_with_damage_left_out(tmp_path, monkeypatch, after):
   """Going on counts the damage before the place where the run was stopped."""
