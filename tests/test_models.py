@@ -274,6 +274,7 @@ def test_a_single_slot_is_the_image(name):
   ("config", "message"),
   [
     (dict(name="genesys"), r"model.name is 'genesys'; allowed: \['genesis'"),
+    (dict(name=["genesis"]), r"model.name is \['genesis'\]; allowed: \['genesis'"),
     (dict(name="genesis", num_slotz=3), r'num_slotz.*did you mean "num_slots"'),
     (dict(name="genesis", encoder_norm="gn"), r"encoder_norm is 'gn'; allowed: \['bn'"),
     (dict(name="genesis", image_size=48), r"image_size is 48; allowed for genesis: \[32, 64"),

@@ -43,7 +43,7 @@ def build_model(config: Mapping[str, Any]) -> Model:
   """
   every = {name: _defaults(model) for name, model in MODELS.items()}
   name, options = translate(config, {field for fields in every.values() for field in fields})
-  if name not in MODELS:
+  if name not in list(MODELS):  # a list: whatever was given, hashable or not, is looked for
     raise ValueError(f"model.name is {name!r}; allowed: {sorted(MODELS)}")
   options = every[name] | {f: value for f, value in options.items() if f in every[name]}
   check(name, MODELS[name], options, every[name])

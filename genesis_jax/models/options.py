@@ -88,7 +88,7 @@ def translate(config: Mapping[str, Any], fields) -> tuple[str, dict[str, Any]]:
     if field in options and options[field] != value:
       raise ValueError(f"model.{field} is given twice, as {options[field]!r} and {value!r}")
     options[field] = value
-  return ORIGINAL_MODELS.get(name, name), options
+  return ORIGINAL_MODELS.get(str(name), name), options
 
 
 def check(name: str, model: type[Model], options: Mapping[str, Any], defaults: Mapping[str, Any]):
