@@ -128,6 +128,13 @@ class _Way:
     # In two steps: XLA finds too few sums in one to keep a GPU busy, and stores what it adds up.
     return x.mean(2).mean(1)
 
+  def joined_over_pixels(self, parts):
+    """`over_pixels` of parts that are the channels one after the other."""
+    if jax.default_backend() == "gpu":
+      # XLA would store what one part needs while it adds up the other.
+      return self.over_pixels(jnp.concatenate(parts, -1))
+    return jnp.concatenate([self.over_pixels(part) for part in parts], -1)
+
   def over_all(self, means):
     """Means of `over_pixels`, averaged with all else that is normalised together."""
     if self.kind == "bn" and self.axis_name is not None:
@@ -180,8 +187,8 @@ def _backward(way, saved, gradients):
     return list(zip(hats, transpose(gradient.astype(jnp.float32)), strict=True))
 
   parts = at(x, gradients[0])
-  first = jnp.concatenate([way.over_pixels(g) for _, g in parts], -1)
-  second = jnp.concatenate([way.over_pixels(g * hat) for hat, g in parts], -1)
+  first = way.joined_over_pixels([g for _, g in parts])
+  second = way.joined_over_pixels([g * hat for hat, g in parts])
   # Or XLA stores what it could compute again, and computes sums of sums from the images.
   x, gradient, first, second = jax.lax.optimization_barrier((x, gradients[0], first, second))
 

@@ -96,6 +96,49 @@ def test_gradients_of_convolutions_that_differ_along_the_axes(sides, padding):
   )
 
 
+@pytest.mark.parametrize("width, size, stride, padding", [
+  (8, 1, 1, (0, 0)), (9, 1, 1, (0, 0)), (8, 1, 1, (1, 1)), (8, 3, 1, (0, 0)), (8, 3, 1, (1, 1)),
+  (8, 3, 2, (1, 1)), (8, 3, 2, (1, 0)), (9, 3, 2, (1, 1)), (8, 4, 1, (1, 2)), (8, 5, 1, (2, 2)),
+  (7, 5, 1, (2, 2)), (8, 5, 1, (1, 1)), (8, 5, 1, (3, 3)), (8, 5, 2, (2, 2)), (8, 5, 4, (2, 2)),
+])  # fmt: skip
+def test_convolutions_on_gpus_have_the_same_gradients(width, size, stride, padding, monkeypatch):
+  x, kernel = normal(2, 7, width, 3), normal(size, size, 3, 4, seed=1)
+  around = ((0, 0) if size == 1 else (1, 1), padding)
+
+  def values_and_gradients():
+    y, transpose = jax.vjp(lambda *a: convolutions.convolve(*a, stride, around), x, kernel)
+    return y, transpose(normal(*y.shape, seed=2))
+
+  expected = values_and_gradients()
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  ours = values_and_gradients()
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), ours, expected)
+
+
+@pytest.mark.parametrize("kernel, stride, padding, computed", [
+  ((5, 5, 32, 64), 1, 2, (5, 3, 64, 128)),
+  ((5, 5, 64, 64), 1, 2, (5, 5, 64, 64)),
+  ((3, 3, 32, 32), 1, 0, (3, 2, 64, 64)),
+  ((3, 3, 32, 32), 1, 1, (3, 3, 32, 32)),  # pairs would double the products
+  ((3, 3, 4, 32), 2, 1, (3, 2, 8, 32)),
+  ((3, 3, 32, 32), 2, 1, (3, 3, 32, 32)),
+  ((1, 1, 32, 3), 1, 0, (256, 24)),
+  ((1, 1, 64, 32), 1, 0, (1, 1, 64, 32)),
+])  # fmt: skip
+def test_gpus_take_columns_together_where_channels_are_few(
+  kernel, stride, padding, computed, monkeypatch
+):
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  around = ((padding, padding),) * 2
+  jaxpr = jax.make_jaxpr(lambda *a: convolutions.convolve(*a, stride, around))(
+    jnp.zeros((1, 64, 64, kernel[2])), jnp.zeros(kernel)
+  )
+  (product,) = (
+    eqn for eqn in jaxpr.eqns if eqn.primitive.name in ("conv_general_dilated", "dot_general")
+  )
+  assert product.invars[1].aval.shape == computed
+
+
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 def test_convolution_of_an_enlarged_image(platform, monkeypatch):
   monkeypatch.setattr(jax, "default_backend", lambda: platform)

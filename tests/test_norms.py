@@ -57,7 +57,9 @@ def joined(params, name):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("kind", norms.KINDS)
-def test_values_and_gradients_are_those_of_the_definition(kind, activation):
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_values_and_gradients_are_those_of_the_definition(platform, kind, activation, monkeypatch):
+  monkeypatch.setattr(jax, "default_backend", lambda: platform)
   model, x, shift, variables = case(kind, activation)
 
   def ours(params, x, shift):
