@@ -66,7 +66,7 @@ def _pairs_pay(x, kernel, stride, padding) -> bool:
   if stride > 2 or x.shape[2] % 2 or out % (2 // stride):
     return False  # not to be divided
   few = min(kernel.shape[2:]) <= 32 if stride == 1 else kernel.shape[2] <= 4
-  return few and 2 * _num_pairs(size, stride, low) <= 4 / 3 * size
+  return few and 3 * _num_pairs(size, stride, low) <= 2 * size
 
 
 def _convolve_pairs(x, kernel, stride, padding):
@@ -78,9 +78,9 @@ def _convolve_pairs(x, kernel, stride, padding):
   n, height, width, channels = x.shape
   size, features, (low, high) = kernel.shape[1], kernel.shape[3], padding[1]
   columns, count = 2 // stride, _num_pairs(size, stride, low)
-  shifts = [low % 2 + i for i in range(columns)]
   kernels = [
-    jnp.pad(kernel, ((0, 0), (shift, 2 * count - size - shift), (0, 0), (0, 0))) for shift in shifts
+    jnp.pad(kernel, ((0, 0), (shift, 2 * count - size - shift), (0, 0), (0, 0)))
+    for shift in range(low % 2, low % 2 + columns)
   ]
   paired = jnp.stack(kernels, 3).reshape(len(kernel), count, 2 * channels, -1)
   out = ((width + low + high - size) // stride + 1) // columns
@@ -160,9 +160,8 @@ def convolve_transposed(x, kernel, stride: int, padding: int):
   platform = jax.default_backend()
   if platform == "cpu":
     return _convolve_transposed_by_phases(x, kernel, stride, padding)
-  if platform == "gpu" and stride == 1:
-    around = tuple((size - 1 - padding,) * 2 for size in kernel.shape[:2])
-    return convolve(x, kernel[::-1, ::-1], 1, around)
+  if platform == "gpu" and stride == 1:  # for its pairs; TPUs are a little faster without
+    return convolve(x, kernel[::-1, ::-1], 1, ((padding, padding),) * 2)
   return _convolve_transposed(x, kernel, stride, padding)
 
 
