@@ -4,11 +4,13 @@ On CPUs, XLA is fast with convolutions of this layout only. JAX derives gradient
 which XLA rearranges where they stand by themselves but computes naively, 30 times as slowly, in a
 loop. So on CPUs they are written out here, and those of strided convolutions by phases. GPUs and
 TPUs have their own ways of doing strided convolutions backward, and are asked for these. GPUs are
-slow where channels are few, so there neighbouring columns are taken together.
+slow where channels are few: with GENESIS_JAX_PAIRS=1 in the environment they take neighbouring
+columns together. No GPU has been timed with it yet, so it is not the default.
 """
 
 import functools
 import math
+import os
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +19,15 @@ Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
+def _in_pairs() -> bool:
+  return jax.default_backend() == "gpu" and os.environ.get("GENESIS_JAX_PAIRS") == "1"
+
+
 def convolve(x, kernel, stride: int, padding: Padding):
   """Convolution of `[N,H,W,I]` with `[h,w,I,O]`."""
-  platform = jax.default_backend()
-  if platform == "cpu":
+  if jax.default_backend() == "cpu":
     return _convolve_on_cpu(x, kernel, stride, padding)
-  if platform == "gpu":
+  if _in_pairs():
     by_itself = kernel.shape[:2] == (1, 1) and stride == 1 and not any(sum(padding, ()))
     if by_itself and min(kernel.shape[2:]) <= 8:
       return _convolve_pixels(x, kernel)
@@ -157,10 +162,9 @@ def convolve_transposed(x, kernel, stride: int, padding: int):
 
   Takes kernels of side 2 * padding + 1 to 2 * padding + stride.
   """
-  platform = jax.default_backend()
-  if platform == "cpu":
+  if jax.default_backend() == "cpu":
     return _convolve_transposed_by_phases(x, kernel, stride, padding)
-  if platform == "gpu" and stride == 1:  # for its pairs; TPUs are a little faster without
+  if _in_pairs() and stride == 1:
     return convolve(x, kernel[::-1, ::-1], 1, ((padding, padding),) * 2)
   return _convolve_transposed(x, kernel, stride, padding)
 

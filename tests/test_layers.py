@@ -43,6 +43,7 @@ def test_transposed_convolutions_have_the_same_gradients_in_all_forms(
   platform, size, stride, monkeypatch
 ):
   monkeypatch.setattr(jax, "default_backend", lambda: platform)
+  monkeypatch.setenv("GENESIS_JAX_PAIRS", "1")
   x, kernel, padding = normal(2, 4, 5, 3), normal(size, size, 3, 6, seed=1), (size - 1) // 2
   weights = normal(2, 4 * stride, 5 * stride, 6, seed=2)
 
@@ -96,12 +97,19 @@ def test_gradients_of_convolutions_that_differ_along_the_axes(sides, padding):
   )
 
 
+@pytest.fixture
+def pairs(monkeypatch):
+  """A GPU that is asked for `_convolve_pairs`."""
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  monkeypatch.setenv("GENESIS_JAX_PAIRS", "1")
+
+
 @pytest.mark.parametrize("width, size, stride, padding", [
   (8, 1, 1, (0, 0)), (9, 1, 1, (0, 0)), (8, 1, 1, (1, 1)), (8, 3, 1, (0, 0)), (8, 3, 1, (1, 1)),
   (8, 3, 2, (1, 1)), (8, 3, 2, (1, 0)), (9, 3, 2, (1, 1)), (8, 4, 1, (1, 2)), (8, 5, 1, (2, 2)),
   (7, 5, 1, (2, 2)), (8, 5, 1, (1, 1)), (8, 5, 1, (3, 3)), (8, 5, 2, (2, 2)), (8, 5, 4, (2, 2)),
 ])  # fmt: skip
-def test_convolutions_on_gpus_have_the_same_gradients(width, size, stride, padding, monkeypatch):
+def test_convolutions_in_pairs_have_the_same_gradients(width, size, stride, padding, pairs):
   x, kernel = normal(2, 7, width, 3), normal(size, size, 3, 4, seed=1)
   around = ((0, 0) if size == 1 else (1, 1), padding)
 
@@ -109,8 +117,9 @@ def test_convolutions_on_gpus_have_the_same_gradients(width, size, stride, paddi
     y, transpose = jax.vjp(lambda *a: convolutions.convolve(*a, stride, around), x, kernel)
     return y, transpose(normal(*y.shape, seed=2))
 
-  expected = values_and_gradients()
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("GENESIS_JAX_PAIRS", "0")
+    expected = values_and_gradients()
   ours = values_and_gradients()
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), ours, expected)
 
@@ -125,10 +134,7 @@ def test_convolutions_on_gpus_have_the_same_gradients(width, size, stride, paddi
   ((1, 1, 32, 3), 1, 0, (256, 24)),
   ((1, 1, 64, 32), 1, 0, (1, 1, 64, 32)),
 ])  # fmt: skip
-def test_gpus_take_columns_together_where_channels_are_few(
-  kernel, stride, padding, computed, monkeypatch
-):
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+def test_pairs_where_channels_are_few(kernel, stride, padding, computed, pairs):
   around = ((padding, padding),) * 2
   jaxpr = jax.make_jaxpr(lambda *a: convolutions.convolve(*a, stride, around))(
     jnp.zeros((1, 64, 64, kernel[2])), jnp.zeros(kernel)
@@ -137,6 +143,15 @@ def test_gpus_take_columns_together_where_channels_are_few(
     eqn for eqn in jaxpr.eqns if eqn.primitive.name in ("conv_general_dilated", "dot_general")
   )
   assert product.invars[1].aval.shape == computed
+
+
+@pytest.mark.parametrize("platform, setting", [("gpu", "0"), ("tpu", "1"), ("cpu", "1")])
+def test_no_pairs_elsewhere_and_unasked(platform, setting, monkeypatch):
+  monkeypatch.setattr(jax, "default_backend", lambda: platform)
+  monkeypatch.setenv("GENESIS_JAX_PAIRS", setting)
+  x, kernel = normal(1, 8, 8, 4), normal(3, 3, 4, 4)
+  jaxpr = str(jax.make_jaxpr(lambda *a: convolutions.convolve(*a, 1, UNPADDED))(x, kernel))
+  assert "conv_general_dilated" in jaxpr and "[3,2,8,8]" not in jaxpr
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
