@@ -18,8 +18,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-CACHE = tempfile.TemporaryDirectory(prefix="genesis_jax_tests_")
-os.environ["XDG_CACHE_HOME"] = CACHE.name  # compiled programs, shared with subprocesses
+if "PYTEST_XDIST_WORKER" not in os.environ:  # which has its parent's
+  CACHE = tempfile.TemporaryDirectory(prefix="genesis_jax_tests_")
+  os.environ["XDG_CACHE_HOME"] = CACHE.name  # compiled programs, shared with subprocesses
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(CACHE.name, "genesis_jax")
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+
+# For programs in processes of their own.
+ON_ONE_DEVICE = {
+  **os.environ,
+  "XLA_FLAGS": "--xla_backend_optimization_level=0",
+  "JAX_PLATFORMS": "cpu",
+}
 
 RECORDS_PER_FILE = 4
 VIEWS = 10  # of rooms_ring_camera

@@ -62,6 +62,7 @@ def test_mistakes_in_comparing_scores(run, option):
   assert printed.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_share_of_waiting(run, gqn_root):
   settings = TINY_RUN | {"data.data_dir": gqn_root, "model.latent_dim": 4}
   words = [f"--config.{name}={value}" for name, value in settings.items()]

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from conftest import tiny_config
+from conftest import ON_ONE_DEVICE, tiny_config
 from flax import traverse_util
 from PIL import Image
 
@@ -20,14 +19,13 @@ import genesis_jax
 from experiments import devices, train, validation
 from genesis_jax import runs, training
 
-ONE_DEVICE = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
 COMMAND = [sys.executable, "-u", "-m", "experiments.main", "--config=configs/genesis_gqn.py"]
 
 
 def start(workdir, flags) -> subprocess.Popen:
   return subprocess.Popen(
     [*COMMAND, f"--workdir={workdir}", *flags],
-    env=ONE_DEVICE,
+    env=ON_ONE_DEVICE,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,

@@ -12,7 +12,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from conftest import TEST_IMAGES, TINY_RUN, tiny_config
+from conftest import ON_ONE_DEVICE, TEST_IMAGES, TINY_RUN, tiny_config
 
 import data_pipelines
 import genesis_jax
@@ -92,9 +92,8 @@ def read(run_dir, step=6, split="test"):
 @pytest.fixture(scope="module")
 def first(run_dir):
   """What the program prints and writes on one device, in its own process."""
-  environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
   command = [sys.executable, "-m", "experiments.evaluate", *flags(run_dir)]
-  done = subprocess.run(command, env=environment, capture_output=True, text=True)
+  done = subprocess.run(command, env=ON_ONE_DEVICE, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
   return done.stdout, *read(run_dir)
 

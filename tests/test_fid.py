@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 import torch_writer
-from conftest import TEST_IMAGES, tiny_config
+from conftest import ON_ONE_DEVICE, TEST_IMAGES, tiny_config
 
 import data_pipelines
 import genesis_jax
@@ -332,8 +332,7 @@ def first_result(run_dir, weight_files, tmp_path_factory):
   """What the program prints, and the number it writes, on one device."""
   command = [sys.executable, "-m", "experiments.compute_fid"]
   options = options_for(run_dir, weight_files, num_images=NUM_IMAGES, batch_size=8)
-  environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-  done = subprocess.run([*command, *options], env=environment, capture_output=True, text=True)
+  done = subprocess.run([*command, *options], env=ON_ONE_DEVICE, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
   return done.stdout, results(run_dir)[0]
 

@@ -221,6 +221,7 @@ def resumed_run(without_tensorflow, tmp_path_factory):
   return workdir, done.stdout
 
 
+@pytest.mark.slow
 def test_trains_where_tensorflow_is_not_installed(resumed_run):
   workdir, out = resumed_run
   assert "resuming   from step 3 of 6" in out
@@ -238,6 +239,7 @@ def test_trains_where_tensorflow_is_not_installed(resumed_run):
   assert not (workdir / "tensorboard").exists()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_whole_run(resumed_run, without_tensorflow, tmp_path):
   program(without_tensorflow, tmp_path, "multi_dsprites", "--config.num_steps=6")
   halves, whole = (

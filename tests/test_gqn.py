@@ -385,6 +385,7 @@ def test_a_dropped_stream_leaves_no_threads_behind(whole):
   assert num_threads() <= before + 5  # one stream has dozens
 
 
+@pytest.mark.slow
 def test_benchmark_program(whole):
   arguments = [f"--data_dir={whole}", "--num_batches=20", "--batch_size=16"]
   done = subprocess.run(

@@ -73,7 +73,12 @@ def build(name) -> Built:
   return Built(name)
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture(
+  params=[
+    name if name in (*MAIN, "vae_broadcast") else pytest.param(name, marks=pytest.mark.slow)
+    for name in VARIANTS
+  ]
+)
 def built(request):
   return build(request.param)
 
@@ -201,6 +206,7 @@ def test_bfloat16_stays_near_float32(name):
   assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["genesis", "genesis_v2", "monet"])
 def test_sharp_pixels_are_finite(name):
   built = build(name)
