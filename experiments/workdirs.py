@@ -161,6 +161,7 @@ def write_labels(workdir: pathlib.Path, config, source, num_parameters: int, fir
     versions=_versions(),
     git_commit=_git_commit(),
     xla_flags=os.environ.get("XLA_FLAGS", ""),
+    genesis_jax_pairs=os.environ.get("GENESIS_JAX_PAIRS", ""),
     config=settings,
   )
   write_json(workdir / "run.json", labels)
