@@ -16,7 +16,7 @@ from genesis_jax import runs
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, gqn_root):
   workdir = tmp_path_factory.mktemp("export") / "run"
-  config = tiny_config("vae", gqn_root)  # has batch statistics too
+  config = tiny_config("genesis", gqn_root)  # has batch statistics too
   config.num_steps = 3
   train.train(config, workdir)
   (workdir / "imported.json").write_text("{}")  # as of a run that began elsewhere
