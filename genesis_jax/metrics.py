@@ -185,7 +185,8 @@ def slot_health(log_masks: Float[Array, "B K S S"]) -> dict[str, Float[Array, "B
   """
   log_masks = jax.lax.stop_gradient(log_masks)
   entropy = jax.scipy.special.entr(jnp.exp(log_masks)).sum(1).mean((1, 2))
-  wins = jax.nn.one_hot(log_masks.argmax(1), log_masks.shape[1], dtype=jnp.float32).mean((1, 2))
+  winners = jnp.argmax(log_masks, 1)
+  wins = jax.nn.one_hot(winners, log_masks.shape[1], dtype=jnp.float32).mean((1, 2))
   return {
     "mask_entropy": entropy,
     "slots_used": (wins >= 0.01).sum(1).astype(jnp.float32),
