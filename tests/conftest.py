@@ -32,7 +32,6 @@ ON_ONE_DEVICE = {
   "JAX_PLATFORMS": "cpu",
 }
 
-
 RECORDS_PER_FILE = 4
 VIEWS = 10  # of rooms_ring_camera
 TEST_IMAGES = RECORDS_PER_FILE * VIEWS

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import subprocess
 import sys
 from typing import NamedTuple
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TINY_RUN
+from conftest import ON_ONE_DEVICE, TINY_RUN
 from flax import traverse_util
 
 import data_pipelines
@@ -199,8 +198,7 @@ def without_tensorflow(tmp_path_factory) -> dict:
   (folder / "sitecustomize.py").write_text(
     f"import sys\nsys.modules.update(dict.fromkeys({blocked}))\n"
   )
-  flags = "--xla_backend_optimization_level=0"
-  return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(folder)}
+  return ON_ONE_DEVICE | {"PYTHONPATH": str(folder)}
 
 
 def program(environment, workdir, dataset, *extra) -> subprocess.CompletedProcess:
