@@ -148,3 +148,13 @@ def test_impossible_arguments(tmp_path):
     standins.write_gqn(tmp_path, variant="rooms", num_scenes=20)
   with pytest.raises(ValueError, match="num_scenes is 2"):
     standins.write_gqn(tmp_path, variant="jaco", num_scenes=2)
+
+
+@pytest.mark.parametrize("name", ["shapestacks", "apc", "image_folder"])
+def test_writing_over_other_files_is_refused(tmp_path, name):
+  module = __import__(f"data_pipelines.{name}_standins", fromlist=["write"])
+  (tmp_path / "mine.txt").write_text("keep")
+  with pytest.raises(FileExistsError, match="is not a stand-in"):
+    module.write(tmp_path, variant="default", num_scenes=200)
+  with pytest.raises(ValueError, match="num_scenes is 5"):
+    module.write(tmp_path / "new", variant="default", num_scenes=5)
