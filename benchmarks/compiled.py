@@ -126,7 +126,7 @@ def topology(target: Target):
   import jax
   from jax.experimental import topologies
 
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   if importlib.util.find_spec(target.package) is None:
     raise UserError(
@@ -207,7 +207,7 @@ def main() -> None:
   os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}  # nothing is asked of a device
   if target.platform == "cuda":  # what cannot be tried out
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_autotune_level=0"
-  from experiments.errors import UserError, explained
+  from experiments.console.errors import UserError, explained
 
   try:
     configs = {model: read_config(model, overrides) for model in options.model or MODELS}

@@ -17,7 +17,7 @@ import sys
 import time
 
 from data_pipelines.command_line import Parser, whole_number
-from experiments import accelerate_cpu
+from experiments.console import startup
 
 MODELS = ("genesis", "genesis_v2", "monet", "vae")
 # Flag -> field of the configuration.
@@ -82,7 +82,7 @@ def read_config(model: str, overrides: list[str]):
     UserError: if an override does not fit, or there is nothing to measure.
   """
   from experiments.config_files import load_config
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   slots = f"--config.{FIELDS['slots']}="
   mine = [word for word in overrides if model != "vae" or not word.startswith(slots)]
@@ -99,7 +99,7 @@ def settings(options: argparse.Namespace, overrides: list[str]) -> list[list[tup
   Raises:
     UserError: if an override does not fit, or --compare is not of the form NAME=VALUE,...
   """
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   second = [change.partition("=") for change in (options.compare or "").split(",") if change]
   if wrong := [name for name, equals, _ in second if not equals]:
@@ -216,11 +216,11 @@ def show(group: list[tuple], options: argparse.Namespace, matmul, memory: float)
 def main() -> None:
   """Prints one row for each model, or two."""
   options, overrides = parse()
-  accelerate_cpu.set_flags()
+  startup.set_flags()
   import jax
 
   from benchmarks import ceilings
-  from experiments.errors import UserError, explained
+  from experiments.console.errors import UserError, explained
 
   try:
     groups = settings(options, overrides)
@@ -244,5 +244,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  accelerate_cpu.use_huge_pages()
+  startup.use_huge_pages()
   main()

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 
 from data_pipelines.command_line import Parser, whole_number
-from experiments import accelerate_cpu, startup
+from experiments.console import startup
 
 
 def parse(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
@@ -43,15 +43,17 @@ class Loop:
     import jax
 
     import genesis_jax
-    from experiments import devices, inputs, train
+    from experiments.hardware import devices
+    from experiments.training import feed
+    from experiments.training import loop as train
     from genesis_jax import objective, training
 
     devices.configure(config)
     devices.check_batch_size(config.batch_size)
-    inputs.check_steps_per_call(config)
+    feed.check_steps_per_call(config)
     self._config = config
     model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
-    self._feed = inputs.Feed(config, 0)
+    self._feed = feed.Feed(config, 0)
     self._batches = devices.prefetch(self._feed, axis=1)
     self._steps = train.compiled_steps(config, model, tx, self._feed)
     create = functools.partial(training.create_train_state, model=model, tx=tx)
@@ -76,7 +78,7 @@ class Loop:
     self._train(self._batches, calls)
 
   def _train(self, batches: Iterator[dict], calls: int) -> None:
-    from experiments.progress import RecentSteps
+    from experiments.training.progress import RecentSteps
 
     recent, every = RecentSteps(), self._config.log_every // self._config.steps_per_call
     for call, batch in enumerate(itertools.islice(batches, calls), start=1):
@@ -109,9 +111,9 @@ def main() -> None:
   options, overrides = parse()
   startup.prepare()
   import data_pipelines
-  from experiments import devices
   from experiments.config_files import load_config
-  from experiments.errors import UserError, explained
+  from experiments.console.errors import UserError, explained
+  from experiments.hardware import devices
 
   try:
     config = load_config(options.config, overrides)
@@ -133,5 +135,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  accelerate_cpu.use_huge_pages()
+  startup.use_huge_pages()
   main()

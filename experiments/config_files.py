@@ -9,7 +9,7 @@ import pathlib
 import ml_collections
 
 from data_pipelines import config_files
-from experiments.errors import UserError
+from experiments.console.errors import UserError
 
 
 def load_config(path: str, overrides: list[str]) -> ml_collections.ConfigDict:

@@ -82,8 +82,8 @@ def draw(records: Sequence, labels: Sequence[str], values: Sequence[str], x: str
   """
   from matplotlib.figure import Figure
 
-  from experiments.errors import UserError
-  from experiments.report_curves import COLOURS, LABELS
+  from experiments.console.errors import UserError
+  from experiments.reporting.curves import COLOURS, LABELS
 
   figure = Figure(figsize=(WIDTH * len(values), HEIGHT), layout="constrained")
   for number, name in enumerate(values, start=1):
@@ -117,8 +117,9 @@ def main(argv: list[str]) -> int:
   options = parse(argv)
   import matplotlib
 
-  from experiments import run_records, workdirs
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
+  from experiments.runs import folder
+  from experiments.runs import records as run_records
 
   try:
     records = [run_records.read(workdir) for workdir in options.workdir]
@@ -126,7 +127,7 @@ def main(argv: list[str]) -> int:
     # TrueType: publishers refuse matplotlib's default.
     with matplotlib.rc_context({"pdf.fonttype": 42}):
       figure.savefig(buffer, format=options.out.suffix[1:], dpi=100)
-    workdirs.write_out(options.out, buffer.getvalue())
+    folder.write_out(options.out, buffer.getvalue())
   except (UserError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 1

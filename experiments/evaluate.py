@@ -48,7 +48,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def check_enough(config, source, options) -> None:
   """Raises UserError if it is known without reading them that there are fewer images."""
   import data_pipelines
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   there = data_pipelines.num_examples(config, options.split)
   if there is not None and there < options.num_images:
@@ -80,10 +80,11 @@ def measure(workdir: pathlib.Path, step: int | None, options, evaluators: dict) 
     UserError, DataError: in one line.
   """
   import data_pipelines
-  from experiments import devices, evaluation, score_tables
-  from experiments.compute_fid import opened
-  from experiments.errors import explained
-  from experiments.fid_network import telling
+  from experiments.console.errors import explained
+  from experiments.console.startup import telling
+  from experiments.hardware import devices
+  from experiments.runs.opening import opened
+  from experiments.scoring import evaluator, summaries
 
   start = time.monotonic()
   with explained():
@@ -99,13 +100,13 @@ def measure(workdir: pathlib.Path, step: int | None, options, evaluators: dict) 
     )
   key = config.model.to_json_best_effort(sort_keys=True)
   if key not in evaluators:
-    evaluators[key] = evaluation.Evaluator(
+    evaluators[key] = evaluator.Evaluator(
       model, options.batch_size, options.seed, options.num_repeats
     )
   with telling():
-    stream = evaluation.with_lines(batches, options.num_images, options.batch_size)
+    stream = evaluator.with_lines(batches, options.num_images, options.batch_size)
     values = evaluators[key](variables, stream, options.num_images)
-  scores = {name: score_tables.summary(value) for name, value in values.items()}
+  scores = {name: summaries.summary(value) for name, value in values.items()}
   reason = absence(values, "largest_slot" in values, source, config.model.name)
   return dict(
     workdir=str(workdir),
@@ -121,7 +122,7 @@ def measure(workdir: pathlib.Path, step: int | None, options, evaluators: dict) 
     stand_in=source.stand_in,
     segmentation_absent=reason,
     scores=scores,
-    definitions={name: evaluation.DEFINITIONS[name] for name in values},
+    definitions={name: evaluator.DEFINITIONS[name] for name in values},
     device=devices.description(),
     seconds=round(time.monotonic() - start, 1),
     finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -133,13 +134,13 @@ def main(argv: list[str]) -> int:
   """Exit status: 0, or 1 with one line of what is wrong."""
   options = parse(argv)
   # What JAX and TensorFlow read when they are imported.
-  from experiments import startup
+  from experiments.console import startup
 
   startup.prepare()
   import data_pipelines
-  from experiments import evaluation_reports
-  from experiments.checkpoints import UnreadableError
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
+  from experiments.runs.checkpoints import UnreadableError
+  from experiments.scoring import files
   from genesis_jax import runs
 
   results, evaluators = [], {}
@@ -156,14 +157,14 @@ def main(argv: list[str]) -> int:
             raise
           print(f"WARNING: {error}", file=sys.stderr, flush=True)
           continue
-        paths = evaluation_reports.write(result)
+        paths = files.write(result)
         results.append({k: v for k, v in result.items() if k != "per_image"})
     if len(results) > 1:
-      paths = evaluation_reports.write_table(results)
+      paths = files.write_table(results)
   except (UserError, data_pipelines.DataError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
-  evaluation_reports.show(results)
+  files.show(results)
   for path in paths:
     print(f"results    {path}", flush=True)
   return 0

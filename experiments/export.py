@@ -12,7 +12,7 @@ import shutil
 import sys
 
 from data_pipelines.command_line import Parser, path_name
-from experiments import startup
+from experiments.console import startup
 
 # What is copied as it is: small, and read by the report.
 COPIED = (
@@ -40,8 +40,8 @@ def export(workdir: pathlib.Path, step: int | None, out: pathlib.Path) -> pathli
   Raises:
     UserError: there is no such checkpoint, `out` is in use, or the weights do not fit.
   """
-  from experiments.checkpoints import read_checkpoint
-  from experiments.errors import UserError, explained
+  from experiments.console.errors import UserError, explained
+  from experiments.runs.checkpoints import read_checkpoint
   from genesis_jax import runs
 
   if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
   """Exit status: 0, or 1 with one line of what is wrong."""
   options = parse(argv)
   startup.prepare()
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   try:
     file = export(options.workdir, options.step, options.out)

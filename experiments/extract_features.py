@@ -101,7 +101,7 @@ def number_of_images(config, source, split: str, wanted: int | None) -> int:
     UserError: there are fewer than wanted, or only a limit makes the split end.
   """
   import data_pipelines
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   there = data_pipelines.num_examples(config, split)
   if there is None and wanted is None:
@@ -153,7 +153,7 @@ def rows(extract, variables, batches, options, num_images: int) -> Iterator[dict
 
 
 def _fetched(running: dict, given: dict, count: int) -> dict[str, np.ndarray]:
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   arrays = {name: np.asarray(array)[:count] for name, array in running.items()}
   finite = np.isfinite(arrays["features"]).all(1)
@@ -175,7 +175,7 @@ def weights_sha256(variables: dict) -> str:
 
 def provenance(options, step: int, config, source, variables) -> dict:
   """What index.json says beside the arrays."""
-  from experiments import devices
+  from experiments.hardware import devices
 
   return dict(
     run=dict(
@@ -202,11 +202,11 @@ def run(options: argparse.Namespace) -> tuple[pathlib.Path, dict]:
   """
   import data_pipelines
   from data_pipelines.publishing import with_progress
-  from experiments import devices
-  from experiments.compute_fid import opened
-  from experiments.errors import explained
-  from experiments.feature_files import FeatureFolder, Writer
-  from experiments.fid_network import telling
+  from experiments.console.errors import explained
+  from experiments.console.startup import telling
+  from experiments.features.files import FeatureFolder, Writer
+  from experiments.hardware import devices
+  from experiments.runs.opening import opened
 
   with explained():
     step, model, variables, config = opened(options.workdir, options.step)
@@ -235,11 +235,11 @@ def run(options: argparse.Namespace) -> tuple[pathlib.Path, dict]:
 def main(argv: list[str]) -> int:
   """Exit status: 0, or 1 with one line of what is wrong."""
   options = parse(argv)
-  from experiments import startup
+  from experiments.console import startup
 
   startup.prepare()
   import data_pipelines
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   try:
     folder, index = run(options)

@@ -44,8 +44,8 @@ def configuration(options: argparse.Namespace, overrides: list[str]):
     UserError: if there is none or it cannot be used.
   """
   from experiments.config_files import load_config, load_json
-  from experiments.errors import UserError, explained
-  from experiments.original_runs import config_from_flags
+  from experiments.console.errors import UserError, explained
+  from experiments.runs.original_runs import config_from_flags
 
   if options.config:
     return load_config(options.config, overrides), options.config
@@ -63,7 +63,7 @@ def configuration(options: argparse.Namespace, overrides: list[str]):
 
 
 def _check_workdir(workdir: pathlib.Path) -> None:
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
     raise UserError(f"--workdir {workdir} is there already and not empty; choose another")
@@ -95,7 +95,8 @@ def write_run(workdir: pathlib.Path, config, state, origin: dict) -> None:
   import jax
   import numpy as np
 
-  from experiments import checkpoints, devices, workdirs
+  from experiments.hardware import devices
+  from experiments.runs import checkpoints, folder
 
   source = published_source(config)
   partial = workdir.with_name(f".{workdir.name}.partial")
@@ -107,8 +108,8 @@ def write_run(workdir: pathlib.Path, config, state, origin: dict) -> None:
       writer.save(devices.replicate(state))
       writer.wait()
     num_parameters = sum(np.size(x) for x in jax.tree.leaves(state.params))
-    workdirs.write_labels(partial, config, source, num_parameters, int(state.step))
-    workdirs.write_json(partial / "imported.json", origin)
+    folder.write_labels(partial, config, source, num_parameters, int(state.step))
+    folder.write_json(partial / "imported.json", origin)
     os.replace(partial, workdir)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
@@ -116,8 +117,8 @@ def write_run(workdir: pathlib.Path, config, state, origin: dict) -> None:
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
   """Imports, and says what came out and how to go on."""
-  from experiments.errors import explained
-  from experiments.original_runs import train_state
+  from experiments.console.errors import explained
+  from experiments.runs.original_runs import train_state
   from genesis_jax import objective
   from genesis_jax.torch_files import load_torch
 
@@ -162,7 +163,7 @@ def main(argv: list[str]) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   logging.set_verbosity(logging.WARNING)  # Orbax logs at length
 
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   try:
     run(options, overrides)

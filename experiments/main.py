@@ -17,7 +17,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from data_pipelines.config_files import MISTAKES, one_line
-from experiments import accelerate_cpu, startup
+from experiments.console import startup
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Path of the configuration.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs/<configuration>.")
@@ -102,9 +102,9 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(flags.FLAGS.verbosity)
 
   import data_pipelines
-  from experiments import hosts
-  from experiments.errors import UserError
-  from experiments.train import train
+  from experiments.console.errors import UserError
+  from experiments.hardware import hosts
+  from experiments.training.loop import train
 
   try:
     config_path = config_flags.get_config_filename(flags.FLAGS["config"])
@@ -117,5 +117,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  accelerate_cpu.use_huge_pages()
+  startup.use_huge_pages()
   app.run(main, flags_parser=parse_flags)

@@ -57,7 +57,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def check_same_model(train, test) -> None:
   """Raises UserError unless both folders are of one model, and of different images."""
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   a, b = train.index, test.index
   if a["run"]["weights_sha256"] != b["run"]["weights_sha256"]:
@@ -74,8 +74,8 @@ def check_same_model(train, test) -> None:
 
 def examples_of(folder, target: str, representation: str | None):
   """The examples of one folder of features; UserError if they cannot be had."""
-  from experiments import probing
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
+  from experiments.features import probes as probing
 
   if not probing.is_of_objects(folder, target):
     return probing.scene_examples(folder, target, representation or "features")
@@ -89,7 +89,7 @@ def examples_of(folder, target: str, representation: str | None):
 
 def parts(train, test, num_train: int | None, seed: int):
   """Training and test examples of one seed."""
-  from experiments import probing
+  from experiments.features import probes as probing
 
   if test is None:
     train, test = probing.split(train, seed)
@@ -98,7 +98,7 @@ def parts(train, test, num_train: int | None, seed: int):
 
 def fits(train, test, options) -> Iterator[tuple[str, dict]]:
   """For every seed the baseline and each probe: (name, its score and the sizes it depends on)."""
-  from experiments import probing
+  from experiments.features import probes as probing
 
   for seed in range(options.num_seeds):
     some, others = parts(train, test, options.num_train, seed)
@@ -120,7 +120,7 @@ def measure(folder, test_folder, target: str, options) -> dict:
     UserError: in one line.
   """
   from data_pipelines.publishing import with_progress
-  from experiments.fid_network import telling
+  from experiments.fid.network import telling
 
   train = examples_of(folder, target, options.representation)
   test = test_folder and examples_of(test_folder, target, options.representation)
@@ -198,8 +198,9 @@ def run(options: argparse.Namespace) -> tuple[pathlib.Path, dict]:
   Raises:
     UserError: in one line.
   """
-  from experiments import probing, workdirs
-  from experiments.feature_files import FeatureFolder
+  from experiments.features import probes as probing
+  from experiments.features.files import FeatureFolder
+  from experiments.runs import folder as workdirs
 
   folder = FeatureFolder(options.features)
   test_folder = options.test_features and FeatureFolder(options.test_features)
@@ -230,7 +231,7 @@ def main(argv: list[str]) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   logging.set_verbosity(logging.WARNING)
 
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   try:
     path, content = run(options)

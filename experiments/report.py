@@ -9,11 +9,8 @@ ends; write it again after evaluate, compute_fid or visualise.
 """
 
 import argparse
-import json
 import os
-import pathlib
 import sys
-import time
 
 from absl import logging
 
@@ -30,82 +27,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
   return parser.parse_args(argv)
 
 
-def _environment():
-  import jinja2
-
-  return jinja2.Environment(
-    loader=jinja2.PackageLoader("experiments", "report_page"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
-
-
-def _content(record) -> dict:
-  """What the template shows."""
-  from experiments import report_curves, report_facts, report_galleries, report_scores
-
-  config, goal = record.config, report_facts.goal(record.config)
-  num_elements = 3 * config["model"]["image_size"] ** 2
-  state, words = report_facts.status(record)
-  return dict(
-    title=report_facts.title(record),
-    workdir=str(record.workdir),
-    written=time.strftime("%Y-%m-%d %H:%M"),
-    state=state,
-    status=words,
-    warnings=report_facts.warnings(record),
-    stand_in=bool(record.labels.get("stand_in")),
-    headline=report_facts.headline(record),
-    facts=report_facts.facts(record),
-    commands=report_facts.commands(record),
-    config=json.dumps(config, indent=2),
-    comparison=report_scores.comparison(record),
-    differences=report_scores.differences(record),
-    measured=report_scores.measured(record),
-    missing=report_scores.missing(record),
-    galleries=report_galleries.read(record.workdir),
-    panels=report_curves.curves(record.rows, goal, num_elements),
-    num_rows=len(record.rows),
-    num_unreadable=record.num_unreadable,
-    gaps=report_curves.gaps(record.rows),
-  )
-
-
-def page(record) -> str:
-  """The page about a `run_records.Record`, as HTML."""
-  import plotly.offline
-
-  environment = _environment()
-  source, _, _ = environment.loader.get_source(environment, "page.js")
-  style, _, _ = environment.loader.get_source(environment, "page.css")
-  return environment.get_template("page.html").render(
-    _content(record), script=source, style=style, plotly=plotly.offline.get_plotlyjs()
-  )
-
-
-def write(workdir: pathlib.Path, out: pathlib.Path | None = None) -> pathlib.Path:
-  """Writes the page about a run; returns its file.
-
-  Args:
-    workdir: of the run.
-    out: where to; None: report.html in the run's folder.
-
-  Raises:
-    UserError: there is no run, or the file cannot be written.
-  """
-  from experiments import run_records, workdirs
-  from experiments.errors import explained
-
-  with explained():
-    record = run_records.read(workdir)
-    html = page(record)
-  out = out or workdir / "report.html"
-  workdirs.write_out(out, html)
-  return out
-
-
 def main(argv: list[str]) -> int:
   """Exit status: 0, or 1 with one line of what is wrong."""
   options = parse(argv)
@@ -114,10 +35,12 @@ def main(argv: list[str]) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   logging.set_verbosity(logging.WARNING)
 
-  from experiments.errors import UserError
+  # JAX reads the settings above when it is imported.
+  from experiments.console.errors import UserError
+  from experiments.reporting import page
 
   try:
-    path = write(options.workdir, options.out)
+    path = page.write(options.workdir, options.out)
   except (UserError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 1

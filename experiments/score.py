@@ -48,7 +48,7 @@ def read_array(path: pathlib.Path) -> np.ndarray:
   Raises:
     UserError: if it is no such file, or leaves open which array is meant.
   """
-  from experiments.errors import DAMAGED_NPZ, UserError
+  from experiments.console.errors import DAMAGED_NPZ, UserError
 
   try:
     file = np.load(path, allow_pickle=False)
@@ -72,7 +72,7 @@ def true_ids(array: np.ndarray, path: pathlib.Path) -> np.ndarray:
   Raises:
     UserError: for anything else.
   """
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   if array.ndim == 4 and 1 in (array.shape[1], array.shape[3]):
     array = array.squeeze(1 if array.shape[1] == 1 else 3)
@@ -86,7 +86,7 @@ def true_ids(array: np.ndarray, path: pathlib.Path) -> np.ndarray:
 
 
 def _slot_axis(shape: tuple[int, ...], truth: tuple[int, ...], path, chosen: int | None) -> int:
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   fits = [axis for axis in (1, -1) if np.delete(shape, axis).tolist() == list(truth)]
   if chosen is not None and chosen in fits:
@@ -120,7 +120,7 @@ def predicted_ids(
   Raises:
     UserError: if the shape does not fit, or values are no ids and no masks.
   """
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   if array.ndim == 5 and 1 in (array.shape[2], array.shape[4]):
     array = array.squeeze(2 if array.shape[2] == 1 else 4)
@@ -149,7 +149,7 @@ def predicted_ids(
 
 def check_number_of_segments(ids: np.ndarray, path: pathlib.Path) -> None:
   """Raises UserError if an image has too many segments for them to be segments."""
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   if ids.max() < MAX_SEGMENTS:
     return
@@ -163,7 +163,7 @@ def check_number_of_segments(ids: np.ndarray, path: pathlib.Path) -> None:
 
 def check_background(truth: np.ndarray, options: argparse.Namespace) -> None:
   """Raises UserError if ids are so large that they will be renumbered, but their values matter."""
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   if options.background_ids > 1 and truth.max() >= MAX_SEGMENTS:
     raise UserError(
@@ -174,19 +174,19 @@ def check_background(truth: np.ndarray, options: argparse.Namespace) -> None:
 
 def score(truth: np.ndarray, predictions: np.ndarray, options: argparse.Namespace) -> dict:
   """Scores of ids `[N,H,W]` under every protocol, as written to JSON."""
-  from experiments import score_tables
-  from experiments.scoring_protocols import PROTOCOLS
+  from experiments.scoring import summaries
+  from experiments.scoring.protocols import PROTOCOLS
   from genesis_jax.contingency import contingency_tables
 
   counts = contingency_tables(truth, predictions).astype(np.float64)
-  resamples = score_tables.resample(len(truth), options.num_bootstrap, options.seed)
+  resamples = summaries.resample(len(truth), options.num_bootstrap, options.seed)
   protocols = {}
   for protocol in PROTOCOLS:
     scores = {}
     for name, values in protocol.scores(counts, options.background_ids).items():
-      low, high = score_tables.bootstrap(values, resamples)
+      low, high = summaries.bootstrap(values, resamples)
       interval = dict(interval_low=low, interval_high=high)
-      scores[name] = score_tables.summary(values[None]) | interval
+      scores[name] = summaries.summary(values[None]) | interval
       scores[name]["definition"] = protocol.definitions[name]
     protocols[protocol.name] = dict(
       source=protocol.source, difference=protocol.difference, scores=scores
@@ -205,7 +205,7 @@ def score(truth: np.ndarray, predictions: np.ndarray, options: argparse.Namespac
 
 def show(result: dict) -> None:
   """Prints the table, and why its numbers differ."""
-  from experiments.score_tables import number, text_table
+  from experiments.scoring.summaries import number, text_table
 
   height, width = result["image_shape"]
   ignored = result["num_ignored_pixels"] / (result["num_images"] * height * width)
@@ -228,8 +228,8 @@ def show(result: dict) -> None:
 def main(argv: list[str]) -> int:
   """Exit status: 0, or 1 with one line of what is wrong."""
   options = parse(argv)
-  from experiments import workdirs
-  from experiments.errors import UserError, explained
+  from experiments.console.errors import UserError, explained
+  from experiments.runs import folder
 
   try:
     truth = true_ids(read_array(options.truth), options.truth)
@@ -243,7 +243,7 @@ def main(argv: list[str]) -> int:
     show(result)
     if options.out:
       files = dict(predictions=str(options.predictions), truth=str(options.truth))
-      workdirs.write_json(options.out, files | result)
+      folder.write_json(options.out, files | result)
       print(f"\nresults    {options.out}", flush=True)
   except (UserError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)

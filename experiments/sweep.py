@@ -71,7 +71,7 @@ def read_grid(config_path: str, overrides: list[str]) -> dict[str, dict[str, Any
   Raises:
     UserError: if the file describes no grid, or a field is given for all points that one sets.
   """
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   path = config_path.partition(":")[0]
   if not os.path.isfile(path):
@@ -90,17 +90,17 @@ def read_grid(config_path: str, overrides: list[str]) -> dict[str, dict[str, Any
 
 
 def _state(workdir: pathlib.Path, config) -> str:
-  from experiments import checkpoints, workdirs
+  from experiments.runs import checkpoints, folder
   from genesis_jax.runs import checkpoint_steps
 
-  saved = workdirs.read_json(workdir / "config.json")
+  saved = folder.read_json(workdir / "config.json")
   steps = checkpoint_steps(workdir)
   if saved and (steps or (workdir / "metrics.json").exists()):
     wanted = json.loads(config.to_json_best_effort())
     both = ({"config": content, "source": {}} for content in (saved, wanted))
     if changed := checkpoints.differences(*both):
       return f"another experiment: {changed[0]}"
-    if workdirs.read_json(workdir / "metrics.json").get("step", -1) >= config.num_steps:
+    if folder.read_json(workdir / "metrics.json").get("step", -1) >= config.num_steps:
       return "done"
   return f"resumes from step {steps[-1]}" if steps else "new"
 
@@ -113,7 +113,7 @@ def plan(options: argparse.Namespace, overrides: list[str]) -> list[Run]:
   """
   import genesis_jax
   from experiments.config_files import load_config
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
   from genesis_jax import objective
 
   points = read_grid(options.config, overrides)
@@ -200,12 +200,13 @@ def train_all(runs: list[Run], child: Child) -> list[str]:
 
 def report(options: argparse.Namespace, runs: list[Run], points: dict[str, dict]) -> None:
   """Writes and prints the table of what is done."""
-  from experiments import sweep_results, workdirs
+  from experiments.runs import folder
+  from experiments.scoring import sweep_results
 
   rows = []
   for name, fields in points.items():
     finished = {
-      run.seed: workdirs.read_json(run.workdir / "metrics.json")
+      run.seed: folder.read_json(run.workdir / "metrics.json")
       for run in runs
       if run.point == name and _state(run.workdir, run.config) == "done"
     }
@@ -219,8 +220,8 @@ def report(options: argparse.Namespace, runs: list[Run], points: dict[str, dict]
 
 def sweep(options: argparse.Namespace, overrides: list[str]) -> int:
   """Runs a sweep, or lists it; returns the exit status."""
-  from experiments import workdirs
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
+  from experiments.runs import folder
 
   runs = plan(options, overrides)
   if options.dry_run:
@@ -230,7 +231,7 @@ def sweep(options: argparse.Namespace, overrides: list[str]) -> int:
     return 0
   if foreign := [run for run in runs if run.state.startswith("another")]:
     raise UserError(f"{foreign[0].workdir} holds {foreign[0].state}; choose another --workdir")
-  with workdirs.exclusive(options.workdir), Child() as child:
+  with folder.exclusive(options.workdir), Child() as child:
     failures = train_all(runs, child)
     report(options, runs, read_grid(options.config, overrides))
   if child.stopped:
@@ -244,7 +245,7 @@ def sweep(options: argparse.Namespace, overrides: list[str]) -> int:
 def main(argv: list[str]) -> int:
   """Exit status: see the module."""
   options, overrides = parse(argv)
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   try:
     return sweep(options, overrides)

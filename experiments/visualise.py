@@ -85,8 +85,8 @@ def images(config, options: argparse.Namespace) -> dict:
   """
   import numpy as np
 
-  from experiments.errors import UserError
-  from experiments.visualise_data import read
+  from experiments.console.errors import UserError
+  from experiments.figures.data import read
 
   batch = read(config.data, options.split, max(POOL, options.num), options.seed)
   count = len(batch["image"])
@@ -103,8 +103,8 @@ def chosen_figures(model, options: argparse.Namespace) -> list[str]:
   Raises:
     UserError: one that was asked for cannot be made.
   """
-  from experiments import galleries
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
+  from experiments.figures import galleries
 
   possible = []
   for name in options.what or WHAT:
@@ -120,8 +120,8 @@ def chosen_figures(model, options: argparse.Namespace) -> list[str]:
 
 def view_of(model, variables, network, batch: dict, options: argparse.Namespace):
   """The `galleries.View` that options ask for."""
-  from experiments.errors import UserError
-  from experiments.galleries import View
+  from experiments.console.errors import UserError
+  from experiments.figures.galleries import View
 
   if options.match_slots and not hasattr(model, "num_slots"):
     raise UserError(f"--match_slots: {type(model).__name__} has no slots")
@@ -134,9 +134,9 @@ def film(steps: list[int], view, title: str, options: argparse.Namespace) -> tup
   """(GIF, caption) of checkpoints, the last of which `view` shows; damaged ones are left out."""
   import dataclasses
 
-  from experiments import films
-  from experiments.compute_fid import opened
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
+  from experiments.figures import films
+  from experiments.runs.opening import opened
 
   frames, shown = [], []
   for step in progress(steps):
@@ -161,7 +161,7 @@ def progress(steps: list[int]):
 
   import tqdm
 
-  from experiments.progress import duration
+  from experiments.training.progress import duration
 
   start = said = time.monotonic()
   for n, step in enumerate(tqdm.tqdm(steps, "film", unit=" checkpoints", disable=None)):
@@ -179,11 +179,12 @@ def make(options: argparse.Namespace) -> None:
     UserError, DataError, OSError: in one line.
   """
   import data_pipelines
-  from experiments import devices, galleries
-  from experiments.compute_fid import opened
-  from experiments.errors import explained
-  from experiments.figure_files import Folder
-  from experiments.inference import Network
+  from experiments.console.errors import explained
+  from experiments.figures import galleries
+  from experiments.figures.folder import Folder
+  from experiments.figures.view import Network
+  from experiments.hardware import devices
+  from experiments.runs.opening import opened
   from genesis_jax import runs
 
   with explained():
@@ -221,11 +222,11 @@ def make(options: argparse.Namespace) -> None:
 def main(argv: list[str]) -> int:
   """Exit status: 0, or 1 with one line of what is wrong."""
   options = parse(argv)
-  from experiments import startup
+  from experiments.console import startup
 
   startup.prepare()
   import data_pipelines
-  from experiments.errors import UserError
+  from experiments.console.errors import UserError
 
   try:
     make(options)

@@ -371,8 +371,8 @@ FLAGS = dict(
 def flags_target(folder: pathlib.Path) -> Target:
   """The original's flags.json."""
   from experiments.config_files import load_json
-  from experiments.errors import UserError
-  from experiments.original_runs import config_from_flags
+  from experiments.console.errors import UserError
+  from experiments.runs.original_runs import config_from_flags
 
   path = folder / "flags.json"
 

@@ -4,7 +4,8 @@ import pytest
 import report_runs
 from PIL import Image
 
-from experiments import curves, run_records
+from experiments import curves
+from experiments.runs import records as run_records
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from PIL import Image
 
 import data_pipelines
 import genesis_jax
-from experiments import devices, train, validation
+from experiments.hardware import devices
+from experiments.training import loop, validation
 from genesis_jax import runs, training
 
 COMMAND = [sys.executable, "-u", "-m", "experiments.main", "--config=configs/genesis_gqn.py"]
@@ -148,8 +149,8 @@ def test_killed_and_stopped_run_ends_as_the_uninterrupted_one(whole_run, tmp_pat
 @pytest.mark.slow
 def test_eight_devices_train_as_one(whole_run, gqn_root, tmp_path):
   assert jax.device_count() == 8
-  with train.opened(tiny_config("genesis", gqn_root), tmp_path) as (run, state):
-    train.run_steps(run, devices.replicate(state))
+  with loop.opened(tiny_config("genesis", gqn_root), tmp_path) as (run, state):
+    loop.run_steps(run, devices.replicate(state))
   expected, got = flat_state(whole_run[0], 12), flat_state(tmp_path, 12)
   for name, value in expected.items():
     # In front of a batch norm a bias has no gradient but rounding noise, which Adam makes as large

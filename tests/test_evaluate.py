@@ -17,15 +17,12 @@ from conftest import ON_ONE_DEVICE, TEST_IMAGES, TINY_RUN, tiny_config
 import data_pipelines
 import genesis_jax
 from configs.experiment import compose
-from experiments import (
-  checkpoints,
-  devices,
-  evaluate,
-  evaluation,
-  evaluation_reports,
-  import_torch,
-  validation,
-)
+from experiments import evaluate, import_torch
+from experiments.hardware import devices
+from experiments.runs import checkpoints
+from experiments.scoring import evaluator as evaluation
+from experiments.scoring import files
+from experiments.training import validation
 from genesis_jax import metrics, objective, training
 from genesis_jax.noise import draw_noise
 
@@ -202,15 +199,15 @@ def scored(run, step, err, model="genesis", data="gqn"):
 
 def test_means_are_over_runs_at_the_same_step():
   results = [scored("a", 1, 1.0), scored("a", 2, 2.0), scored("b", 1, 3.0), scored("b", 3, 9.0)]
-  assert evaluation_reports.means(results) == {"2 runs, step 1": {"err": (2.0, 2**0.5)}}
+  assert files.means(results) == {"2 runs, step 1": {"err": (2.0, 2**0.5)}}
 
 
 def test_means_are_not_over_different_models_or_data():
   results = [scored("a", 1, 1.0), scored("b", 1, 2.0, "monet"), scored("c", 1, 2.0, data="clevr")]
-  assert evaluation_reports.means(results) == {}
+  assert files.means(results) == {}
   results += [scored("d", 2, 3.0)]
   expected = {"2 runs: genesis, gqn": {"err": (2.0, 2**0.5)}}
-  assert evaluation_reports.means(results) == expected
+  assert files.means(results) == expected
 
 
 def test_scores_an_image_does_not_have_count_in_no_mean():

@@ -8,8 +8,9 @@ import pytest
 from conftest import tiny_config
 
 import genesis_jax
-from experiments import export, train
-from experiments.errors import UserError
+from experiments import export
+from experiments.console.errors import UserError
+from experiments.training import loop
 from genesis_jax import runs
 
 
@@ -18,7 +19,7 @@ def run(tmp_path_factory, gqn_root):
   workdir = tmp_path_factory.mktemp("export") / "run"
   config = tiny_config("genesis", gqn_root)  # has batch statistics too
   config.num_steps = 3
-  train.train(config, workdir)
+  loop.train(config, workdir)
   (workdir / "imported.json").write_text("{}")  # as of a run that began elsewhere
   return config, workdir
 
@@ -57,7 +58,7 @@ def test_copy_is_small_and_labelled(run, copy):
 
 def test_training_cannot_go_on_from_a_copy(run, copy):
   with pytest.raises(UserError, match="checkpoint 3 in .* holds weights alone"):
-    train.train(run[0], copy)
+    loop.train(run[0], copy)
 
 
 def test_damage_is_noticed(copy, tmp_path):

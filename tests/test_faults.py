@@ -9,8 +9,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from experiments import logbook
-from experiments.errors import UserError
+from experiments.console.errors import UserError
+from experiments.runs import logbook
 from genesis_jax import runs
 
 STATE = {

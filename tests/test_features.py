@@ -13,9 +13,10 @@ import pytest
 
 import data_pipelines
 import genesis_jax
-from experiments import extract_features, feature_files, probe
-from experiments.errors import UserError
-from experiments.feature_files import FeatureFolder, Writer
+from experiments import extract_features, probe
+from experiments.console.errors import UserError
+from experiments.features import files
+from experiments.features.files import FeatureFolder, Writer
 from genesis_jax.noise import draw_noise
 
 NUM_TEST = feature_runs.NUM_TEST
@@ -111,7 +112,7 @@ def test_index_says_what_is_there(extracted, run_dir):
 
 
 def test_neither_batches_nor_shards_change_anything(extracted, run_dir, tmp_path, monkeypatch):
-  monkeypatch.setattr(feature_files, "SHARD_BYTES", 1)
+  monkeypatch.setattr(files, "SHARD_BYTES", 1)
   assert call(run_dir, batch_size=5, out=tmp_path / "f") == 0
   assert len(list((tmp_path / "f").glob("shard_*.npz"))) == 8  # seven of 5 images, and 4
   expected, got = everything(extracted[1]), everything(tmp_path / "f")

@@ -20,8 +20,9 @@ from conftest import ON_ONE_DEVICE, TEST_IMAGES, tiny_config
 import data_pipelines
 import genesis_jax
 from experiments import compute_fid, import_torch, inception_weights
-from experiments.errors import UserError
-from experiments.fid_network import Network
+from experiments.console.errors import UserError
+from experiments.fid import distance, weights
+from experiments.fid.network import Network
 from genesis_jax import fid, inception, objective, training
 from genesis_jax.noise import draw_noise
 
@@ -218,13 +219,13 @@ def weight_files(tmp_path_factory):
 
 
 def test_both_files_are_the_same_weights(weight_files):
-  torch, npz = (inception_weights.read(path) for path in weight_files)
+  torch, npz = (weights.read(path) for path in weight_files)
   assert torch.sha256 == npz.sha256 == hashlib.sha256(weight_files[0].read_bytes()).hexdigest()
   assert not torch.published
-  for weights in (torch, npz):
-    assert weights.state_dict.keys() == state_dict().keys()
+  for file in (torch, npz):
+    assert file.state_dict.keys() == state_dict().keys()
     for name, array in state_dict().items():
-      np.testing.assert_array_equal(weights.state_dict[name], array)
+      np.testing.assert_array_equal(file.state_dict[name], array)
 
 
 def test_other_files_are_named(tmp_path, weight_files):
@@ -234,7 +235,7 @@ def test_other_files_are_named(tmp_path, weight_files):
   torch_writer.write_torch(tmp_path / "list.pth", [1, 2], older=False)
   for name in ("absent.pth", "text.pth", "empty.npz", "cut.npz", "list.pth"):
     with pytest.raises(UserError, match=name) as caught:
-      inception_weights.read(tmp_path / name)
+      weights.read(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
@@ -255,7 +256,7 @@ def server(tmp_path, monkeypatch):
   threading.Thread(target=host.serve_forever, daemon=True).start()
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
   monkeypatch.delenv("TORCH_HOME", raising=False)
-  monkeypatch.setattr(inception_weights, "URL", f"http://127.0.0.1:{host.server_port}/file.pth")
+  monkeypatch.setattr(weights, "URL", f"http://127.0.0.1:{host.server_port}/file.pth")
   yield tmp_path, asked
   host.shutdown()
   host.server_close()
@@ -265,36 +266,36 @@ def test_downloads_once_and_checks(server, monkeypatch):
   folder, asked = server
   content = np.random.default_rng(0).bytes(3 * 2**20 + 17)
   (folder / "served" / "file.pth").write_bytes(content[:-1])
-  monkeypatch.setattr(inception_weights, "SHA256", hashlib.sha256(content).hexdigest())
+  monkeypatch.setattr(weights, "SHA256", hashlib.sha256(content).hexdigest())
   with pytest.raises(UserError, match="arrived damaged") as caught:
-    inception_weights.fetch()
-  assert str(inception_weights.cache_folder()) in str(caught.value)
-  assert not list(inception_weights.cache_folder().iterdir())  # nothing is left behind
+    weights.fetch()
+  assert str(weights.cache_folder()) in str(caught.value)
+  assert not list(weights.cache_folder().iterdir())  # nothing is left behind
 
   (folder / "served" / "file.pth").write_bytes(content)
-  path = inception_weights.fetch()
+  path = weights.fetch()
   assert path.read_bytes() == content and path.is_relative_to(folder / "cache")
-  assert inception_weights.fetch() == path and len(asked) == 2
+  assert weights.fetch() == path and len(asked) == 2
   path.write_bytes(content[:100])
   with pytest.raises(UserError, match="is damaged .* remove it"):
-    inception_weights.read(None)
+    weights.read(None)
 
 
 def test_takes_the_file_that_pytorch_has(server):
   folder, asked = server
-  theirs = folder / "cache" / "torch" / "hub" / "checkpoints" / inception_weights.FILE_NAME
+  theirs = folder / "cache" / "torch" / "hub" / "checkpoints" / weights.FILE_NAME
   theirs.parent.mkdir(parents=True)
   theirs.touch()
-  assert inception_weights.fetch() == theirs and not asked
+  assert weights.fetch() == theirs and not asked
 
 
 def test_says_what_to_fetch_without_a_network(server, monkeypatch, capsys):
-  monkeypatch.setattr(inception_weights, "URL", "http://127.0.0.1:9/" + inception_weights.FILE_NAME)
+  monkeypatch.setattr(weights, "URL", "http://127.0.0.1:9/" + weights.FILE_NAME)
   assert inception_weights.main(["--convert=w.npz"]) == 1
   error = capsys.readouterr().err
   assert error.startswith("error: cannot download the Inception weights") and error.count("\n") == 1
-  assert inception_weights.URL in error and "--inception_weights" in error
-  assert str(inception_weights.cache_folder() / inception_weights.FILE_NAME) in error
+  assert weights.URL in error and "--inception_weights" in error
+  assert str(weights.cache_folder() / weights.FILE_NAME) in error
 
 
 # The program.
@@ -422,7 +423,7 @@ def test_mistakes_are_one_line(run_dir, weight_files, untrained, tmp_path, capsy
 
 def test_a_model_without_a_prior_is_one_line():
   with pytest.raises(UserError, match="object has no prior to sample from"):
-    compute_fid.sampler(object(), original_prior_mean=False)
+    distance.sampler(object(), original_prior_mean=False)
 
 
 def test_original_sampling_of_genesis(gqn_root):
@@ -434,7 +435,7 @@ def test_original_sampling_of_genesis(gqn_root):
   variables = jax.eval_shape(functools.partial(model.init, train=False), rngs, images)
 
   def num_tanh(original):
-    sample = compute_fid.sampler(model, original)
+    sample = distance.sampler(model, original)
     return str(jax.make_jaxpr(sample)(variables, jax.random.key(2), np.arange(2))).count("= tanh")
 
   assert num_tanh(original=True) < num_tanh(original=False)

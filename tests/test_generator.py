@@ -17,8 +17,10 @@ import data_pipelines
 from configs import datasets
 from configs.experiment import compose
 from data_pipelines import generator
-from experiments import devices, inputs, train
-from experiments.errors import UserError
+from experiments.console.errors import UserError
+from experiments.hardware import devices
+from experiments.training import feed as inputs
+from experiments.training import loop
 from genesis_jax import runs, scenes
 
 SIDE = 16
@@ -169,7 +171,7 @@ def test_mistakes_are_one_line(tmp_path, change, message):
   with pytest.raises(UserError, match=message) as error:
     config = make_config(**change)
     config.model.image_size = 32
-    train.train(config, tmp_path)
+    loop.train(config, tmp_path)
   assert "\n" not in str(error.value)
 
 

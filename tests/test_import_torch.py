@@ -12,8 +12,9 @@ import pytest
 import torch_writer
 
 import genesis_jax
-from experiments import checkpoints, import_torch
-from experiments.original_runs import config_from_flags, train_state
+from experiments import import_torch
+from experiments.runs import checkpoints
+from experiments.runs.original_runs import config_from_flags, train_state
 from genesis_jax import objective, torch_names, training
 from genesis_jax.torch_files import load_torch
 

@@ -9,8 +9,10 @@ from conftest import TEST_IMAGES, TINY_RUN, tiny_config
 
 from configs.experiment import compose
 from data_pipelines.orders import Order
-from experiments import devices, inputs, train
-from experiments.errors import UserError
+from experiments.console.errors import UserError
+from experiments.hardware import devices
+from experiments.training import feed as inputs
+from experiments.training import loop
 from genesis_jax import runs
 
 TRAIN_IMAGES = 2 * TEST_IMAGES  # two files
@@ -85,9 +87,9 @@ def test_steps_see_the_resident_images(tiny):
 
 @pytest.mark.slow
 def test_several_steps_a_call_are_the_same_run(tiny, tmp_path):
-  train.train(tiny, tmp_path / "one")
+  loop.train(tiny, tmp_path / "one")
   tiny.steps_per_call, tiny.data.resident = 4, False
-  train.train(tiny, tmp_path / "four")
+  loop.train(tiny, tmp_path / "four")
   one, four = logged(tmp_path / "one"), logged(tmp_path / "four")
   assert list(one) == list(four) == [4, 8, 10]
   np.testing.assert_allclose(list(four.values()), list(one.values()), rtol=1e-5)
@@ -97,11 +99,11 @@ def test_several_steps_a_call_are_the_same_run(tiny, tmp_path):
 @pytest.mark.slow
 def test_resident_run_resumes_exactly(tiny, tmp_path):
   tiny.data.resident, tiny.steps_per_call = True, 2
-  train.train(tiny, tmp_path / "whole")
+  loop.train(tiny, tmp_path / "whole")
   tiny.num_steps = 4
-  train.train(tiny, tmp_path / "parts")
+  loop.train(tiny, tmp_path / "parts")
   tiny.num_steps = 10
-  train.train(tiny, tmp_path / "parts")
+  loop.train(tiny, tmp_path / "parts")
   whole, _ = runs.read_checkpoint(tmp_path / "whole", 10)
   parts, _ = runs.read_checkpoint(tmp_path / "parts", 10)
   jax.tree.map(np.testing.assert_array_equal, whole, parts)
@@ -116,14 +118,14 @@ def test_generated_images_go_on_where_a_shorter_call_ended(tmp_path):
   numbers = [batches["number"].ravel() for batches in feed]
   assert [len(n) for n in numbers] == [16, 16]
   np.testing.assert_array_equal(np.concatenate(numbers), np.arange(16, 48))
-  train.train(config, tmp_path)
+  loop.train(config, tmp_path)
   assert runs.checkpoint_steps(tmp_path) == [4, 6]
 
 
 def test_divergence_within_a_call_names_its_step(tiny, tmp_path):
   tiny.steps_per_call, tiny.optimizer.learning_rate = 4, 1e9
   with pytest.raises(UserError, match=r"step \d+ diverged: elbo "):
-    train.train(tiny, tmp_path)
+    loop.train(tiny, tmp_path)
   step = runs.checkpoint_steps(tmp_path)[-1]
   state, _ = runs.read_checkpoint(tmp_path, step)
   assert state["diverged_at"] == step == state["step"]
@@ -139,4 +141,4 @@ def test_settings_that_cannot_be(tiny, tmp_path, fields, message):
   with tiny.ignore_type():
     tiny.update_from_flattened_dict(fields)
   with pytest.raises(UserError, match=message):
-    train.train(tiny, tmp_path)
+    loop.train(tiny, tmp_path)

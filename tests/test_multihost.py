@@ -23,7 +23,9 @@ from flax import traverse_util
 
 import data_pipelines
 from data_pipelines.common import shard_rows
-from experiments import hosts, main, train
+from experiments import main
+from experiments.hardware import hosts
+from experiments.training import loop
 from genesis_jax import runs
 
 SOON = 60  # seconds within which a host ends that lost another; mostly it is one second
@@ -145,9 +147,9 @@ def test_checkpoint_of_two_hosts_resumes_on_one(two_and_one, gqn_root, tmp_path)
   workdir = shutil.copytree(two_and_one[0], tmp_path / "run")
   config = tiny_config("vae", gqn_root)
   config.update_from_flattened_dict(SETTINGS | {"num_steps": 8})
-  with train.opened(config, workdir) as (run, _):
+  with loop.opened(config, workdir) as (run, _):
     assert run.first == 6
-  train.train(config, workdir)  # on eight devices
+  loop.train(config, workdir)  # on eight devices
   assert [row["step"] for row in rows(workdir)][-1] == 8
 
 

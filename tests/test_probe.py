@@ -10,9 +10,10 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import probe, probing
-from experiments.errors import UserError
-from experiments.feature_files import FeatureFolder, Writer
+from experiments import probe
+from experiments.console.errors import UserError
+from experiments.features import probes as probing
+from experiments.features.files import FeatureFolder, Writer
 
 KINDS = {"features": "features", "instances": "instances", "segments": "segments"}
 

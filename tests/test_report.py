@@ -20,14 +20,12 @@ from PIL import Image
 from report_runs import STEPS, add_figures, add_measurements, make_run, picture, row, write
 
 from configs.experiment import compose
-from experiments import (
-  published_numbers,
-  report,
-  report_curves,
-  report_galleries,
-  reports,
-  run_records,
-)
+from experiments import report
+from experiments.reporting import curves, page
+from experiments.reporting import galleries as report_galleries
+from experiments.runs import records
+from experiments.scoring import published_numbers
+from experiments.training import announcements
 
 
 @pytest.fixture
@@ -67,7 +65,7 @@ class Page(html.parser.HTMLParser):
 
 
 def page_of(workdir) -> Page:
-  return Page(report.write(workdir).read_text())
+  return Page(page.write(workdir).read_text())
 
 
 def test_is_one_file_with_everything_inside(run):
@@ -183,7 +181,7 @@ def test_rows_with_bare_nan_and_out_of_order_are_read(tmp_path):
   lines = ('{"step": 20, "a": NaN}', "[]", '{"step": 10, "a": Infinity}', '{"step": Infinity}',
            '{"step": 20, "a": 2}')  # fmt: skip
   path.write_text("\n".join(lines))
-  rows, unreadable = run_records.read_rows(path)
+  rows, unreadable = records.read_rows(path)
   assert rows == [{"step": 10, "a": None}, {"step": 20, "a": 2}] and unreadable == 2
 
 
@@ -193,11 +191,11 @@ def test_downsampling_keeps_extremes_ends_and_gaps(count):
   values = rng.normal(size=count)
   values[[7, count // 2]] = 50, -60
   values[count // 3 : count // 3 + 40] = np.nan
-  kept, means = report_curves.downsampled(values)
-  assert len(kept) <= 1.1 * report_curves.MAX_POINTS and (np.diff(kept) > 0).all()
+  kept, means = curves.downsampled(values)
+  assert len(kept) <= 1.1 * curves.MAX_POINTS and (np.diff(kept) > 0).all()
   assert {0, 7, count // 2, count - 1} <= set(kept.tolist())
   assert np.isnan(values[kept]).any()
-  width = math.ceil(count / (report_curves.MAX_POINTS // 3))
+  width = math.ceil(count / (curves.MAX_POINTS // 3))
   for index, mean in list(zip(kept, means, strict=True))[:: len(kept) // 20]:
     first = index - index % width
     np.testing.assert_allclose(mean, np.nanmean(values[first : first + width]))
@@ -206,7 +204,7 @@ def test_downsampling_keeps_extremes_ends_and_gaps(count):
 def test_a_long_run_stays_small(run):
   rows = [{"step": 100 * i, "time": float(i)} | {f"train/kl_component/{k}": math.sin(i + k)
            for k in range(9)} for i in range(1, 5001)]  # fmt: skip
-  panels = report_curves.curves(rows, None, 3072)
+  panels = curves.curves(rows, None, 3072)
   assert len(json.dumps(panels)) < 400_000
   for index in range(1, 101):
     picture(run / "pictures" / f"step_{index:07d}.png", index)
@@ -240,7 +238,7 @@ def test_large_and_damaged_pictures(run, monkeypatch):
   (run / "visualisations" / "index.json").write_text('{"figures": [{}]}')
   notes = [note for gallery in report_galleries.read(run) for note in gallery.notes]
   assert any("index.json is damaged" in note for note in notes)
-  report.write(run)
+  page.write(run)
 
 
 def test_an_empty_run_and_damaged_measurements(run):
@@ -255,9 +253,9 @@ def test_an_empty_run_and_damaged_measurements(run):
 
 def test_a_run_that_goes_on_shows_its_newest_validation(run):
   write(run / "metrics.json", {"step": 150, "val": {"ari_fg": 0.111}})
-  assert run_records.read(run).validation()[0] == 200
+  assert records.read(run).validation()[0] == 200
   write(run / "metrics.json", {"step": 200, "val": {"ari_fg": 0.111}})
-  assert run_records.read(run).validation() == (200, {"ari_fg": 0.111})
+  assert records.read(run).validation() == (200, {"ari_fg": 0.111})
 
 
 def test_divergence_is_told(run):
@@ -305,10 +303,10 @@ def test_the_program_itself(run, tmp_path):
 
 
 def test_a_report_that_fails_does_not_fail_the_run(run, monkeypatch, caplog):
-  assert reports._written_report(run) == run / "report.html"
-  monkeypatch.setattr(report, "write", lambda workdir: 1 / 0)
+  assert announcements._written_report(run) == run / "report.html"
+  monkeypatch.setattr(page, "write", lambda workdir: 1 / 0)
   with caplog.at_level(logging.WARNING, "absl"):
-    assert reports._written_report(run) is None
+    assert announcements._written_report(run) is None
   (record,) = caplog.records
   assert "division by zero" in record.getMessage() and "\n" not in record.getMessage()
 
@@ -331,7 +329,7 @@ def test_in_a_browser(run, browser, look):
   add_figures(run)
   width, dark = look
   browser.show_as(width, 900, dark)
-  path = report.write(run)
+  path = page.write(run)
   browser.open(path)
   assert not browser.messages
   asked = [url for url in browser.requests if not url.startswith("data:")]

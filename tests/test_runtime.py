@@ -14,22 +14,15 @@ import pytest
 from conftest import TEST_IMAGES, tiny_config
 
 import genesis_jax
-from experiments import (
-  accelerate_cpu,
-  checkpoints,
-  devices,
-  interruptions,
-  logbook,
-  main,
-  pictures,
-  progress,
-  run_records,
-  sheets,
-  train,
-  validation,
-  workdirs,
-)
-from experiments.errors import UserError
+from experiments import main
+from experiments.console import startup
+from experiments.console.errors import UserError
+from experiments.figures import panels as pictures
+from experiments.figures import sheets
+from experiments.hardware import devices
+from experiments.runs import checkpoints, folder, logbook, records
+from experiments.training import loop, progress, validation
+from experiments.training import stop as interruptions
 from genesis_jax import objective, runs, training
 
 
@@ -45,7 +38,7 @@ def short_run(tmp_path_factory, gqn_root):
   config = tiny_config("vae", gqn_root)
   config.num_steps = 6
   config.images_every, config.log_weights, config.log_distributions = 3, True, True
-  train.train(config, workdir)
+  loop.train(config, workdir)
   return config, workdir
 
 
@@ -82,7 +75,7 @@ def test_refuses_another_experiment(copy_of_run):
   config.model.latent_dim = 32
   config.optimizer.learning_rate = 1e-3
   with pytest.raises(UserError) as error:
-    train.train(config, workdir)
+    loop.train(config, workdir)
   assert "model.latent_dim: 64 -> 32" in str(error.value)
   assert "optimizer.learning_rate: 0.0001 -> 0.001" in str(error.value)
   assert "\n" not in str(error.value)
@@ -108,7 +101,7 @@ def test_falls_back_from_an_unreadable_checkpoint(copy_of_run, capsys):
   damage(workdir, 6)
   with pytest.warns(UserWarning, match="checkpoint 6 .* cannot be read"):
     genesis_jax.load(workdir)
-  train.train(config, workdir)
+  loop.train(config, workdir)
   assert "WARNING: checkpoint 6 cannot be read" in capsys.readouterr().out
   assert runs.checkpoint_steps(workdir) == [3, 6]
   assert (workdir / runs.FOLDER / "6.unreadable").is_dir()
@@ -120,7 +113,7 @@ def test_no_readable_checkpoint_is_one_line(copy_of_run):
   shutil.rmtree(workdir / runs.FOLDER / "6" / "state")
   damage(workdir, 3)
   with pytest.raises(UserError, match=r"none of the checkpoints \[3, 6\]") as error:
-    train.train(config, workdir)
+    loop.train(config, workdir)
   assert "\n" not in str(error.value)
   with pytest.raises(ValueError, match="none of the checkpoints"):
     genesis_jax.load(workdir)
@@ -131,7 +124,7 @@ def test_damaged_final_numbers_are_made_again(copy_of_run, content):
   config, workdir = copy_of_run
   whole = json.loads((workdir / "metrics.json").read_text())
   (workdir / "metrics.json").write_text(content)
-  train.train(config, workdir)
+  loop.train(config, workdir)
   assert json.loads((workdir / "metrics.json").read_text())["val"] == whole["val"]
 
 
@@ -146,19 +139,19 @@ def test_damaged_final_numbers_are_made_again(copy_of_run, content):
 def test_impossible_runs_are_refused_at_once(tiny, tmp_path, field, value, message):
   tiny[field] = value
   with pytest.raises(UserError, match=message):
-    train.train(tiny, tmp_path / "run")
+    loop.train(tiny, tmp_path / "run")
   assert not (tmp_path / "run").exists()
 
 
 def test_folders_that_are_patterns_to_the_writer_of_checkpoints(tiny, tmp_path):
   with pytest.raises(UserError, match=r"a\[x\] has a \[ in it"):
-    train.train(tiny, tmp_path / "a[x]")
+    loop.train(tiny, tmp_path / "a[x]")
 
 
 def test_a_file_where_tensorboards_folder_should_be(tiny, tmp_path):
   (tmp_path / "tensorboard").touch()
   with pytest.raises(UserError, match="cannot write for TensorBoard in .*tensorboard: "):
-    train.train(tiny, tmp_path)
+    loop.train(tiny, tmp_path)
 
 
 def test_load_without_a_checkpoint(tmp_path):
@@ -171,20 +164,20 @@ def test_model_code_that_changed_shape_is_named(copy_of_run, monkeypatch):
   build = genesis_jax.build_model
   monkeypatch.setattr(genesis_jax, "build_model", lambda c: build({**c, "latent_dim": 9}))
   with pytest.raises(UserError, match=r"does not fit.*: params/.*64.* -> .*9"):
-    train.train(config, workdir)
+    loop.train(config, workdir)
 
 
 def test_workdir_that_cannot_be_written(tiny, tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(UserError, match="cannot write to --workdir"):
-    train.train(tiny, tmp_path / "file" / "run")
+    loop.train(tiny, tmp_path / "file" / "run")
 
 
 def test_second_program_is_refused(tiny, tmp_path):
-  with workdirs.exclusive(tmp_path):
+  with folder.exclusive(tmp_path):
     with pytest.raises(UserError, match=f"another program trains in .*process {os.getpid()} on"):
-      train.train(tiny, tmp_path)
-  with workdirs.exclusive(tmp_path):  # released, though its file is still there
+      loop.train(tiny, tmp_path)
+  with folder.exclusive(tmp_path):  # released, though its file is still there
     pass
 
 
@@ -192,14 +185,14 @@ def test_second_program_is_refused(tiny, tmp_path):
 def test_divergence_names_the_step_and_saves_the_state_before(tiny, tmp_path):
   tiny.optimizer.learning_rate = 1e9
   with pytest.raises(UserError, match=r"step \d+ diverged: elbo .*; the state before it is saved"):
-    train.train(tiny, tmp_path)
+    loop.train(tiny, tmp_path)
   step = runs.checkpoint_steps(tmp_path)[-1]
   state, _ = runs.read_checkpoint(tmp_path, step)
   assert state["diverged_at"] == step == state["step"]
-  assert run_records.read(tmp_path).diverged_at == step + 1
+  assert records.read(tmp_path).diverged_at == step + 1
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state["params"]))
   with pytest.raises(UserError, match=f"step {step + 1} .* diverged"):
-    train.train(tiny, tmp_path)
+    loop.train(tiny, tmp_path)
 
 
 def test_signal_is_a_wish_once():
@@ -295,13 +288,13 @@ def test_default_workdir():
 
 def test_cpu_flag_only_where_it_is_known(monkeypatch):
   monkeypatch.setenv("JAX_PLATFORMS", "cuda")
-  assert not accelerate_cpu.set_flags()
+  assert not startup.set_flags()
   monkeypatch.setenv("JAX_PLATFORMS", "cpu")
   monkeypatch.setenv("XLA_FLAGS", "--a=b")
-  monkeypatch.setattr(accelerate_cpu, "TESTED_JAXLIB", ())
-  assert not accelerate_cpu.set_flags()
-  monkeypatch.setattr(accelerate_cpu, "TESTED_JAXLIB", (jax.lib.__version__,))
-  assert accelerate_cpu.set_flags() and os.environ["XLA_FLAGS"] == f"--a=b {accelerate_cpu.FLAG}"
+  monkeypatch.setattr(startup, "TESTED_JAXLIB", ())
+  assert not startup.set_flags()
+  monkeypatch.setattr(startup, "TESTED_JAXLIB", (jax.lib.__version__,))
+  assert startup.set_flags() and os.environ["XLA_FLAGS"] == f"--a=b {startup.FLAG}"
 
 
 @pytest.mark.parametrize("offered, platforms, tunables, restarts", [
@@ -314,17 +307,17 @@ def test_cpu_flag_only_where_it_is_known(monkeypatch):
 def test_huge_pages(monkeypatch, tmp_path, offered, platforms, tunables, restarts):
   started = []
   (tmp_path / "enabled").write_text(offered)
-  monkeypatch.setattr(accelerate_cpu, "PAGES", tmp_path / "enabled")
-  monkeypatch.setattr(accelerate_cpu.platform, "libc_ver", lambda: ("glibc", "2.36"))
+  monkeypatch.setattr(startup, "PAGES", tmp_path / "enabled")
+  monkeypatch.setattr(startup.platform, "libc_ver", lambda: ("glibc", "2.36"))
   monkeypatch.setattr(os, "execv", lambda *words: started.append(words))
   monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "experiments.main", "--config=a b"])
   monkeypatch.setenv("JAX_PLATFORMS", platforms)
   monkeypatch.setenv("GLIBC_TUNABLES", tunables)
-  accelerate_cpu.use_huge_pages()
+  startup.use_huge_pages()
   command = [sys.executable, "-m", "experiments.main", "--config=a b"]
   assert started == ([(sys.executable, command)] if restarts else [])
   if restarts:
-    assert os.environ["GLIBC_TUNABLES"].split(":")[-1] == accelerate_cpu.HUGE_PAGES
+    assert os.environ["GLIBC_TUNABLES"].split(":")[-1] == startup.HUGE_PAGES
     assert os.environ["GLIBC_TUNABLES"].startswith(tunables)
 
 

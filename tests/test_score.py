@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from experiments import score, score_tables
-from experiments.errors import UserError
-from experiments.scoring_protocols import PROTOCOLS
+from experiments import score
+from experiments.console.errors import UserError
+from experiments.scoring import summaries
+from experiments.scoring.protocols import PROTOCOLS
 from genesis_jax.contingency import contingency_tables
 
 NUM_IMAGES, SIDE = 12, 8
@@ -162,16 +163,16 @@ def test_protocols_differ_where_they_say():
 
 def test_bootstrap_covers_the_mean_as_often_as_it_says():
   rng = np.random.default_rng(0)
-  resamples = score_tables.resample(50, 300, seed=0)
+  resamples = summaries.resample(50, 300, seed=0)
   assert (resamples.sum(1) == 50).all() and resamples.shape == (300, 50)
   inside = 0
   for _ in range(200):
-    low, high = score_tables.bootstrap(rng.normal(3.0, 2.0, 50), resamples)
+    low, high = summaries.bootstrap(rng.normal(3.0, 2.0, 50), resamples)
     inside += low < 3.0 < high
   assert 0.88 < inside / 200 < 0.99
-  assert score_tables.bootstrap(np.full(50, np.nan), resamples) == (None, None)
+  assert summaries.bootstrap(np.full(50, np.nan), resamples) == (None, None)
   values = np.where(np.arange(50) % 2, 1.0, np.nan)
-  assert score_tables.bootstrap(values, resamples) == (1.0, 1.0)
+  assert summaries.bootstrap(values, resamples) == (1.0, 1.0)
 
 
 # The program.

@@ -13,8 +13,9 @@ import time
 
 import pytest
 
-from experiments import sweep, sweep_results
-from experiments.errors import UserError
+from experiments import sweep
+from experiments.console.errors import UserError
+from experiments.scoring import sweep_results
 
 ROOT = pathlib.Path(sweep.__file__).parents[1]
 

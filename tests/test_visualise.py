@@ -17,21 +17,14 @@ from conftest import TEST_IMAGES, tiny_config
 from PIL import Image
 
 import genesis_jax
-from experiments import (
-  checkpoints,
-  devices,
-  editing,
-  films,
-  galleries,
-  import_torch,
-  inference,
-  pictures,
-  sheets,
-  slot_matching,
-  visualise,
-)
-from experiments.errors import UserError
-from genesis_jax import objective, training
+from experiments import import_torch, visualise
+from experiments.console.errors import UserError
+from experiments.figures import films, galleries, sheets
+from experiments.figures import panels as pictures
+from experiments.figures import view as inference
+from experiments.hardware import devices
+from experiments.runs import checkpoints
+from genesis_jax import editing, objective, slot_matching, training
 from genesis_jax.outputs import Latent, Samples
 
 ROOT = Path(__file__).parent.parent

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from experiments import visualise_data
-from experiments.pictures import BACKGROUND, PALETTE
-from experiments.sheets import MARGIN, TITLE
+from experiments.figures import data
+from experiments.figures.panels import BACKGROUND, PALETTE
+from experiments.figures.sheets import MARGIN, TITLE
 
 ROOT = Path(__file__).parent.parent
 CONFIG = f"--config={ROOT}/configs/genesis_gqn.py"
@@ -25,7 +26,7 @@ def batch(count: int, side: int = 48) -> dict[str, np.ndarray]:
 
 def test_images_stand_beside_their_instances():
   content = batch(3)
-  drawn = np.asarray(visualise_data.picture(content, "title"))
+  drawn = np.asarray(data.picture(content, "title"))
   tile, top = 96, MARGIN + TITLE
   shown = drawn[top : top + tile, MARGIN : MARGIN + tile]
   np.testing.assert_array_equal(shown[::2, ::2], content["image"][0])
@@ -41,23 +42,21 @@ def test_labels_stand_below():
     "height": np.array([2, 6], np.int32),
     "place": np.zeros((2, 5, 3), np.float32),
   }
-  assert visualise_data.captions(content) == ["height 2, stable 0", "height 6, stable 1"]
-  assert visualise_data.captions(batch(2)) == ["", ""]
-  taller = (
-    visualise_data.picture(content, "").size[1] - visualise_data.picture(batch(2), "").size[1]
-  )
-  assert taller == visualise_data.LINE
+  assert data.captions(content) == ["height 2, stable 0", "height 6, stable 1"]
+  assert data.captions(batch(2)) == ["", ""]
+  taller = data.picture(content, "").size[1] - data.picture(batch(2), "").size[1]
+  assert taller == data.LINE
 
 
 def test_without_instances_and_in_rows():
   content = {"image": batch(40)["image"]}
-  width, height = visualise_data.picture(content, "").size
-  assert width <= visualise_data.WIDTH + 2 * MARGIN
+  width, height = data.picture(content, "").size
+  assert width <= data.WIDTH + 2 * MARGIN
   assert height == TITLE + 3 * (96 + 3) + 2 * MARGIN  # 16 columns
 
 
 def test_a_long_title_fits():
-  assert visualise_data.picture(batch(1), "word " * 80).size[0] > 1000
+  assert data.picture(batch(1), "word " * 80).size[0] > 1000
 
 
 def test_writes_a_picture(gqn_root, capsys, tmp_path):

@@ -1,0 +1,70 @@
+"""The Inception network on the device, and statistics of streams of images.
+
+network = Network(weights.read(None), dim=2048, batch_size=64)
+statistics = network.statistics(batches, num_images=10_000, what="features of samples")
+"""
+
+from collections.abc import Iterable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_pipelines.publishing import with_progress
+from experiments.console.errors import UserError, explained
+from experiments.console.startup import telling
+from experiments.fid.weights import Weights
+from genesis_jax import fid
+
+
+class Network:
+  """Computes features in batches of one size.
+
+  Args:
+    weights: of the network.
+    dim: number of features.
+    batch_size: images at a time.
+
+  Raises:
+    UserError: naming the entry, if the weights are not those of the network.
+  """
+
+  def __init__(self, weights: Weights, dim: int, batch_size: int):
+    self.dim, self.batch_size = dim, batch_size
+    self.sha256, self.published = weights.sha256, weights.published
+    try:
+      variables = fid.inception_from_torch(weights.state_dict)
+    except ValueError as error:
+      raise UserError(f"{weights.path}: {error}") from error
+    self._variables = jax.device_put(variables)
+
+  def _features(self, images: np.ndarray | jax.Array) -> jax.Array:
+    """`[N, dim]`; a batch that is not full is filled up, so that one program serves all."""
+    missing = self.batch_size - len(images)
+    pad = np if isinstance(images, np.ndarray) else jnp
+    full = pad.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else images
+    return fid.features(self._variables, full, self.dim, self.batch_size)[: len(images)]
+
+  def statistics(self, batches: Iterable, num_images: int, what: str) -> fid.Statistics:
+    """Statistics of the features of all images.
+
+    Args:
+      batches: uint8 `[<= batch_size, S, S, 3]`, on the host or the device.
+      num_images: how many there are, for the progress.
+      what: is being done, for the progress.
+
+    Raises:
+      UserError: if features are not finite.
+    """
+    statistics, waiting = fid.Statistics(self.dim), None
+    count = -(-num_images // self.batch_size)
+    with telling(), explained():
+      for images in with_progress(batches, count, what, f"x{self.batch_size} image"):
+        # The device works on these while the host counts those before.
+        running = self._features(images)
+        if waiting is not None:
+          statistics.update(waiting)
+        waiting = running
+      if waiting is not None:
+        statistics.update(waiting)
+    return statistics

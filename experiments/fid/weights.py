@@ -1,0 +1,160 @@
+"""The weights of FID's Inception network: found, downloaded once, checked, converted.
+
+The published file is pytorch-fid's `pt_inception-2015-12-05-6726825d.pth`. It is looked for in our
+cache and in PyTorch's, and else downloaded. A converted `.npz` holds the same entries (name ->
+float32 array, PyTorch's layouts) and the checksum of the file that they come from; it needs
+neither PyTorch's format nor the network.
+"""
+
+import hashlib
+import io
+import os
+import pathlib
+import urllib.error
+import urllib.request
+from typing import NamedTuple
+
+import numpy as np
+
+from data_pipelines.publishing import with_progress
+from experiments.console.errors import DAMAGED_NPZ, UserError, explained
+from experiments.runs.folder import write_atomically
+from genesis_jax.fid import inception_from_torch
+from genesis_jax.torch_files import load_torch
+
+FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
+URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}"
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # of the published file
+SOURCE = "source_sha256"  # entry of a converted file
+PIECE = 2**20  # bytes
+TIMEOUT = 30  # seconds without an answer
+
+
+class Weights(NamedTuple):
+  """A state dict for `genesis_jax.fid.inception_from_torch`.
+
+  Attributes:
+    state_dict: name -> array.
+    sha256: of PyTorch's file that the weights come from.
+    path: of the file that was read.
+  """
+
+  state_dict: dict[str, np.ndarray]
+  sha256: str
+  path: pathlib.Path
+
+  @property
+  def published(self) -> bool:
+    """Whether these are the weights that published values of FID were computed with."""
+    return self.sha256 == SHA256
+
+
+def cache_folder() -> pathlib.Path:
+  """Where weights and reference statistics are kept."""
+  cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+  return cache / "genesis_jax" / "fid"
+
+
+def _places() -> list[pathlib.Path]:
+  """Where the published file may be: our cache, and PyTorch's."""
+  cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+  torch = pathlib.Path(os.environ.get("TORCH_HOME") or cache / "torch").expanduser()
+  return [cache_folder() / FILE_NAME, torch / "hub" / "checkpoints" / FILE_NAME]
+
+
+def _download(url: str, partial: pathlib.Path) -> str:
+  """Writes what is at `url` to a file; returns its SHA-256."""
+
+  digest = hashlib.sha256()
+  with urllib.request.urlopen(url, timeout=TIMEOUT) as response, partial.open("wb") as file:
+    count = -(-int(response.headers.get("Content-Length") or 0) // PIECE)
+    pieces = iter(lambda: response.read(PIECE), b"")
+    for piece in with_progress(pieces, count, f"downloading {FILE_NAME}", "MB"):
+      digest.update(piece)
+      file.write(piece)
+  return digest.hexdigest()
+
+
+def fetch() -> pathlib.Path:
+  """The published file; downloads it if it is nowhere.
+
+  Raises:
+    UserError: if it cannot be downloaded, or arrives damaged.
+  """
+
+  for path in _places():
+    if path.is_file():
+      return path
+  final = _places()[0]
+  by_hand = f"fetch {URL} elsewhere and put it at {final}, or name it with --inception_weights"
+  # A name of its own: two programs may download at once.
+  partial = final.with_name(f".{FILE_NAME}.{os.getpid()}.partial")
+  try:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    sha256 = _download(URL, partial)
+    if sha256 != SHA256:
+      raise UserError(
+        f"{URL} arrived damaged: its SHA-256 is {sha256}, not {SHA256}; try again, or {by_hand}"
+      )
+    os.replace(partial, final)
+  except (OSError, urllib.error.URLError) as error:  # HTTP errors and timeouts are OSErrors too
+    reason = getattr(error, "reason", None) or error
+    raise UserError(f"cannot download the Inception weights ({reason}); {by_hand}") from error
+  finally:
+    partial.unlink(missing_ok=True)
+  return final
+
+
+def _read_npz(path: pathlib.Path, content: bytes) -> Weights:
+
+  try:
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+      arrays = {name: archive[name] for name in archive.files}
+  except DAMAGED_NPZ as error:
+    raise ValueError(f"{path} is no .npz file, or damaged ({type(error).__name__})") from error
+  source = arrays.pop(SOURCE, None)
+  sha256 = hashlib.sha256(content).hexdigest() if source is None else str(source)
+  return Weights(arrays, sha256, path)
+
+
+def read(path: str | pathlib.Path | None) -> Weights:
+  """Weights from pytorch-fid's file or a converted `.npz`; None: the published ones.
+
+  Raises:
+    UserError: if there are none, or the file is damaged or something else.
+  """
+
+  path = fetch() if path is None else pathlib.Path(path)
+  if not path.is_file():
+    raise UserError(
+      f"--inception_weights {path} is not a file; give pytorch-fid's {FILE_NAME} or a .npz of "
+      "python -m experiments.inception_weights, or leave it out to download"
+    )
+  content = path.read_bytes()
+  with explained():
+    if path.suffix == ".npz":
+      return _read_npz(path, content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    if path in _places() and sha256 != SHA256:
+      raise ValueError(f"{path} is damaged (SHA-256 {sha256}); remove it, and it is fetched again")
+    state_dict = load_torch(path)
+    if not isinstance(state_dict, dict):
+      raise ValueError(f"{path} holds no dictionary of weights")
+  return Weights(state_dict, sha256, path)
+
+
+def convert(weights: Weights, out: pathlib.Path) -> None:
+  """Writes a `.npz` that `read` takes, whole or not at all.
+
+  Raises:
+    UserError: naming the entry, if the weights are not those of the network.
+  """
+
+  if out.suffix != ".npz":
+    raise UserError(f"--convert is {str(out)!r}; its name must end in .npz")
+  with explained():
+    inception_from_torch(weights.state_dict)
+  arrays = {name: np.asarray(x, np.float32) for name, x in weights.state_dict.items()}
+  buffer = io.BytesIO()
+  np.savez(buffer, **arrays, **{SOURCE: np.array(weights.sha256)})
+  write_atomically(out, buffer.getvalue())

@@ -1,0 +1,203 @@
+"""Several hosts as one program: they join, hold on to each other, and end together.
+
+  with hosts.joined(spec):        # None: this host alone
+    train(...)
+
+Each host holds a line (a TCP connection) to the first one. A host that fails says why on its line;
+one that is killed says nothing, and its line breaks. Either way the first host passes it on, and
+all end at once with one sentence, where collective operations alone would wait for minutes, or for
+ever. JAX's own heartbeats see to hosts that neither end nor answer.
+"""
+
+import atexit
+import contextlib
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import jax
+
+from experiments.console.errors import UserError
+
+JOIN_SECONDS = 300  # for all hosts to come
+HEARTBEAT_SECONDS = 100  # without a sign of life until JAX gives a host up
+LINE_SECONDS = 60  # for the lines to be made, once all hosts are there
+GRACE_SECONDS = 10  # for the reason to come, after an operation among hosts has failed
+FAREWELL = "farewell"
+RESUME = "the same command on all hosts resumes from the newest checkpoint"
+
+
+@contextlib.contextmanager
+def joined(spec: str | None) -> Iterator[None]:
+  """Makes the hosts of a run one program; before anything else is asked of JAX.
+
+  If the body fails here, the other hosts end too, and this program ends without waiting for them.
+  If another host fails or vanishes, this program ends with status 1 wherever it is.
+
+  Args:
+    spec: "auto" where JAX finds the hosts itself (TPU pods, Slurm, MPI, Kubernetes), or
+      "address:port,index,count" with the first host's address and this one's index; None: no
+      other hosts.
+
+  Raises:
+    UserError: for any other `spec`, or if the hosts cannot be reached.
+  """
+  if spec is None:
+    yield
+    return
+  _connect(spec)
+  lines = _Lines()
+  try:
+    yield
+  except BaseException as error:
+    if isinstance(error, jax.errors.JaxRuntimeError):
+      time.sleep(GRACE_SECONDS)  # most likely another host is to blame, and its line will tell
+    lines.tell(f"host {jax.process_index()} failed: {_in_one_line(error)}")
+    atexit.register(_end_without_waiting)  # JAX would wait for the other hosts
+    if isinstance(error, KeyboardInterrupt):
+      raise UserError(f"interrupted; {RESUME}") from error
+    raise
+  lines.tell(FAREWELL)
+
+
+def _connect(spec: str) -> None:
+  """Joins the other hosts.
+
+  Raises:
+    UserError: see `joined`.
+  """
+  # Where hosts are missing JAX aborts with a stack trace, instead of raising: be faster.
+  timer = threading.Timer(JOIN_SECONDS, _die, [_absence(spec)])
+  timer.daemon = True
+  timer.start()
+  seconds = dict(
+    initialization_timeout=JOIN_SECONDS + 60, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
+  )
+  try:
+    if spec == "auto":
+      jax.distributed.initialize(**seconds)
+    else:
+      address, index, count = spec.split(",")
+      jax.distributed.initialize(
+        address, int(count), int(index), cluster_detection_method="deactivate", **seconds
+      )
+  except (IndexError, TypeError, ValueError, RuntimeError) as error:
+    raise UserError(
+      f"cannot join the hosts of --multihost={spec}: {_in_one_line(error)}; plain --multihost "
+      "finds the hosts of a TPU pod, Slurm, MPI or Kubernetes; anywhere else give "
+      "--multihost=ADDRESS:PORT,INDEX,COUNT, with the first host's address"
+    ) from error
+  finally:
+    timer.cancel()
+
+
+def _absence(spec: str) -> str:
+  return (
+    f"not all hosts of --multihost={spec} came within {JOIN_SECONDS} s; start the same command on "
+    "each of them, and see that they reach the first host's port"
+  )
+
+
+class _Lines:
+  """This host's lines: to all others on the first host, to the first on the others."""
+
+  def __init__(self):
+    # What JAX tells its users neither: the store that its hosts share, and the first one's address.
+    from jax._src import distributed
+
+    self._lines: dict[int, socket.socket] = {}
+    self._lock = threading.Lock()
+    self._ended = False
+    if jax.process_count() == 1:
+      return
+    state = distributed.global_state
+    try:
+      if jax.process_index() == 0:
+        self._accept(state.client)
+      else:
+        self._call(state.client, state.coordinator_address.rpartition(":")[0].strip("[]"))
+    except OSError as error:
+      raise UserError(f"cannot hold a line between the hosts: {error}") from error
+    for host, line in self._lines.items():
+      threading.Thread(target=self._listen, args=(host, line), daemon=True).start()
+
+  def _accept(self, store) -> None:
+    """Waits for the calls of all other hosts; drops callers that do not know the token."""
+    token, both = secrets.token_hex(16), socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    with socket.create_server(("", 0), family=family, dualstack_ipv6=both) as server:
+      server.settimeout(LINE_SECONDS)
+      store.key_value_set("genesis_jax/line", f"{server.getsockname()[1]} {token}")
+      while len(self._lines) < jax.process_count() - 1:
+        line, _ = server.accept()
+        line.settimeout(LINE_SECONDS)
+        words = _read(line).split()
+        if len(words) == 2 and secrets.compare_digest(words[0], token):
+          self._lines[int(words[1])] = _kept_alive(line)
+        else:
+          line.close()
+
+  def _call(self, store, address: str) -> None:
+    """Calls the first host."""
+    answer = store.blocking_key_value_get("genesis_jax/line", LINE_SECONDS * 1000)
+    port, token = answer.split()
+    line = socket.create_connection((address, int(port)), LINE_SECONDS)
+    line.sendall(f"{token} {jax.process_index()}\n".encode())
+    self._lines[0] = _kept_alive(line)
+
+  def _listen(self, host: int, line: socket.socket) -> None:
+    """Ends this program if `host` fails or vanishes."""
+    words = _read(line)
+    if words == FAREWELL or self._ended:
+      return
+    reason = words or f"host {host} vanished: killed, crashed or out of reach"
+    self.tell(reason)
+    _die(reason if RESUME in reason else f"{reason}; {RESUME}")
+
+  def tell(self, words: str) -> None:
+    """Says one last thing on all lines."""
+    with self._lock:
+      self._ended = True
+      for line in self._lines.values():
+        with contextlib.suppress(OSError):
+          line.sendall(f"{words}\n".encode())
+
+
+def _read(line: socket.socket) -> str:
+  """The next line of text; empty when the connection is lost."""
+  words = b""
+  with contextlib.suppress(OSError):
+    while (byte := line.recv(1)) not in (b"", b"\n"):
+      words += byte
+  return words.decode(errors="replace")
+
+
+def _kept_alive(line: socket.socket) -> socket.socket:
+  """The connection, without a timeout, but lost once the other machine is silent for 40 s."""
+  line.settimeout(None)
+  line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+  for name, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
+    if hasattr(socket, name):  # Linux
+      line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+  return line
+
+
+def _in_one_line(error: BaseException) -> str:
+  return " ".join(str(error).split())[:500] or type(error).__name__
+
+
+def _die(reason: str) -> None:
+  """Ends the program at once, from any thread: others may be stuck in operations among hosts."""
+  print(f"error: {reason}", file=sys.stderr)
+  _end_without_waiting()
+
+
+def _end_without_waiting() -> None:
+  for stream in (sys.stdout, sys.stderr):
+    with contextlib.suppress(OSError, ValueError):
+      stream.flush()
+  os._exit(1)

@@ -1,0 +1,194 @@
+"""The curves of a report: which there are, and few enough points of each.
+
+  panels = curves(record.rows, config, goal=0.5655)    # plain values, ready for JSON
+
+A run of 500,000 steps has thousands of rows; of each stretch of a curve the lowest and the highest
+point are kept, so that no spike is lost.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from experiments.figures.panels import PALETTE
+from experiments.scoring.evaluator import DEFINITIONS
+
+MAX_POINTS = 800  # of a curve
+DIGITS = 5  # more than a screen resolves
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+  """One plot.
+
+  Attributes:
+    group: heading that it stands under.
+    title: of the plot, with the unit.
+    names: values of metrics.jsonl, without "train/" or "val/".
+    about: what it shows, for people.
+    log: whether the axis starts out logarithmic.
+  """
+
+  group: str
+  title: str
+  names: tuple[str, ...]
+  about: str
+  log: bool = False
+
+
+LABELS = {
+  "elbo": "ELBO", "err": "error", "err_ema": "error, moving average", "kl": "KL, total",
+  "kl_mask": "KL of masks", "kl_component": "KL of components", "kl_latent": "KL of latents",
+  "err_element": "error", "err_ema_element": "moving average", "mse": "MSE", "rmse": "RMSE",
+  "ari": "ARI", "ari_fg": "ARI-FG", "msc": "MSC", "msc_fg": "MSC-FG",
+  "ari_r": "ARI, decoded", "ari_fg_r": "ARI-FG, decoded", "msc_r": "MSC, decoded",
+  "msc_fg_r": "MSC-FG, decoded", "slots_used": "slots used", "largest_slot": "largest slot",
+  "mask_entropy": "entropy", "grad_norm": "gradient norm", "step_time": "step time",
+  "images_per_second": "images per second", "num_corrupt": "damaged records",
+}  # fmt: skip
+
+_LOSSES, _SLOTS, _RUN = "Objective", "Segmentation and slots", "Training"
+PANELS = (
+  Panel(_LOSSES, "Error per pixel and channel, nats", ("err_element", "err_ema_element"),
+        f"{DEFINITIONS['err_element']}. With GECO its moving average is held at the goal."),
+  Panel(_LOSSES, "ELBO, loss and error, nats per image", ("elbo", "loss", "err", "err_ema"),
+        f"ELBO: {DEFINITIONS['elbo']}. loss: err + beta * kl."),
+  Panel(_LOSSES, "KL, nats per image", ("kl", "kl_mask", "kl_component", "kl_latent"),
+        DEFINITIONS["kl"]),
+  Panel(_LOSSES, "beta", ("beta",), "Weight of the KL in the loss.", log=True),
+  Panel(_LOSSES, "KL of each slot's component, nats", ("kl_component/",),
+        "KL of the component latents, slot by slot, in the colours of the pictures."),
+  Panel(_LOSSES, "KL of each slot's mask, nats", ("kl_mask/",),
+        "KL of the mask latents, slot by slot, in the colours of the pictures."),
+  Panel(_LOSSES, "MSE of the reconstruction", ("mse",), DEFINITIONS["mse"], log=True),
+  Panel(_LOSSES, "RMSE of the reconstruction", ("rmse",), DEFINITIONS["rmse"]),
+  Panel(_SLOTS, "ARI and ARI-FG in validation", ("ari", "ari_fg", "ari_r", "ari_fg_r"),
+        f"{DEFINITIONS['ari']}. {DEFINITIONS['ari_fg']}."),
+  Panel(_SLOTS, "MSC and MSC-FG in validation", ("msc", "msc_fg", "msc_r", "msc_fg_r"),
+        f"{DEFINITIONS['msc']}. {DEFINITIONS['msc_fg']}."),
+  Panel(_SLOTS, "Slots used", ("slots_used",), f"Mean number of {DEFINITIONS['slots_used']}."),
+  Panel(_SLOTS, "Largest slot, share of pixels", ("largest_slot",),
+        f"{DEFINITIONS['largest_slot']}; near 1 the run has collapsed."),
+  Panel(_SLOTS, "Entropy of masks, nats", ("mask_entropy",),
+        f"{DEFINITIONS['mask_entropy']}; log K if undecided."),
+  Panel(_RUN, "Step time, seconds", ("step_time",), "Mean since the row before, without pauses."),
+  Panel(_RUN, "Gradient norm", ("grad_norm",), "L2 norm over all parameters.", log=True),
+  Panel(_RUN, "Damaged records left out", ("num_corrupt",), "Count since the program began."),
+)  # fmt: skip
+
+# Lines of one panel: dark enough for white, and light enough for black, once adapted by the page.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+SPLITS = {"train": "training", "val": "validation"}
+
+
+def downsampled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """At most about `MAX_POINTS` points that draw the same curve.
+
+  Args:
+    values: `[N]`, NaN where there is a gap.
+
+  Returns:
+    Their indices `[M]`: the lowest, the highest and the first missing point of each stretch, and
+    both ends; and the mean of each one's stretch `[M]`, NaN if it has no value.
+  """
+  count = len(values)
+  width = -(-count // (MAX_POINTS // 3))
+  padded = np.full(-(-count // width) * width, np.nan)
+  padded[:count] = values
+  stretches = padded.reshape(-1, width)
+  known = np.isfinite(stretches)
+  gap = ~known & (np.arange(padded.size).reshape(-1, width) < count)
+  first = width * np.arange(len(stretches))
+  kept = [
+    (first + np.where(known, stretches, np.inf).argmin(1))[known.any(1)],
+    (first + np.where(known, stretches, -np.inf).argmax(1))[known.any(1)],
+    (first + gap.argmax(1))[gap.any(1)],
+    [0, count - 1],
+  ]
+  total, number = np.where(known, stretches, 0).sum(1), known.sum(1)
+  means = np.where(number > 0, total / np.maximum(number, 1), np.nan)
+  indices = np.unique(np.concatenate(kept)).astype(int)
+  return indices, means[indices // width]
+
+
+def _shorter(values: np.ndarray) -> list[float | None]:
+  return [None if x != x else float(f"{x:.{DIGITS}g}") for x in values]
+
+
+def _line(rows: Sequence[dict], key: str) -> dict | None:
+  """Points of a value of metrics.jsonl; None if it has none."""
+  there = [row for row in rows if key in row]
+  steps = np.array([row["step"] for row in there], np.int64)
+  values = np.array([np.nan if row[key] is None else row[key] for row in there], np.float64)
+  if not np.isfinite(values).any():
+    return None
+  if len(values) <= MAX_POINTS:
+    return {"x": steps.tolist(), "y": _shorter(values)}
+  kept, means = downsampled(values)
+  return {"x": steps[kept].tolist(), "y": _shorter(values[kept]), "mean": _shorter(means)}
+
+
+def _per_slot(rows: Sequence[dict], name: str) -> list[str]:
+  """Names such as "kl_mask/0" that were logged, in the order of slots."""
+  keys = {key for row in rows for key in row if key.startswith(f"train/{name}")}
+  return sorted((k.removeprefix("train/") for k in keys), key=lambda k: int(k.split("/")[1]))
+
+
+def _lines(rows: Sequence[dict], panel: Panel) -> list[dict]:
+  slots = panel.names[0].endswith("/")
+  names = _per_slot(rows, panel.names[0]) if slots else panel.names
+  lines = []
+  for index, name in enumerate(names):
+    colour = COLOURS[index % len(COLOURS)]
+    label = LABELS.get(name, name)
+    if slots:
+      number = int(name.split("/")[1])
+      colour = "#{:02x}{:02x}{:02x}".format(*PALETTE[number % len(PALETTE)])
+      label = f"slot {number + 1}"
+    for split, words in SPLITS.items():
+      if slots and split == "val":
+        continue  # as many lines again would hide the others
+      if line := _line(rows, f"{split}/{name}"):
+        lines.append(line | dict(name=label, split=words, colour=colour))
+  return lines
+
+
+def curves(rows: Sequence[dict], goal: float | None, num_elements: int) -> list[dict]:
+  """The panels for which there are values, as plain values.
+
+  Args:
+    rows: of metrics.jsonl.
+    goal: of GECO, nats per pixel and channel, or None.
+    num_elements: pixels times channels of an image.
+  """
+  goals = {PANELS[0].title: goal, PANELS[1].title: goal and goal * num_elements}
+  panels = []
+  for panel in PANELS:
+    lines = _lines(rows, panel)
+    if panel.names == ("num_corrupt",) and not any(any(line["y"]) for line in lines):
+      continue
+    if lines:
+      values = [y for line in lines for y in line["y"] if y is not None]
+      panels.append(
+        dict(
+          group=panel.group,
+          title=panel.title,
+          about=panel.about,
+          positive=min(values) > 0,
+          log=panel.log and min(values) > 0 and max(values) > 3 * min(values),
+          goal=goals.get(panel.title),
+          lines=lines,
+        )
+      )
+  return panels
+
+
+def gaps(rows: Sequence[dict]) -> list[tuple[str, int, int]]:
+  """Values that are not finite: (name, first step, how many), most frequent first."""
+  found = {}
+  for row in rows:
+    for name in (k for k, v in row.items() if v is None):
+      first, count = found.get(name, (row["step"], 0))
+      found[name] = first, count + 1
+  return sorted(((k, *v) for k, v in found.items()), key=lambda gap: (-gap[2], gap[0]))

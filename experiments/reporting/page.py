@@ -1,0 +1,79 @@
+"""The report's page, filled with what there is in a run's folder."""
+
+import json
+import pathlib
+import time
+
+import jinja2
+import plotly.offline
+
+from experiments.console.errors import explained
+from experiments.reporting import curves, facts, galleries, scores
+from experiments.runs import folder, records
+
+
+def _environment():
+  return jinja2.Environment(
+    loader=jinja2.PackageLoader("experiments", "reporting"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+
+
+def _content(record) -> dict:
+  """What the template shows."""
+  config, goal = record.config, facts.goal(record.config)
+  num_elements = 3 * config["model"]["image_size"] ** 2
+  state, words = facts.status(record)
+  return dict(
+    title=facts.title(record),
+    workdir=str(record.workdir),
+    written=time.strftime("%Y-%m-%d %H:%M"),
+    state=state,
+    status=words,
+    warnings=facts.warnings(record),
+    stand_in=bool(record.labels.get("stand_in")),
+    headline=facts.headline(record),
+    facts=facts.facts(record),
+    commands=facts.commands(record),
+    config=json.dumps(config, indent=2),
+    comparison=scores.comparison(record),
+    differences=scores.differences(record),
+    measured=scores.measured(record),
+    missing=scores.missing(record),
+    galleries=galleries.read(record.workdir),
+    panels=curves.curves(record.rows, goal, num_elements),
+    num_rows=len(record.rows),
+    num_unreadable=record.num_unreadable,
+    gaps=curves.gaps(record.rows),
+  )
+
+
+def page(record) -> str:
+  """The page about a `run_records.Record`, as HTML."""
+  environment = _environment()
+  source, _, _ = environment.loader.get_source(environment, "page.js")
+  style, _, _ = environment.loader.get_source(environment, "page.css")
+  return environment.get_template("page.html").render(
+    _content(record), script=source, style=style, plotly=plotly.offline.get_plotlyjs()
+  )
+
+
+def write(workdir: pathlib.Path, out: pathlib.Path | None = None) -> pathlib.Path:
+  """Writes the page about a run; returns its file.
+
+  Args:
+    workdir: of the run.
+    out: where to; None: report.html in the run's folder.
+
+  Raises:
+    UserError: there is no run, or the file cannot be written.
+  """
+  with explained():
+    record = records.read(workdir)
+    html = page(record)
+  out = out or workdir / "report.html"
+  folder.write_out(out, html)
+  return out

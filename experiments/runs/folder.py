@@ -1,0 +1,167 @@
+"""The folder of a run: made, locked against a second program, and labelled with what runs in it.
+
+workdir/
+  run.json, config.json    what runs here, on what, with which versions
+  checkpoints/<step>/      see checkpoints.py
+  metrics.jsonl            one line for each logged step
+  tensorboard/             the same and more, for TensorBoard
+  pictures/                PNG grids
+  metrics.json             the final numbers
+  report.html              all of it on one page
+"""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import jax
+
+from experiments.console.errors import UserError
+
+PACKAGES = (
+  "jax",
+  "jaxlib",
+  "flax",
+  "optax",
+  "orbax-checkpoint",
+  "clu",
+  "ml-collections",
+  "numpy",
+  "tensorflow",
+  "tensorflow-cpu",
+)
+
+
+def write_atomically(path: pathlib.Path, content: bytes | str) -> None:
+  """Writes a file that is either whole or not there, whenever the program dies."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(f".{path.name}.partial")
+  partial.write_bytes(content.encode() if isinstance(content, str) else content)
+  os.replace(partial, path)
+
+
+def write_out(out: pathlib.Path, content: bytes | str) -> None:
+  """Writes the file that a person named by --out.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  if out.is_dir():
+    raise UserError(f"cannot write {out}: it is a folder; --out is the name of a file")
+  try:
+    write_atomically(out, content)
+  except OSError as error:
+    raise UserError(f"cannot write {out}: {error.strerror}; choose another --out") from error
+
+
+def write_json(path: pathlib.Path, content: dict) -> None:
+  """Writes a dictionary as readable JSON."""
+  write_atomically(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def read_json(path: pathlib.Path) -> dict:
+  """The dictionary in a JSON file; empty where there is none.
+
+  Raises:
+    UserError: it is damaged.
+  """
+  try:
+    content = json.loads(path.read_text()) if path.exists() else {}
+    if not isinstance(content, dict):
+      raise ValueError("it holds no dictionary")
+  except ValueError as error:
+    raise UserError(f"{path} is damaged ({error}); move it away and run this again") from error
+  return content
+
+
+@contextlib.contextmanager
+def exclusive(workdir: pathlib.Path) -> Iterator[None]:
+  """Holds the folder, made if need be, for this program alone.
+
+  The kernel drops the lock with the process, so that no crash leaves a stale one.
+
+  Raises:
+    UserError: if the folder cannot be written, or another program trains there.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock = open(workdir / ".lock", "a+")
+  except OSError as error:
+    raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
+  with lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      lock.seek(0)
+      raise UserError(
+        f"another program trains in {workdir} ({lock.read().strip()}); wait for it, stop it, or "
+        "choose another --workdir"
+      ) from error
+    except OSError as error:
+      raise UserError(f"cannot lock --workdir {workdir}: {error.strerror}") from error
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    lock.flush()
+    yield
+
+
+def _versions() -> dict[str, str]:
+  versions = {"python": platform.python_version()}
+  for package in PACKAGES:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      versions[package] = importlib.metadata.version(package)
+  return versions
+
+
+def _git_commit() -> str | None:
+  here = pathlib.Path(__file__).parent
+  describe = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+  try:
+    return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+  except (OSError, subprocess.CalledProcessError):
+    return None
+
+
+def write_labels(workdir: pathlib.Path, config, source, num_parameters: int, first: int) -> None:
+  """Writes run.json and config.json.
+
+  Args:
+    workdir: of the run.
+    config: of the experiment.
+    source: of the data, from `data_pipelines.resolve`.
+    num_parameters: of the model.
+    first: step at which this program takes the run up.
+  """
+  settings = json.loads(config.to_json_best_effort())
+  write_json(workdir / "config.json", settings)
+  labels = dict(
+    command=shlex.join(sys.orig_argv),
+    started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    resumed_from_step=first,
+    num_parameters=num_parameters,
+    stand_in=source.stand_in,
+    data=source.metadata(),
+    hardware=dict(
+      devices=[device.device_kind for device in jax.devices()],
+      platform=jax.default_backend(),
+      hosts=jax.process_count(),
+      host_cpus=os.cpu_count(),
+      machine=platform.platform(),
+    ),
+    versions=_versions(),
+    git_commit=_git_commit(),
+    xla_flags=os.environ.get("XLA_FLAGS", ""),
+    genesis_jax_pairs=os.environ.get("GENESIS_JAX_PAIRS", ""),
+    config=settings,
+  )
+  write_json(workdir / "run.json", labels)

@@ -1,0 +1,138 @@
+"""Where numbers and pictures of a run go: metrics.jsonl always, CLU's writers with TensorFlow.
+
+CLU's writers make TensorBoard's files, and log lines with `--verbosity=0`.
+"""
+
+import contextlib
+import importlib.util
+import json
+import math
+import pathlib
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from experiments.console.errors import UserError
+from experiments.hardware import devices
+from experiments.runs.folder import write_atomically
+
+
+def clu_writer(folder: pathlib.Path):
+  """CLU's writer of TensorBoard's files, or None where TensorFlow is not installed.
+
+  Raises:
+    UserError: the folder cannot be written.
+  """
+  if importlib.util.find_spec("tensorflow") is None:
+    return None
+  from clu import metric_writers  # imports TensorFlow
+
+  with _explained(folder):
+    return metric_writers.create_default_writer(str(folder), asynchronous=True)
+
+
+@contextlib.contextmanager
+def _explained(folder: pathlib.Path) -> Iterator[None]:
+  """Turns the many kinds of errors that CLU's writers and their threads raise into one."""
+  try:
+    yield
+  except Exception as error:
+    what = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    raise UserError(f"cannot write for TensorBoard in {folder}: {what}") from error
+
+
+def _rows(path: pathlib.Path) -> list[dict]:
+  """All rows of a metrics.jsonl; a line that a crash cut short, or damage, is left out."""
+  rows = []
+  for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+    with contextlib.suppress(ValueError):
+      rows.append(json.loads(line))
+  return [row for row in rows if isinstance(row, dict) and isinstance(row.get("step"), int)]
+
+
+class Logbook:
+  """Writes on the main host, and does nothing on the others.
+
+  Args:
+    workdir: of the run.
+    first: step that the run is taken up at; what was logged beyond it will be logged again.
+  """
+
+  def __init__(self, workdir: pathlib.Path, first: int):
+    self.path = workdir / "metrics.jsonl"
+    self._active = devices.is_main_host()
+    self._writer = None
+    if self._active:
+      self._rows = [row for row in _rows(self.path) if row["step"] <= first]
+      self._rewrite()
+      self._writer = clu_writer(workdir / "tensorboard")
+
+  def __enter__(self) -> "Logbook":
+    return self
+
+  def __exit__(self, kind, *exc_info):
+    try:
+      self._for_tensorboard("close")
+    except UserError as error:
+      if kind is None:
+        raise
+      print(f"WARNING: {error}")  # what ends the program counts
+
+  def _rewrite(self) -> None:
+    with self._explained():
+      write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in self._rows))
+
+  def _append(self, row: dict) -> None:
+    with self._explained(), open(self.path, "a") as file:
+      file.write(json.dumps(row) + "\n")
+
+  @contextlib.contextmanager
+  def _explained(self) -> Iterator[None]:
+    try:
+      yield
+    except OSError as error:
+      raise UserError(f"cannot write {self.path}: {error.strerror}") from error
+
+  def _for_tensorboard(self, method: str, *args) -> None:
+    """Calls the writer, where there is one."""
+    if self._writer is not None:
+      with _explained(self.path.parent / "tensorboard"):
+        getattr(self._writer, method)(*args)
+
+  @property
+  def has_tensorboard(self) -> bool:
+    """Whether TensorBoard's files are written too: they need TensorFlow."""
+    return self._writer is not None
+
+  def newest(self, prefix: str) -> dict[str, float]:
+    """The last logged values whose names begin with `prefix`, without it."""
+    for row in reversed(self._rows):
+      if found := {k.removeprefix(prefix): v for k, v in row.items() if k.startswith(prefix)}:
+        return found
+    return {}
+
+  def scalars(self, step: int, values: dict[str, float]) -> None:
+    """Logs some numbers of a step; each step has one line, which later calls add to."""
+    if not self._active or not values:
+      return
+    row = {k: v if math.isfinite(v) else None for k, v in sorted(values.items())}
+    if self._rows and self._rows[-1]["step"] == step:
+      self._rows[-1] |= row
+      self._rewrite()
+    else:
+      # A clock that is set back stands still here: times of later steps are never earlier.
+      now = max([time.time(), *(r["time"] for r in self._rows[-1:] if r.get("time"))])
+      self._rows.append({"step": step, "time": now} | row)
+      self._append(self._rows[-1])
+    self._for_tensorboard("write_scalars", step, values)
+
+  def images(self, step: int, images: dict[str, np.ndarray]) -> None:
+    """Logs batches of images: name -> uint8 `[N, H, W, 3]`."""
+    self._for_tensorboard("write_images", step, images)
+    self._for_tensorboard("flush")
+
+  def histograms(self, step: int, values: dict[str, np.ndarray]) -> None:
+    """Logs distributions: name -> array of any shape."""
+    if values:
+      self._for_tensorboard("write_histograms", step, values)

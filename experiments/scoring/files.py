@@ -1,0 +1,166 @@
+"""What evaluate.py writes and prints: one checkpoint image by image, several side by side.
+
+write(result)                   # RUN/evaluation/segmentation_step_N_SPLIT.json and .csv
+write_table(results)            # of several checkpoints or runs
+show(results)
+"""
+
+import pathlib
+
+from experiments.runs import folder
+from experiments.scoring.summaries import csv_text, mean_and_spread, number, text_table
+
+COLUMNS = ("elbo", "err", "kl", "kl_mask", "kl_component", "kl_latent", "mse")
+COLUMNS += ("ari", "ari_fg", "msc", "msc_fg", "miou", "miou_true")
+COLUMNS += tuple(f"{name}_r" for name in COLUMNS[-6:])
+STAND_IN = "STAND-IN DATA: these numbers compare with nothing published"
+
+
+def _folder(result: dict) -> pathlib.Path:
+  return pathlib.Path(result["workdir"]) / "evaluation"
+
+
+def write(result: dict) -> list[pathlib.Path]:
+  """Writes one checkpoint's result, with the values of each image; returns the files."""
+  stem = _folder(result) / f"segmentation_step_{result['step']}_{result['split']}"
+  values = result["per_image"]
+  # Means over the repeats; NaN, which JSON does not have, becomes null.
+  per_image = {
+    name: [None if x != x else x for x in value.mean(0).tolist()] for name, value in values.items()
+  }
+  json_path, csv_path = stem.with_suffix(".json"), stem.with_suffix(".csv")
+  folder.write_json(json_path, result | {"per_image": per_image})
+  rows = [
+    [image, repeat, *(float(value[repeat, image]) for value in values.values())]
+    for image in range(result["num_images"])
+    for repeat in range(result["num_repeats"])
+  ]
+  folder.write_atomically(csv_path, csv_text(["image", "repeat", *values], rows))
+  return [json_path, csv_path]
+
+
+def _columns(results: list[dict]) -> list[str]:
+  return [name for name in COLUMNS if any(name in result["scores"] for result in results)]
+
+
+def _groups(results: list[dict]) -> dict[str, list[dict]]:
+  """What to take means over, of each model on each data set: see `_groups_of_one`."""
+  kinds = {}
+  for result in results:
+    kinds.setdefault((result["model"], result["data"]["description"]), []).append(result)
+  if len(kinds) == 1:
+    return _groups_of_one(results)
+  return {
+    f"{words}: {model}, {description}": group
+    for (model, description), part in kinds.items()
+    for words, group in _groups_of_one(part).items()
+    if len(group) > 1
+  }
+
+
+def _groups_of_one(results: list[dict]) -> dict[str, list[dict]]:
+  """The runs at each step they share, or else all there is."""
+  runs = {result["workdir"] for result in results}
+  by_step = {}
+  for result in results:
+    by_step.setdefault(result["step"], []).append(result)
+  if len(runs) == 1:
+    return {f"{len(results)} checkpoints": results}
+  if len(runs) == len(results):
+    return {f"{len(runs)} runs": results}
+  return {
+    f"{len(group)} runs, step {step}": group
+    for step, group in sorted(by_step.items())
+    if len(group) > 1
+  }
+
+
+def means(results: list[dict]) -> dict[str, dict[str, tuple[float | None, float | None]]]:
+  """Group -> score -> mean and sample standard deviation over the group's checkpoints."""
+
+  def spread(group, name):
+    known = [r["scores"][name]["mean"] for r in group if name in r["scores"]]
+    return mean_and_spread([x for x in known if x is not None])
+
+  columns = _columns(results)
+  return {
+    words: {name: spread(group, name) for name in columns}
+    for words, group in _groups(results).items()
+  }
+
+
+def write_table(results: list[dict]) -> list[pathlib.Path]:
+  """Writes all checkpoints side by side, with mean and std over them; returns the files."""
+  columns = _columns(results)
+  stem = _folder(results[0]) / f"segmentation_table_{results[0]['split']}"
+  rows = [
+    [r["workdir"], r["step"], *(r["scores"].get(name, {}).get("mean") for name in columns)]
+    for r in results
+  ]
+  summaries = means(results)
+  for words, scores in summaries.items():
+    rows.append([f"mean of {words}", None, *(scores[name][0] for name in columns)])
+    rows.append([f"std of {words}", None, *(scores[name][1] for name in columns)])
+  named = {
+    words: {name: dict(mean=mean, std=std) for name, (mean, std) in scores.items()}
+    for words, scores in summaries.items()
+  }
+  content = dict(
+    std="sample standard deviation (n - 1) over checkpoints of their means over images",
+    summaries=named,
+    definitions={k: v for r in results for k, v in r["definitions"].items()},
+    results=[{k: v for k, v in r.items() if k != "definitions"} for r in results],
+  )
+  folder.write_json(stem.with_suffix(".json"), content)
+  folder.write_atomically(stem.with_suffix(".csv"), csv_text(["run", "step", *columns], rows))
+  return [stem.with_suffix(".json"), stem.with_suffix(".csv")]
+
+
+def _one(result: dict) -> str:
+  """A line for each score of one checkpoint."""
+  head = ["score", "mean", "± standard error", "± noise", "definition"]
+  rows = [head]
+  for name in _columns([result]):
+    s = result["scores"][name]
+    error, noise = number(s["standard_error"], 2), number(s["std_noise"], 2)
+    rows.append([name, number(s["mean"]), error, noise, result["definitions"][name]])
+  if result["num_repeats"] == 1:
+    rows = [row[:3] + row[4:] for row in rows]
+  return text_table(rows)
+
+
+def _several(results: list[dict]) -> str:
+  """A line for each checkpoint, mean ± std over them, and what the columns are."""
+  columns = _columns(results)
+  rows = [["run", "step", *columns]]
+  for r in results:
+    values = (number(r["scores"].get(name, {}).get("mean")) for name in columns)
+    rows.append([r["workdir"], str(r["step"]), *values])
+  for words, scores in means(results).items():
+    cells = (f"{number(mean)} ± {number(std, 2)}" for mean, std in scores.values())
+    rows.append([f"mean ± std of {words}", "", *cells])
+  definitions = {k: v for r in results for k, v in r["definitions"].items()}
+  legend = [[f"{name}:", definitions[name]] for name in columns]
+  return text_table(rows) + "\n\n" + text_table(legend)
+
+
+def show(results: list[dict]) -> None:
+  """Prints the scores, and what a reader of them must know."""
+  first = results[0]
+  repeats = first["num_repeats"]
+  draws = "one draw of the noise" if repeats == 1 else f"{repeats} draws of the noise"
+  where = first["workdir"] if len(results) == 1 else f"{len(results)} checkpoints"
+  step = f", checkpoint {first['step']}" if len(results) == 1 else ""
+  print(f"model      {', '.join(sorted({r['model'] for r in results}))}: {where}{step}")
+  print(f"images     {first['num_images']} of {first['split']}, {draws}, seed {first['seed']}")
+  for description in sorted({r["data"]["description"] for r in results}):
+    print(f"data       {description}")
+  if any(r["stand_in"] for r in results):
+    print(f"note       {STAND_IN}")
+  for reason in sorted({r["segmentation_absent"] for r in results} - {None}):
+    print(f"note       {reason}")
+  if corrupt := sum(r["num_corrupt"] for r in results):
+    print(f"note       {corrupt} damaged records were left out")
+  print()
+  print(_one(first) if len(results) == 1 else _several(results))
+  print(flush=True)

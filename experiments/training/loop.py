@@ -1,0 +1,168 @@
+"""Trains a model on a data set: the loop, as a list of sentences."""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+import data_pipelines
+import genesis_jax
+from experiments.console.errors import UserError, explained
+from experiments.hardware import devices
+from experiments.runs import folder
+from experiments.runs.checkpoints import Checkpoints, origin_of
+from experiments.runs.logbook import Logbook
+from experiments.training import announcements
+from experiments.training import feed as inputs
+from experiments.training.album import Album
+from experiments.training.progress import Progress, RecentSteps
+from experiments.training.stop import Stop
+from experiments.training.validation import Validator
+from genesis_jax import objective, training
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """What the loop works with."""
+
+  config: Any
+  workdir: pathlib.Path
+  model: Any
+  tx: Any  # optimizer
+  source: data_pipelines.Source
+  stop: Stop
+  checkpoints: Checkpoints
+  logbook: Logbook
+  album: Album
+  validate: Validator
+  first: int  # steps done by earlier programs
+
+
+def train(config, workdir: str | pathlib.Path) -> None:
+  """Trains until `config.num_steps`, or until asked to stop; takes up what is in `workdir`.
+
+  Raises:
+    UserError: for what a person can mend, and for a run that diverged.
+    data_pipelines.DataError: for data that is missing or damaged.
+  """
+  with opened(config, pathlib.Path(workdir)) as (run, state):
+    state = run_steps(run, devices.replicate(state))
+    done = int(devices.first(state.step))
+    if run.stop.asked or done < config.num_steps:
+      print(f"stopped after step {done}; the same command resumes")
+    else:
+      announcements.finish(run, state)
+
+
+def _check_numbers(config):
+  if config.num_steps < 1:
+    raise ValueError(f"num_steps is {config.num_steps}; it must be at least 1")
+  if not 0 <= config.seed < 2**32:  # what a key of JAX takes
+    raise ValueError(f"seed is {config.seed}; it must be from 0 to {2**32 - 1}")
+
+
+@contextlib.contextmanager
+def opened(config, workdir: pathlib.Path) -> Iterator[tuple[Run, training.TrainState]]:
+  """Checks everything that can be checked early; gives the run and the state to start from."""
+  with explained():
+    _check_numbers(config)
+    devices.configure(config)
+    model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
+    devices.check_batch_size(config.batch_size)
+    inputs.check_steps_per_call(config)
+  with contextlib.ExitStack() as stack:
+    stop = stack.enter_context(Stop())
+    if devices.is_main_host():
+      stack.enter_context(folder.exclusive(workdir))
+    with explained():
+      source = data_pipelines.resolve(config.data)
+      album = Album(config, workdir, model)
+    origin = origin_of(config, source)
+    create = functools.partial(training.create_train_state, model=model, tx=tx)
+    state = jax.jit(create, compiler_options=training.INIT_OPTIONS)(jax.random.key(config.seed))
+    checkpoints = stack.enter_context(Checkpoints(workdir, origin, config))
+    state = checkpoints.restore(state)
+    first = int(state.step)
+    logbook = stack.enter_context(Logbook(workdir, first))
+    validate = Validator(config, model)
+    run = Run(
+      config, workdir, model, tx, source, stop, checkpoints, logbook, album, validate, first
+    )
+    announcements.introduce(run, state)
+    yield run, state
+
+
+def run_steps(run: Run, state) -> training.TrainState:
+  """Does the training steps that are left, and between them all that is due.
+
+  Args:
+    run: what to train.
+    state: a replicated TrainState, donated.
+
+  Returns:
+    The last state, replicated; it is saved.
+
+  Raises:
+    UserError: if training diverges; the last good state is saved.
+  """
+  config, last = run.config, run.config.num_steps
+  feed = inputs.Feed(config, run.first)
+  steps = compiled_steps(config, run.model, run.tx, feed)
+  recent = RecentSteps()
+  with Progress(config, run.first) as progress:
+    for done, batches in zip(feed.ends(), devices.prefetch(feed, axis=1), strict=True):
+      state, scalars = steps(state, batches, feed.resident)
+      recent.add(done, scalars)
+      progress.tick(scalars)
+      due = functools.partial(is_due, done, last)
+      values = {}
+      if due(config.log_every) or done == last:
+        stop_if_diverged(run, recent, state)
+        values |= progress.report(done, recent.fetch() | {"num_corrupt": feed.num_corrupt})
+      with progress.paused():
+        if due(config.validate_every):
+          values |= progress.report_validation(run.validate(state, lambda: run.stop.asked))
+        if due(config.images_every):
+          run.album.add(f"step_{done:07d}", state, run.logbook)
+        run.logbook.scalars(done, values)
+        stopping = run.stop.asked or run.checkpoints.preempted(done)
+        if due(config.checkpoint_every) or done == last or stopping:
+          stop_if_diverged(run, recent, state)
+          run.checkpoints.save(state)
+      if stopping:
+        break
+  run.checkpoints.wait()
+  return state
+
+
+def is_due(done: int, last: int, every: int) -> bool:
+  """Whether something is due after `done` steps; the last one has its own ending."""
+  return every > 0 and done % every == 0 and done < last
+
+
+def stop_if_diverged(run: Run, recent: RecentSteps, state) -> None:
+  """Raises UserError if one of the recent steps diverged, once the state before it is saved."""
+  if diverged := recent.divergence():
+    step, values = diverged
+    run.checkpoints.save(state)
+    run.checkpoints.wait()
+    logged = {f"train/{name}": value for name, value in values.items()}
+    run.logbook.scalars(step, logged | {"train/diverged_at": step - 1})
+    words = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
+    raise UserError(f"step {step} diverged: {words}; the state before it is saved in {run.workdir}")
+
+
+def compiled_steps(config, model, tx, feed: inputs.Feed):
+  """(replicated state, batches, resident) -> (state, scalars) on all devices; donates the state."""
+  step = functools.partial(
+    training.train_step,
+    model=model,
+    tx=tx,
+    beta_schedule=objective.beta_schedule(config.objective, config.num_steps),
+    axis_name=devices.AXIS,
+  )
+  return devices.parallel(feed.steps(step), donate=0)
