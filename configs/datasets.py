@@ -4,10 +4,14 @@ import ml_collections
 from ml_collections import config_dict
 
 
-def _common(name: str, variant: str, resize: str = "nearest") -> dict:
+def _common(
+  name: str, variant: str, image_size: int, num_slots: int, resize: str = "nearest"
+) -> dict:
   return dict(
     name=name,
     variant=variant,
+    image_size=image_size,  # pixels a side; shared with the model
+    num_slots=num_slots,  # of the published experiments; `compose` gives it to the model
     source="files",  # or generator: scenes rendered without end on the accelerator, no files read
     data_dir=config_dict.placeholder(str),  # unset: look under data/, else render a stand-in
     resize=resize,  # nearest (as the original), bilinear (antialiased), area, protocol (its own)
@@ -23,29 +27,29 @@ def _common(name: str, variant: str, resize: str = "nearest") -> dict:
 
 def gqn() -> ml_collections.ConfigDict:
   """GQN scenes (Eslami et al. 2018); `variant` names one of the seven published sets."""
-  return ml_collections.ConfigDict(_common("gqn", "rooms_ring_camera"))
+  return ml_collections.ConfigDict(_common("gqn", "rooms_ring_camera", 64, 7))
 
 
 def multi_dsprites() -> ml_collections.ConfigDict:
   """Multi-dSprites of the GENESIS paper; `variant` is default, or unique: no colour twice."""
-  return ml_collections.ConfigDict(_common("multi_dsprites", "default"))
+  return ml_collections.ConfigDict(_common("multi_dsprites", "default", 64, 5))
 
 
 def objects_room() -> ml_collections.ConfigDict:
   """Objects Room (Kabra et al. 2019); variants train, six_objects, empty_room, identical_color."""
-  return ml_collections.ConfigDict(_common("objects_room", "train"))
+  return ml_collections.ConfigDict(_common("objects_room", "train", 64, 7))
 
 
 def clevr() -> ml_collections.ConfigDict:
   """CLEVR with masks (Kabra et al. 2019); `protocol`, genesis or iodine: whose crop and splits."""
   # Compact records of CLEVR are ten times as large, and come ten times more slowly.
   own = dict(protocol="genesis", shuffle_buffer=2_000, standin_scenes=500)
-  return ml_collections.ConfigDict(_common("clevr", "train", "protocol") | own)
+  return ml_collections.ConfigDict(_common("clevr", "train", 128, 11, "protocol") | own)
 
 
 def tetrominoes() -> ml_collections.ConfigDict:
   """Tetrominoes (Kabra et al. 2019); `protocol` is genesis or iodine: whose crop and splits."""
-  fields = _common("tetrominoes", "train", "protocol") | dict(protocol="genesis")
+  fields = _common("tetrominoes", "train", 32, 4, "protocol") | dict(protocol="genesis")
   return ml_collections.ConfigDict(fields)
 
 
@@ -54,27 +58,44 @@ def multi_dsprites_colored() -> ml_collections.ConfigDict:
 
   Variants colored_on_colored, colored_on_grayscale, binarized.
   """
-  return ml_collections.ConfigDict(_common("multi_dsprites_colored", "colored_on_colored"))
+  return ml_collections.ConfigDict(_common("multi_dsprites_colored", "colored_on_colored", 64, 5))
 
 
 def shapestacks() -> ml_collections.ConfigDict:
   """ShapeStacks (Groth et al. 2018); variants are split lists: default, blocks_all, ccs_all."""
-  return ml_collections.ConfigDict(_common("shapestacks", "default", "bilinear"))
+  return ml_collections.ConfigDict(_common("shapestacks", "default", 64, 9, "bilinear"))
 
 
 def sketchy() -> ml_collections.ConfigDict:
   """Sketchy (Cabi et al. 2020), the episodes that the GENESIS-V2 paper used."""
-  return ml_collections.ConfigDict(_common("sketchy", "default", "bilinear"))
+  return ml_collections.ConfigDict(_common("sketchy", "default", 128, 10, "bilinear"))
 
 
 def apc() -> ml_collections.ConfigDict:
   """Amazon Picking Challenge 2016, object segmentation training set (Zeng et al. 2017)."""
-  return ml_collections.ConfigDict(_common("apc", "default", "bilinear"))
+  return ml_collections.ConfigDict(_common("apc", "default", 128, 10, "bilinear"))
 
 
 def image_folder() -> ml_collections.ConfigDict:
   """Your own images; `data_dir` says where they are."""
-  return ml_collections.ConfigDict(_common("image_folder", "default", "bilinear"))
+  return ml_collections.ConfigDict(_common("image_folder", "default", 64, 7, "bilinear"))
+
+
+def own(
+  module: str, name: str, image_size: int, num_slots: int, **fields
+) -> ml_collections.ConfigDict:
+  """A data set of your own.
+
+  Args:
+    module: the file with its reader (see docs/architecture.md): `__file__`, where a configuration
+      brings its own.
+    name: for labels and folders.
+    image_size: pixels a side.
+    num_slots: for models that divide the image.
+    **fields: others than usual, and those of your reader alone.
+  """
+  common = _common(name, "default", image_size, num_slots)
+  return ml_collections.ConfigDict(common | dict(module=module) | fields)
 
 
 DATASETS = {
@@ -88,30 +109,4 @@ DATASETS = {
   "sketchy": sketchy,
   "apc": apc,
   "image_folder": image_folder,
-}
-
-# Image side and number of slots of the published experiments.
-IMAGE_SIZE = {
-  "gqn": 64,
-  "multi_dsprites": 64,
-  "objects_room": 64,
-  "clevr": 128,
-  "tetrominoes": 32,
-  "multi_dsprites_colored": 64,
-  "shapestacks": 64,
-  "sketchy": 128,
-  "apc": 128,
-  "image_folder": 64,
-}
-NUM_SLOTS = {
-  "gqn": 7,
-  "multi_dsprites": 5,
-  "objects_room": 7,
-  "clevr": 11,
-  "tetrominoes": 4,
-  "multi_dsprites_colored": 5,
-  "shapestacks": 9,
-  "sketchy": 10,
-  "apc": 10,
-  "image_folder": 7,
 }

@@ -54,30 +54,41 @@ def _defaults() -> ml_collections.ConfigDict:
   )
 
 
-def _choose(kind: str, name: str, table: dict):
-  if name not in table:
-    near = difflib.get_close_matches(name, table, 1)
+def _check(kind: str, name: str, allowed: list[str]) -> None:
+  if name not in allowed:
+    near = difflib.get_close_matches(name, allowed, 1)
     hint = f'; did you mean "{near[0]}"?' if near else ""
-    raise ValueError(f"{kind} is {name!r}; allowed: {sorted(table)}{hint}")
-  return table[name]()
+    raise ValueError(f"{kind} is {name!r}; allowed: {sorted(allowed)}{hint}")
 
 
-def compose(model: str, dataset: str) -> ml_collections.ConfigDict:
+def compose(
+  model: str | ml_collections.ConfigDict, dataset: str | ml_collections.ConfigDict
+) -> ml_collections.ConfigDict:
   """Configuration of one model on one data set.
+
+  Args:
+    model: one of `configs.models.names()`, or what `configs.models.own` makes.
+    dataset: one of `configs.datasets.DATASETS`, or what `configs.datasets.own` makes.
 
   Raises:
     ValueError: for an unknown model or data set, naming what is allowed.
   """
+  if isinstance(model, str):
+    _check("model", model, models.names())
+    model = models.options(model)
+  if isinstance(dataset, str):
+    _check("data set", dataset, list(datasets.DATASETS))
+    dataset = datasets.DATASETS[dataset]()
   config = _defaults()
-  config.model = _choose("model", model, models.MODELS)
-  config.data = _choose("data set", dataset, datasets.DATASETS)
+  config.model, config.data = model, dataset
   # One number, two readers: setting either field sets both.
-  image_size = config_dict.FieldReference(datasets.IMAGE_SIZE[dataset])
+  image_size = config_dict.FieldReference(dataset.image_size)
   config.model.image_size = image_size
   config.data.image_size = image_size
-  if model != "vae":
-    config.model.num_slots = datasets.NUM_SLOTS[dataset]
-  config.update_from_flattened_dict(SPECIAL_CASES.get((model, dataset), {}))
+  if "num_slots" in model:
+    config.model.num_slots = dataset.num_slots
+  del config.data.num_slots  # it is the model's now
+  config.update_from_flattened_dict(SPECIAL_CASES.get((model.name, dataset.name), {}))
   return config
 
 
@@ -85,7 +96,7 @@ def get_config(spec: str = "genesis,gqn") -> ml_collections.ConfigDict:
   """`spec` is "model,dataset", for example "genesis_v2,clevr"."""
   if spec.count(",") != 1:
     raise ValueError(
-      f"experiment is {spec!r}; expected model,dataset with model one of {sorted(models.MODELS)} "
+      f"experiment is {spec!r}; expected model,dataset with model one of {sorted(models.names())} "
       f"and dataset one of {sorted(datasets.DATASETS)}"
     )
   return compose(*spec.split(","))

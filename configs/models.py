@@ -1,88 +1,33 @@
-"""What each model is made of: one function per model, published values as defaults.
+"""What each model is made of: the options of its class, with the published values.
 
-The fields are those of `genesis_jax.build_model`. `image_size` and `num_slots` are filled in by
-`configs.experiment.compose`, where they are shared with the data.
+`image_size` and `num_slots` are set by `configs.experiment.compose`, from the data set's.
 """
 
 import ml_collections
 
 
-def _pixels() -> dict:
-  return dict(
-    pixel_bound=True,  # sigmoid on appearances
-    pixel_std_first=0.7,  # of the first slot, in units of [0, 1] intensity
-    pixel_std=0.7,  # of the others
-  )
+def names() -> list[str]:
+  """The models that `options` knows."""
+  from genesis_jax.models import MODELS  # JAX: not for those who only read a configuration's help
+
+  return list(MODELS)
 
 
-def _component_vae() -> dict:
-  return dict(
-    component_encoder_channels=32,
-    component_latent_dim=16,
-    component_decoder_channels=32,
-    component_decoder_layers=4,
-  )
+def options(name: str) -> ml_collections.ConfigDict:
+  """Options of one of the library's models."""
+  from genesis_jax.models import default_options, model_class
+
+  return ml_collections.ConfigDict({"name": name} | default_options(model_class(name)))
 
 
-def genesis() -> ml_collections.ConfigDict:
-  """GENESIS (ICLR 2020)."""
-  return ml_collections.ConfigDict(
-    dict(
-      name="genesis",
-      two_stage=True,  # False: GENESIS-S, appearances from the mask latents
-      autoregressive_prior=True,
-      component_prior=True,
-      mask_latent_dim=64,
-      encoder_norm="bn",  # bn, in, none
-      decoder_norm="bn",
-      component_symmetric=False,  # gated encoder and decoder for the components too
-      dtype="float32",  # or bfloat16: activations only
-      **_component_vae(),
-      **_pixels(),
-    )
-  )
+def own(module: str, model: type) -> ml_collections.ConfigDict:
+  """Options of a model of your own.
 
+  Args:
+    module: the file that defines the class: `__file__`, where a configuration brings its own.
+    model: a subclass of `genesis_jax.models.common.Model`.
+  """
+  from genesis_jax.models import default_options
 
-def genesis_v2() -> ml_collections.ConfigDict:
-  """GENESIS-V2 (NeurIPS 2021)."""
-  return ml_collections.ConfigDict(
-    dict(
-      name="genesis_v2",
-      autoregressive_prior=True,
-      feature_dim=64,
-      kernel="gaussian",  # laplacian, gaussian, epanechnikov
-      semiconv=True,
-      dynamic_slots=False,
-      mask_kl_loss=False,
-      detach_recon_masks=True,
-      dtype="float32",
-      **_pixels(),
-    )
-  )
-
-
-def monet() -> ml_collections.ConfigDict:
-  """MONet with the hyperparameters of the GENESIS paper (ICLR 2020, appendix)."""
-  return ml_collections.ConfigDict(
-    dict(
-      name="monet",
-      unet_channels=32,
-      mask_prior="softmax",  # softmax, scope
-      monte_carlo_kl=True,
-      dtype="float32",
-      **_component_vae(),
-      **_pixels(),
-    )
-  )
-
-
-def vae() -> ml_collections.ConfigDict:
-  """Baseline VAE; `broadcast_decoder=True` for the spatial broadcast decoder."""
-  pixels = _pixels()
-  del pixels["pixel_std_first"]
-  return ml_collections.ConfigDict(
-    dict(name="vae", latent_dim=64, broadcast_decoder=False, dtype="float32", **pixels)
-  )
-
-
-MODELS = {"genesis": genesis, "genesis_v2": genesis_v2, "monet": monet, "vae": vae}
+  fields = {"module": module, "name": model.__name__} | default_options(model)
+  return ml_collections.ConfigDict(fields)

@@ -11,6 +11,7 @@ image, `[B]`. Functions of `counts` take the tables of contingency.py, as numpy 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from genesis_jax.contingency import contingency_tables, count_pixels
@@ -22,7 +23,7 @@ def _pairs(counts):
   return counts * (counts - 1) / 2
 
 
-def ari_of_counts(counts: Float[Array, "B T P"]) -> Float[Array, "B"]:
+def ari_of_counts(counts: Float[ArrayLike, "B T P"]) -> Float[ArrayLike, "B"]:
   """Adjusted Rand index of tables of floats, whose rows are the pixels to look at."""
   xp = counts.__array_namespace__()
   same_true, same_pred = _pairs(counts.sum(2)).sum(1), _pairs(counts.sum(1)).sum(1)
@@ -35,15 +36,15 @@ def ari_of_counts(counts: Float[Array, "B T P"]) -> Float[Array, "B"]:
   return xp.where(trivial, 1.0, (same_both - expected) / xp.where(trivial, 1, highest - expected))
 
 
-def ious_of_counts(counts: Float[Array, "B T P"]) -> Float[Array, "B T P"]:
+def ious_of_counts(counts: Float[ArrayLike, "B T P"]) -> Float[ArrayLike, "B T P"]:
   """IoU of each true with each predicted segment; 0 where neither has a pixel."""
   union = counts.sum(2)[:, :, None] + counts.sum(1)[:, None] - counts
   return counts / counts.__array_namespace__().maximum(union, 1)
 
 
 def covering_of_counts(
-  counts: Float[Array, "B 1+T P"], first: int = 0, scaled: bool = False
-) -> Float[Array, "B"]:
+  counts: Float[ArrayLike, "B rows P"], first: int = 0, scaled: bool = False
+) -> Float[ArrayLike, "B"]:
   """Best IoU of each true segment from id `first` on, averaged; see `segmentation_covering`."""
   xp = counts.__array_namespace__()
   counts = counts[:, 1:]  # predicted pixels where the true id is negative do not count
@@ -72,7 +73,7 @@ def squared(counts: Float[np.ndarray, "B T P"]) -> Float[np.ndarray, "B K K"]:
 
 
 def mean_iou_of_counts(
-  counts: Float[np.ndarray, "B 1+T P"], over: str = "either"
+  counts: Float[np.ndarray, "B rows P"], over: str = "either"
 ) -> Float[np.ndarray, "B"]:
   """Mean IoU after Hungarian matching; see `mean_iou`. NaN for an image without a pixel."""
   counts = squared(counts[:, 1:])
@@ -91,7 +92,9 @@ def _counts(true_ids, pred_ids) -> np.ndarray:
 
 
 def adjusted_rand_index(
-  true_ids: Int[Array, "B H W"], pred_ids: Int[Array, "B H W"], foreground_only: bool = False
+  true_ids: Int[ArrayLike, "B H W"],
+  pred_ids: Int[ArrayLike, "B H W"],
+  foreground_only: bool = False,
 ) -> Float[np.ndarray, "B"]:
   """Adjusted Rand index (Hubert & Arabie 1985) over pixels, of concrete arrays.
 
@@ -112,8 +115,8 @@ def adjusted_rand_index(
 
 
 def segmentation_covering(
-  true_ids: Int[Array, "B H W"],
-  pred_ids: Int[Array, "B H W"],
+  true_ids: Int[ArrayLike, "B H W"],
+  pred_ids: Int[ArrayLike, "B H W"],
   foreground_only: bool = False,
   scaled: bool = False,
 ) -> Float[np.ndarray, "B"]:
@@ -135,7 +138,7 @@ def segmentation_covering(
 
 
 def mean_iou(
-  true_ids: Int[Array, "B H W"], pred_ids: Int[Array, "B H W"], over: str = "either"
+  true_ids: Int[ArrayLike, "B H W"], pred_ids: Int[ArrayLike, "B H W"], over: str = "either"
 ) -> Float[np.ndarray, "B"]:
   """Mean IoU (mIoU) of true and predicted segments, paired one to one by Hungarian matching.
 
@@ -158,14 +161,14 @@ def mean_iou(
 
 
 def segmentation_scores(
-  true_ids: Int[Array, "B S S"], log_masks: Float[Array, "B K S S"]
+  true_ids: Int[ArrayLike, "B S S"], log_masks: Float[ArrayLike, "B K S S"]
 ) -> dict[str, Float[Array, "B"]]:
   """ARI, ARI-FG, MSC and MSC-FG of masks, inside compiled code; true ids below `NUM_IDS`."""
   counts = count_pixels(true_ids, log_masks.argmax(1), NUM_IDS, log_masks.shape[1])
   return scores_of_counts(counts.astype(jnp.float32))
 
 
-def scores_of_counts(counts: Float[Array, "B 1+T P"]) -> dict[str, Float[Array, "B"]]:
+def scores_of_counts(counts: Float[ArrayLike, "B rows P"]) -> dict[str, Float[ArrayLike, "B"]]:
   """ARI, ARI-FG, MSC and MSC-FG of tables of floats."""
   return {
     "ari": ari_of_counts(counts),
@@ -175,7 +178,7 @@ def scores_of_counts(counts: Float[Array, "B 1+T P"]) -> dict[str, Float[Array, 
   }
 
 
-def slot_health(log_masks: Float[Array, "B K S S"]) -> dict[str, Float[Array, "B"]]:
+def slot_health(log_masks: Float[ArrayLike, "B K S S"]) -> dict[str, Float[Array, "B"]]:
   """Whether slots share the image, so that a collapsed run is seen early.
 
   Returns:

@@ -16,8 +16,24 @@ os.environ["XLA_FLAGS"] = (
 )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import jaxtyping  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+LIBRARY = pathlib.Path(__file__).parent.parent / "genesis_jax"
+
+
+def _computing_modules() -> list[str]:
+  """All of the library but flax's dataclasses, into which vmap and scan put no arrays."""
+  files = [
+    path for path in LIBRARY.rglob("*.py") if "flax.struct.dataclass" not in path.read_text()
+  ]
+  names = [".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts) for path in files]
+  return [name for name in names if not name.endswith("__init__")]
+
+
+# Shapes in signatures are checked while tests run.
+jaxtyping.install_import_hook(_computing_modules(), "beartype.beartype")
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # which has its parent's
   CACHE = tempfile.TemporaryDirectory(prefix="genesis_jax_tests_")

@@ -8,7 +8,7 @@ import pytest
 
 import genesis_jax
 from configs.experiment import compose
-from configs.models import MODELS
+from genesis_jax.models import MODELS
 from data_pipelines import generator
 from genesis_jax import objective, scenes, training
 

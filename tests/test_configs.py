@@ -12,7 +12,7 @@ import genesis_jax
 from configs import datasets, demo, experiment, genesis_gqn, models, small_genesis, small_genesis_v2
 from genesis_jax import objective, training
 
-PAIRS = [(model, dataset) for model in models.MODELS for dataset in datasets.DATASETS]
+PAIRS = [(model, dataset) for model in models.names() for dataset in datasets.DATASETS]
 
 
 def abstract_step(config):

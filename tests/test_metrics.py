@@ -5,6 +5,7 @@ import itertools
 
 import golden
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -84,7 +85,8 @@ def test_scores_of_large_images_keep_their_precision():
   np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
-def test_shapes_are_checked():
+def test_shapes_are_checked(monkeypatch):
+  monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside of tests
   with pytest.raises(ValueError, match=r"\(2, 8, 8\).*\(1, 8, 8\)"):
     metrics.adjusted_rand_index(np.zeros((2, 8, 8), int), np.zeros((1, 8, 8), int))
 
@@ -151,7 +153,7 @@ def test_numbering_changes_nothing():
     np.testing.assert_allclose(score(known, names[known]), 1, atol=1e-12)
 
 
-def test_tables_of_any_number_of_images():
+def test_tables_of_any_number_of_images(monkeypatch):
   """More than one call of the compiled program, and ids of any type and size."""
   rng = np.random.default_rng(3)
   size = contingency.BATCH + 5
@@ -169,6 +171,7 @@ def test_tables_of_any_number_of_images():
   np.testing.assert_array_equal(far[:, :2], expected[:, :2])
   assert (far.sum((1, 2)) == 9).all()
   assert metrics.adjusted_rand_index(true[:0], pred[:0]).shape == (0,)
+  monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside of tests
   with pytest.raises(ValueError, match="pred_ids has type float64"):
     metrics.adjusted_rand_index(true, pred / 2)
 

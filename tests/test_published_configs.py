@@ -74,7 +74,7 @@ def test_published_rows_are_named():
 
 @pytest.mark.parametrize("dataset", datasets.DATASETS)
 def test_data_sets_have_the_published_sizes_and_the_same_fields(dataset):
-  for model in models.MODELS:
+  for model in models.names():
     config = compose(model, dataset)
     size, num_slots = SIZES[dataset]
     assert config.model.image_size == config.data.image_size == size

@@ -1,9 +1,13 @@
 """The models, and how one is built from a configuration.
 
-A new model is one file here, one line in `MODELS` and one function in `configs/models.py`.
+A new model is its class, in a file of its own here, and a row of `MODELS`; or a class in anybody's
+file, which a configuration names as `module`.
 """
 
 import dataclasses
+import functools
+import importlib
+import runpy
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,26 +30,66 @@ MODELS: dict[str, type[Model]] = {
 _NOT_OPTIONS = {"name", "parent", "axis_name"}
 
 
-def _defaults(model: type[Model]) -> dict[str, Any]:
+def default_options(model: type[Model]) -> dict[str, Any]:
+  """The options of a model's class, with the published values."""
   fields = {f.name: f.default for f in dataclasses.fields(model) if f.name not in _NOT_OPTIONS}
   return fields | {"dtype": "float32"}
+
+
+@functools.cache  # a class that is made twice is two classes, and compiled twice
+def _names_of(module: str) -> dict[str, Any]:
+  if module.endswith(".py"):
+    return runpy.run_path(module)
+  return vars(importlib.import_module(module))
+
+
+def model_class(name: str, module: str | None = None) -> type[Model]:
+  """The class of a model.
+
+  Args:
+    name: a row of `MODELS`; with a module, the class's own name.
+    module: Python file, or importable module, which defines the class; None: this package.
+
+  Raises:
+    ValueError: there is none, naming what is allowed.
+  """
+  if module is None:
+    if name not in list(MODELS):  # a list: whatever was given, hashable or not, is looked for
+      raise ValueError(f"model.name is {name!r}; allowed: {sorted(MODELS)}")
+    return MODELS[name]
+  try:
+    names = _names_of(module)
+  except (FileNotFoundError, ModuleNotFoundError) as error:
+    raise ValueError(
+      f"model.module is {module!r}, but {error}; it must name the Python file that defines "
+      f"the class {name}"
+    ) from error
+  classes = {n for n, x in names.items() if isinstance(x, type) and issubclass(x, Model)} - {
+    "Model"
+  }
+  if name not in classes:
+    raise ValueError(f"model.name is {name!r}; models defined in {module}: {sorted(classes)}")
+  return names[name]
 
 
 def build_model(config: Mapping[str, Any]) -> Model:
   """The model that a configuration describes.
 
   Args:
-    config: `name` and options, in our names or the original's flag names; a released `flags.json`
-      as it is. Options of other models are ignored, missing ones have the published defaults.
+    config: `name`, options, and `module` where the class is not one of this package; in our names
+      or the original's flag names: a released `flags.json` as it is. Options of other models are
+      ignored, missing ones have the published defaults.
 
   Raises:
     ValueError: for an unknown model or option, or a value that is not allowed, naming it.
   """
-  every = {name: _defaults(model) for name, model in MODELS.items()}
-  name, options = translate(config, {field for fields in every.values() for field in fields})
-  if name not in list(MODELS):  # a list: whatever was given, hashable or not, is looked for
-    raise ValueError(f"model.name is {name!r}; allowed: {sorted(MODELS)}")
-  options = every[name] | {f: value for f, value in options.items() if f in every[name]}
-  check(name, MODELS[name], options, every[name])
+  config = dict(config)
+  module = config.pop("module", None)
+  models = list(MODELS.values()) if module is None else [model_class(config.get("name"), module)]
+  name, options = translate(config, {field for model in models for field in default_options(model)})
+  model = model_class(name, module)
+  defaults = default_options(model)
+  options = defaults | {field: value for field, value in options.items() if field in defaults}
+  check(name, model, options, defaults)
   dtype = jnp.dtype(options.pop("dtype"))
-  return MODELS[name](dtype=dtype, **options)
+  return model(dtype=dtype, **options)

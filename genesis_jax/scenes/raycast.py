@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 # Solids of revolution in their own frame: |z| <= 1 and x^2 + y^2 + a z^2 + b z + c <= 0.
@@ -33,7 +34,9 @@ _LIFT = 1e-3  # how far off a surface its shadow ray starts
 AMBIENT, SKYLIGHT, SUNLIGHT = 0.40, 0.12, 0.60  # parts of a colour seen; more sky on upward sides
 SHININESS = 32  # exponent of the highlight
 
-Vector = tuple[Float[Array, "R"], Float[Array, "R"], Float[Array, "R"]]
+# x, y and z, each [R], or [] where all rays share one.
+Vector = tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]
+Scalar = Float[ArrayLike, ""]
 
 
 class Solids(NamedTuple):
@@ -96,11 +99,11 @@ def away_from_zero(x: Array) -> Array:
   return jnp.where(jnp.abs(x) < _TINY, _TINY, x)
 
 
-def _dot(a: Vector, b: Vector) -> Float[Array, "R"]:
+def _dot(a: Vector, b: Vector) -> Float[Array, "..."]:
   return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def _along(origin: Vector, distance: Array, direction: Vector) -> Vector:
+def _along(origin: Vector, distance: Float[ArrayLike, "..."], direction: Vector) -> Vector:
   return tuple(o + distance * d for o, d in zip(origin, direction, strict=True))
 
 
@@ -235,8 +238,8 @@ def trace(
 def camera_rays(
   camera: Float[Array, "5"],
   side: int,
-  field_of_view: float,
-  offset: tuple[float, float] = (0.5, 0.5),
+  field_of_view: Scalar,
+  offset: tuple[Scalar, Scalar] = (0.5, 0.5),
   height: int | None = None,
 ) -> tuple[Vector, Vector]:
   """Origins and unit directions of one ray per pixel, R = height * side, row by row.
@@ -265,7 +268,7 @@ def render(
   to_light: Float[Array, "3"],
   *,
   image_size: int,
-  field_of_view: float = 1.0,
+  field_of_view: Scalar = 1.0,
   samples: int = 2,
   shadows: bool = True,
   image_height: int | None = None,

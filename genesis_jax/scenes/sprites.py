@@ -12,6 +12,7 @@ little more than a pixel, and no sprite leaves the image; outlines may differ by
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 SQUARE, ELLIPSE, HEART = range(3)
@@ -30,7 +31,7 @@ PALETTES = ("levels", "continuous")
 BACKGROUNDS = ("levels", "gray", "black", "continuous")
 
 
-def sprite_factors(index: Int[Array, "..."]) -> dict[str, Array]:
+def sprite_factors(index: Int[ArrayLike, "..."]) -> dict[str, Array]:
   """What dSprites' image number `index` shows.
 
   Returns a dict of shape (int32; square, ellipse, heart), scale 0.5 to 1, orientation 0 to 2 pi,
@@ -60,11 +61,11 @@ def _in_heart(u: Array, v: Array) -> Array:
 
 
 def sprite_mask(
-  shape: Int[Array, ""] | int,
-  scale: Float[Array, ""] | float,
-  orientation: Float[Array, ""] | float,
-  x: Float[Array, ""] | float,
-  y: Float[Array, ""] | float,
+  shape: Int[ArrayLike, ""],
+  scale: Float[ArrayLike, ""],
+  orientation: Float[ArrayLike, ""],
+  x: Float[ArrayLike, ""],
+  y: Float[ArrayLike, ""],
   size: int,
 ) -> Bool[Array, "S S"]:
   """Pixels of one sprite in an image of `size` pixels a side; the factors as in dSprites.
