@@ -164,11 +164,11 @@ def gradients(side, batch, **options) -> dict[str, tuple[np.ndarray, np.ndarray]
   }
 
 
-def check_gradients(side, batch, **options):
+def check_gradients(side, batch, cosine=0.998, **options):
   pairs = gradients(side, batch, **options)
   exact, coarse = (np.concatenate([pair[i].ravel() for pair in pairs.values()]) for i in (0, 1))
   length, norm = np.linalg.norm(exact), np.linalg.norm
-  assert exact @ coarse / length / norm(coarse) >= 0.998
+  assert exact @ coarse / length / norm(coarse) >= cosine
   assert norm(coarse) / length == pytest.approx(1, abs=0.02)
   for name, (a, b) in pairs.items():
     if "bias" in name and norm(a) >= 0.01 * length:
@@ -183,11 +183,13 @@ def test_gradients_are_those_of_float32(name, side):
   check_gradients(side, 2, name=name)
 
 
-def test_gradients_of_a_large_batch():
-  check_gradients(32, 64, name="vae")
+@pytest.mark.parametrize("batch", [8, pytest.param(64, marks=pytest.mark.slow)])
+def test_gradients_of_larger_batches(batch):
+  check_gradients(32, batch, name="vae")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_gradients_of_variants(name):
-  check_gradients(32, 2, **VARIANTS[name])
+  # Over a quarter of the pixels, the rounding of activations themselves averages out less.
+  check_gradients(32, 2, cosine=0.99, **VARIANTS[name])
