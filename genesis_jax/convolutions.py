@@ -55,7 +55,9 @@ def _convolve_pixels(x, kernel):
   """
   count = math.gcd(x.shape[2], max(1, 256 // max(kernel.shape[2:])))
   pixels = x.reshape(*x.shape[:2], x.shape[2] // count, -1)
-  y = pixels @ jnp.kron(jnp.eye(count, dtype=kernel.dtype), kernel[0, 0])
+  # Made in float32, in which the blocks' gradients are then added up.
+  blocks = jnp.kron(jnp.eye(count, dtype=jnp.float32), kernel[0, 0].astype(jnp.float32))
+  y = pixels @ blocks.astype(x.dtype)
   return jax.lax.optimization_barrier(y).reshape(*x.shape[:3], -1)
 
 

@@ -15,8 +15,10 @@ from genesis_jax.layers import (
   ConvTranspose,
   Dense,
   Dtype,
+  add_bias,
   coordinates,
   softplus_std,
+  spread,
   uniform_fan_in,
 )
 from genesis_jax.norms import Norm, gate, normalise
@@ -57,7 +59,7 @@ class GatedConv(nn.Module):
       dtype=self.dtype, name="conv",
     )(x)  # fmt: skip
     if self.norm == "none":
-      return gate(*jnp.split(x + bias.astype(self.dtype), 2, -1))
+      return gate(*jnp.split(add_bias(x, bias), 2, -1))
     norms = [Norm(self.norm, name=name)(self.features) for name in ("h_norm", "g_norm")]
     return normalise(x, bias, norms, self.norm, gate, train, self.axis_name)
 
@@ -137,10 +139,11 @@ class BroadcastDecoder(nn.Module):
     # per vector plus one map that all vectors share.
     features = z.shape[-1]
     kernel, bias = _ConvParams(self.channels, 3, features + 2, name="conv_0")()
-    from_z = z.astype(self.dtype) @ kernel[:, :, :features].sum((0, 1)).astype(self.dtype)
+    from_z = (z @ kernel[:, :, :features].sum((0, 1)))[:, None, None]
     grid = coordinates(self.image_size + 2 * self.num_layers)[None]
     from_grid = convolve(grid, kernel[:, :, features:], 1, ((0, 0),) * 2) + bias
-    return from_z[:, None, None] + from_grid.astype(self.dtype)
+    shape = (len(z), *from_grid.shape[1:])
+    return spread(from_z, shape, self.dtype) + spread(from_grid, shape, self.dtype)
 
 
 class _ConvParams(nn.Module):

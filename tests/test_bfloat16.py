@@ -1,0 +1,195 @@
+"""Gradients in bfloat16: every sum over pixels, images or slots is taken in float32.
+
+A sum in bfloat16 stands still once it is 256 times what is added, so that its error grows with the
+batch and the image; losses do not show it. So gradients are compared with those in float32, and
+programs are searched for such sums, also those for accelerators that are not there.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import genesis_jax
+from configs.experiment import compose
+from genesis_jax import convolutions, layers, objective, training
+from genesis_jax.noise import draw_noise
+
+MODELS = ("genesis", "genesis_v2", "monet", "vae")
+BACKENDS = {"cpu": "cpu", "cuda": "gpu", "tpu": "tpu"}  # platform of a program -> JAX's name
+VARIANTS = {
+  "genesis_one_stage": dict(name="genesis", two_stage=False, pixel_bound=False),
+  "genesis_symmetric": dict(name="genesis", component_symmetric=True, component_prior=False),
+  "genesis_in": dict(name="genesis", encoder_norm="in", decoder_norm="in"),
+  "genesis_without_norms": dict(
+    name="genesis", component_symmetric=True, encoder_norm="none", decoder_norm="none",
+    autoregressive_prior=False,
+  ),
+  "genesis_v2_colours": dict(name="genesis_v2", semiconv=False, mask_kl_loss=True),
+  "genesis_v2_laplacian": dict(
+    name="genesis_v2", kernel="laplacian", mask_kl_loss=True, detach_recon_masks=False
+  ),
+  "genesis_v2_epanechnikov": dict(name="genesis_v2", kernel="epanechnikov", dynamic_slots=True),
+  "monet_scope": dict(name="monet", mask_prior="scope", monte_carlo_kl=False),
+  "vae_broadcast": dict(name="vae", broadcast_decoder=True),
+}  # fmt: skip
+
+
+def test_spread_sums_its_gradient_in_float32():
+  shape = (160, 64, 64, 3)
+
+  def loss(x):
+    return layers.spread(x, shape, jnp.bfloat16).astype(jnp.float32).sum()
+
+  for sides in ((3,), (1, 3), (160, 1, 1, 3), (1, 64, 64, 3), (1, 64, 1, 1), ()):
+    x = jnp.full(sides, 0.3)
+    assert layers.spread(x, shape, jnp.bfloat16).dtype == jnp.bfloat16
+    gradient = jax.grad(loss)(x)
+    assert gradient.dtype == jnp.float32
+    np.testing.assert_array_equal(gradient, np.full(sides, np.prod(shape) / x.size))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_products_add_up_in_float32(stride):
+  """Of bfloat16 too: so do the units for it in GPUs and TPUs, and XLA on CPUs."""
+  ones = functools.partial(jnp.ones, dtype=jnp.bfloat16)
+  np.testing.assert_array_equal(ones((2, 2**14)) @ ones((2**14, 3)), np.full((2, 3), 2.0**14))
+  x, kernel = ones((4, 64, 64, 1)), ones((3, 3, 1, 1))
+  transposed = functools.partial(convolutions.convolve_transposed, padding=1)
+  convolve = functools.partial(convolutions.convolve, padding=((1, 1), (1, 1)))
+  for function in (convolve, transposed):
+    y, transpose = jax.vjp(lambda x, kernel: function(x, kernel, stride=stride), x, kernel)  # noqa: B023
+    _, gradient = transpose(jnp.ones_like(y))
+    # All pixels meet the middle of the kernel: those of the smaller image.
+    assert gradient[1, 1, 0, 0] == min(x.size, y.size)
+
+
+def operations(operation):
+  """All that are inside one of a program, however deep."""
+  for region in operation.regions:
+    for block in region:
+      for inside in block:
+        yield inside
+        yield from operations(inside)
+
+
+def sums_of_16_bits(lowered) -> list[str]:
+  """Sums of a program, by whatever operation, whose bodies add scalars of 16 bits."""
+  return [
+    str(operation.operation.parent).splitlines()[0]
+    for operation in operations(lowered.compiler_ir("stablehlo").operation)
+    if operation.operation.name == "stablehlo.add"
+    and str(operation.operands[0].type) in ("tensor<bf16>", "tensor<f16>")
+  ]
+
+
+def lowered_step(options, platform):
+  """The training step of a model in bfloat16, for a platform that need not be there."""
+  config = compose(options["name"], "gqn")
+  slots = {} if options["name"] == "vae" else {"num_slots": 3}
+  config.model.update(slots | options, dtype="bfloat16")
+  model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
+  create = functools.partial(training.create_train_state, model=model, tx=tx)
+  state = jax.eval_shape(create, jax.random.key(0))
+  side = config.model.image_size
+  batch = {"image": jax.ShapeDtypeStruct((4, side, side, 3), jnp.uint8)}
+  schedule = objective.beta_schedule(config.objective, config.num_steps)
+  step = functools.partial(training.train_step, model=model, tx=tx, beta_schedule=schedule)
+  return jax.jit(step).trace(state, batch).lower(lowering_platforms=(platform,))
+
+
+@pytest.mark.parametrize("platform", BACKENDS)
+@pytest.mark.parametrize("name", MODELS)
+def test_no_step_sums_in_16_bits(name, platform, monkeypatch):
+  monkeypatch.setattr(jax, "default_backend", lambda: BACKENDS[platform])
+  assert sums_of_16_bits(lowered_step(dict(name=name), platform)) == []
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_step_sums_in_16_bits_where_columns_go_in_pairs(name, monkeypatch):
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  monkeypatch.setenv("GENESIS_JAX_PAIRS", "1")
+  assert sums_of_16_bits(lowered_step(dict(name=name), "cuda")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [32, 128])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_no_step_of_a_variant_sums_in_16_bits(name, side):
+  assert sums_of_16_bits(lowered_step(VARIANTS[name] | dict(image_size=side), "cpu")) == []
+
+
+def test_sums_in_16_bits_are_found():
+  def loss(x, bias):
+    y = x + bias.astype(x.dtype)  # what JAX makes of a bias
+    return y.astype(jnp.float32).sum() + jax.lax.cumsum(x).astype(jnp.float32).sum()
+
+  arguments = jax.ShapeDtypeStruct((4, 8), jnp.bfloat16), jax.ShapeDtypeStruct((8,), jnp.float32)
+  for platform in BACKENDS:
+    traced = jax.jit(jax.grad(loss, (0, 1))).trace(*arguments)
+    lowered = traced.lower(lowering_platforms=(platform,))
+    assert any("stablehlo.reduce" in line for line in sums_of_16_bits(lowered))
+
+
+@functools.cache
+def gradients(side, batch, **options) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  """Name -> gradients in float32 and in bfloat16, of the same parameters, images and noise."""
+  model = genesis_jax.build_model(options | dict(image_size=side))
+  coarse = jax.random.uniform(jax.random.key(7), (batch, 8, 8, 3))
+  images = jnp.repeat(jnp.repeat(coarse, side // 8, 1), side // 8, 2)
+  keys = {"params": jax.random.key(0), "noise": jax.random.key(1)}
+  variables = jax.jit(lambda: model.init(keys, images[:1], train=False))()
+  noise = draw_noise(jax.random.key(2), model.noise_spec(), jnp.arange(batch))
+  if "seed" in noise:
+    # Far apart, so that rounding does not make another pixel the largest, and another seed.
+    noise["seed"] = noise["seed"] ** 1000
+
+  def of(model):
+    def loss(params):
+      out, _ = model.apply(
+        variables | {"params": params}, images, train=True, noise=noise, mutable=["batch_stats"]
+      )
+      return out.err.mean() + training.total_kl(out).mean()
+
+    return jax.jit(jax.grad(loss))(variables["params"])
+
+  exact, coarse = of(model), of(model.clone(dtype=jnp.bfloat16))
+  assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(coarse))
+  flat = jax.tree_util.tree_leaves_with_path(exact)
+  return {
+    jax.tree_util.keystr(path): (np.float64(a), np.float64(b))
+    for (path, a), b in zip(flat, jax.tree.leaves(coarse), strict=True)
+  }
+
+
+def check_gradients(side, batch, cosine=0.998, **options):
+  pairs = gradients(side, batch, **options)
+  exact, coarse = (np.concatenate([pair[i].ravel() for pair in pairs.values()]) for i in (0, 1))
+  length, norm = np.linalg.norm(exact), np.linalg.norm
+  assert exact @ coarse / length / norm(coarse) >= cosine
+  assert norm(coarse) / length == pytest.approx(1, abs=0.02)
+  for name, (a, b) in pairs.items():
+    if "bias" in name and norm(a) >= 0.01 * length:
+      assert norm(b - a) < 0.1 * norm(a), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, side", [
+  ("genesis", 64), ("genesis_v2", 64), ("monet", 64), ("vae", 64), ("genesis_v2", 128), ("vae", 128)
+])  # fmt: skip
+def test_gradients_are_those_of_float32(name, side):
+  check_gradients(side, 2, name=name)
+
+
+@pytest.mark.parametrize("batch", [8, pytest.param(64, marks=pytest.mark.slow)])
+def test_gradients_of_larger_batches(batch):
+  check_gradients(32, batch, name="vae")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+def test_gradients_of_variants(name):
+  # Over a quarter of the pixels, the rounding of activations themselves averages out less.
+  check_gradients(32, 2, cosine=0.99, **VARIANTS[name])
