@@ -130,9 +130,9 @@ def ignored_flags(flags: Mapping[str, Any], config) -> list[str]:
   """
   used = {"model_config", "data_config", "dataset", "unique_colours", "split_name", "train_iter"}
   used |= set(TRAINING)
-  return sorted(
-    flag for flag in flags if flag not in used and ORIGINAL_NAMES.get(flag, flag) not in config.model
-  )
+  fields = {flag: ORIGINAL_NAMES.get(flag, flag) for flag in flags if flag not in used}
+  options = MODELS[config.model.name].__dataclass_fields__
+  return sorted(flag for flag, field in fields.items() if field not in options)
 
 
 def updates_done(checkpoint: Mapping[str, Any], num_steps: float = math.inf) -> int:

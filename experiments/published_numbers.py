@@ -44,8 +44,8 @@ class Row:
   scores: Mapping[str, tuple[float, float | None]]
 
 
-# An older table of the original repository, with the paper's scores in brackets, had the heads "ARI"
-# and "MSC". Its script of that time scored the foreground alone.
+# An older table of the original repository, with the paper's scores in brackets, had the heads
+# "ARI" and "MSC". Its script of that time scored the foreground alone.
 CALLED_ARI = "called ARI and MSC there, but of the foreground"
 
 

@@ -50,8 +50,8 @@ class Genesis(Model):
       )
     if options["num_slots"] == 1 and not options["two_stage"]:
       raise ValueError(
-        "model.two_stage is False; allowed for genesis with one slot: True, since only mask latents "
-        "could explain it"
+        "model.two_stage is False; allowed for genesis with one slot: True, since it has no mask "
+        "latents to decode"
       )
 
   @property

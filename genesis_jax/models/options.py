@@ -44,8 +44,8 @@ ORIGINAL_NAMES = {
 OTHER_FLAGS = frozenset(
   "data_config model_config results_dir run_name report_loss_every run_validation_every "
   "log_images_every num_checkpoints resume log_grads_and_weights log_distributions train_iter "
-  "batch_size optimiser learning_rate N_eval beta beta_warmup geco g_goal g_lr g_alpha g_init g_min "
-  "g_speedup gpu multi_gpu debug seed git_commit data_folder unique_colours load_instances "
+  "batch_size optimiser learning_rate N_eval beta beta_warmup geco g_goal g_lr g_alpha g_init "
+  "g_min g_speedup gpu multi_gpu debug seed git_commit data_folder unique_colours load_instances "
   "num_workers mem_map dataset dataset_size buffer_size val_frac split_name shuffle_test "
   "copy_to_tmp".split()
 )
