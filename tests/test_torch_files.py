@@ -104,6 +104,7 @@ def doubled(start: bytes, times: int = 100) -> bytes:
     b"ccollections\nOrderedDict\n(](" + doubled(b"K\1") + b"N\x86etR.",
     b"}K\1" + b"\x85" * 100_000 + b"Ns.",  # so deep that hashing it ends the program
     doubled(b"K\1") + b".",  # as a value, which anyone may print or compare
+    doubled(b"K\1", 40) + b".",
     b"K\1" + b"\x85" * 100_000 + b".",
     b"]q\0h\0a.",  # a list of itself
     # As a size: printed, and compared with another.
