@@ -154,9 +154,10 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
   print(f"model      {config.model.name} on {config.data.name}, settings of {config_source}")
   print(f"optimizer  {config.optimizer.name} after {step} of {config.num_steps} steps")
   if geco is not None:
-    print(f"GECO       beta {float(geco.beta):.4g}, err_ema {float(geco.err_ema):.6g} nats")
+    average = f"err_ema {float(geco.err_ema):.6g} nats" if geco.count else "err_ema begins anew"
+    print(f"GECO       beta {float(geco.beta):.4g}, {average}")
   if ignored:
-    print(f"ignored    flags that change nothing here: {', '.join(ignored)}")
+    print(f"ignored    flags that have no effect here: {', '.join(ignored)}")
   print(f"results    {workdir}")
   print(f'load       model, variables, config = genesis_jax.load("{workdir}")')
   command = [
