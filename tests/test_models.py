@@ -281,7 +281,11 @@ def test_a_single_slot_is_the_image(name):
   assert np.abs(samples.log_masks).max() < 1e-6
 
 
-@pytest.mark.parametrize("name", ONE_SLOT)
+@pytest.mark.parametrize(
+  "name",
+  [name if name == "genesis_one_slot" else pytest.param(name, marks=pytest.mark.slow)
+   for name in ONE_SLOT],
+)  # fmt: skip
 def test_a_model_of_one_slot_is_a_component_vae(name):
   built = build(name)
   images = images_of()
