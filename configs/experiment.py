@@ -36,7 +36,7 @@ def _defaults() -> ml_collections.ConfigDict:
         beta_min=1e-10,
         beta_max=1e10,
         beta=0.5,  # weight of the KL without GECO
-        beta_warmup=True,  # from 0 over the first fifth of training, without GECO
+        beta_warmup=False,  # from 0 over the first fifth of training, without GECO
       ),
       matmul_precision="default",  # default, high, highest: float32 products on GPU and TPU
       compilation_cache=True,  # keep compiled programs in $XDG_CACHE_HOME/genesis_jax

@@ -1,8 +1,7 @@
 """MONet with the settings of Burgess et al. (2019, arXiv:1901.11390), not of the GENESIS paper.
 
 `--config=configs/monet_burgess.py:clevr` for another data set. The paper has no numbers to compare
-with. The README of the original repository trains these settings with beta warmed up; the paper
-does not.
+with.
 """
 
 from configs.experiment import compose
@@ -15,7 +14,6 @@ def get_config(dataset: str = "multi_dsprites"):
   config.model.pixel_std = 0.11
   config.objective.geco = False
   config.objective.beta = 0.5
-  config.objective.beta_warmup = False
   config.optimizer.name = "rmsprop"
   config.batch_size = 64
   config.num_steps = 1_000_000

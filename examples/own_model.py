@@ -2,8 +2,8 @@
 
   python -m experiments.main --config=examples/own_model.py
 
-It is a VAE with two latents, a small one for the light of the whole picture and a large one for what
-is in it, each with a KL of its own. Nothing else has to be told of either.
+It is a VAE with two latents, a small one for the light of the whole picture and a large one for
+what is in it, each with a KL of its own. Nothing else has to be told of either.
 """
 
 import jax

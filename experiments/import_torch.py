@@ -14,6 +14,7 @@ import pathlib
 import shlex
 import shutil
 import sys
+import tempfile
 
 from absl import logging
 
@@ -38,17 +39,17 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def configuration(options: argparse.Namespace, overrides: list[str]):
-  """The configuration, and where it comes from.
+  """The configuration, where it comes from, and the names of the flags that it leaves out.
 
   Raises:
     UserError: if there is none or it cannot be used.
   """
   from experiments.config_files import load_config, load_json
   from experiments.console.errors import UserError, explained
-  from experiments.runs.original_runs import config_from_flags
+  from experiments.runs.original_runs import config_from_flags, ignored_flags
 
   if options.config:
-    return load_config(options.config, overrides), options.config
+    return load_config(options.config, overrides), options.config, []
   path = options.flags or options.checkpoint.with_name("flags.json")
   if not path.is_file():
     raise UserError(
@@ -57,7 +58,9 @@ def configuration(options: argparse.Namespace, overrides: list[str]):
     )
   with explained():
     try:
-      return config_from_flags(load_json(path)), str(path)
+      flags = load_json(path)
+      config = config_from_flags(flags)
+      return config, str(path), ignored_flags(flags, config)
     except ValueError as error:
       raise ValueError(f"{path}: {error}") from error
 
@@ -84,13 +87,16 @@ def published_source(config):
 
 
 def write_run(workdir: pathlib.Path, config, state, origin: dict) -> None:
-  """Makes the run's folder, whole or not at all.
+  """Makes the run's folder, whole or not at all, in a hidden folder of this import alone.
 
   Args:
     workdir: to make; may be there if it is empty.
     config: of the experiment.
     state: TrainState to start from, not replicated.
     origin: what imported.json shall say.
+
+  Raises:
+    UserError: the folder is no longer empty.
   """
   import jax
   import numpy as np
@@ -99,10 +105,10 @@ def write_run(workdir: pathlib.Path, config, state, origin: dict) -> None:
   from experiments.runs import checkpoints, folder
 
   source = published_source(config)
-  partial = workdir.with_name(f".{workdir.name}.partial")
-  shutil.rmtree(partial, ignore_errors=True)  # of an import that was killed
+  workdir.parent.mkdir(parents=True, exist_ok=True)
+  partial = pathlib.Path(tempfile.mkdtemp(prefix=f".{workdir.name}.partial-", dir=workdir.parent))
   try:
-    partial.mkdir(parents=True)
+    partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read
     with checkpoints.Checkpoints(partial, checkpoints.origin_of(config, source), config) as writer:
       writer.restore(state)  # there is nothing yet: opens it for writing
       writer.save(devices.replicate(state))
@@ -110,7 +116,11 @@ def write_run(workdir: pathlib.Path, config, state, origin: dict) -> None:
     num_parameters = sum(np.size(x) for x in jax.tree.leaves(state.params))
     folder.write_labels(partial, config, source, num_parameters, int(state.step))
     folder.write_json(partial / "imported.json", origin)
-    os.replace(partial, workdir)
+    try:
+      os.replace(partial, workdir)
+    except OSError:
+      _check_workdir(workdir)  # another import was faster
+      raise
   finally:
     shutil.rmtree(partial, ignore_errors=True)
 
@@ -123,7 +133,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
   from genesis_jax.torch_files import load_torch
 
   _check_workdir(options.workdir)
-  config, config_source = configuration(options, overrides)
+  config, config_source, ignored = configuration(options, overrides)
   with explained():
     checkpoint = load_torch(options.checkpoint)
     if not isinstance(checkpoint, dict):
@@ -138,13 +148,17 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
     configuration=config_source,
     iter_idx=int(checkpoint["iter_idx"]),
     step=step,
+    ignored_flags=ignored,
   )
   write_run(options.workdir, config, state, origin)
   workdir = options.workdir
   print(f"model      {config.model.name} on {config.data.name}, settings of {config_source}")
   print(f"optimizer  {config.optimizer.name} after {step} of {config.num_steps} steps")
   if geco is not None:
-    print(f"GECO       beta {float(geco.beta):.4g}, err_ema {float(geco.err_ema):.6g} nats")
+    average = f"err_ema {float(geco.err_ema):.6g} nats" if geco.count else "err_ema begins anew"
+    print(f"GECO       beta {float(geco.beta):.4g}, {average}")
+  if ignored:
+    print(f"ignored    flags that have no effect here: {', '.join(ignored)}")
   print(f"results    {workdir}")
   print(f'load       model, variables, config = genesis_jax.load("{workdir}")')
   command = [

@@ -43,6 +43,12 @@ def stick_breaking_logits(logits: Float[Array, "B J *shape"]):
   return stick_breaking(jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits))
 
 
+def undivided(images: Float[Array, "B S S C"]):
+  """(log_masks, log_scopes) of one slot that takes all of each image, each `[B,1,S,S]`."""
+  everything = jnp.zeros((len(images), 1, *images.shape[1:3]), jnp.float32)
+  return everything, everything
+
+
 class LatentAttention(nn.Module):
   """GENESIS' masks: a recurrent posterior over mask latents, decoded by a gated VAE (sec. 3.1)."""
 
@@ -95,6 +101,10 @@ class RecurrentAttention(nn.Module):
     """(log_masks, log_scopes), each `[B,K,S,S]`."""
     core = UNet(self.channels, self.image_size, "in", 1, self.dtype, name="core")
     log_scope, slots = jnp.zeros(images.shape[:3], jnp.float32), []
+    if num_slots == 1:
+      if self.is_initializing():  # has its weights, as in the original, though nothing uses them
+        core(jnp.concatenate([images, log_scope[..., None]], -1))
+      return undivided(images)
     for _ in range(num_slots - 1):
       logits = core(jnp.concatenate([images, log_scope[..., None]], -1))[..., 0]
       slots.append((jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)))
@@ -145,6 +155,8 @@ class InstanceColouring(nn.Module):
     share, initial_scale = KERNELS[self.kernel]
     initial = nn.initializers.constant(math.log(initial_scale(self.num_slots)))
     scale = jnp.exp(self.param("log_sigma", initial, (), jnp.float32))
+    if self.num_slots == 1:
+      return undivided(features)
     flat = colours.reshape(len(colours), -1, colours.shape[-1])
     log_scope, slots = jnp.zeros(colours.shape[:3], jnp.float32), []
     for _ in range(self.num_slots - 1):

@@ -4,9 +4,10 @@
   checkpoint["model_state_dict"]["prior_linear.weight"]      # a numpy array
 
 A pickle is a program that names the functions to call. Here it gets tensors, numbers, strings and
-containers, and any other name is refused. Both formats are read: the zip archive of PyTorch 1.6 and
-later (an entry data.pkl, and one entry per storage), and the one before (several pickles in a row,
-then the storages).
+containers, and any other name is refused. A few bytes of it can also describe what takes for ever
+to hash, compare or print, so that keys are text or numbers, and what comes out is a tree no larger
+than its file. Both formats are read: the zip archive of PyTorch 1.6 and later (an entry data.pkl,
+and one entry per storage), and the one before (several pickles in a row, then the storages).
 """
 
 import collections
@@ -28,6 +29,10 @@ ZIP_START = b"PK\x03\x04"
 # An expanded tensor (stride 0) may have more elements than its storage, up to this many: a damaged
 # size must not make an array that fills the memory once it is copied.
 MAX_EXPANDED = 2**20
+
+MAX_DEPTH = 64  # of containers in each other; a checkpoint has four
+MAX_DIMS = 64  # of a tensor, as in numpy
+MAX_KEY = 1000  # characters
 
 ELEMENT_TYPES = {
   "Float": np.float32,
@@ -65,6 +70,10 @@ def _rebuild_tensor(storage, offset, size, stride, *unused) -> np.ndarray:
   del unused
   if not isinstance(storage, _Storage):
     raise _Unreadable("has a tensor without a storage")
+  if max(len(size), len(stride)) > MAX_DIMS or not all(
+    isinstance(number, int) for number in [offset, *size, *stride]
+  ):
+    raise _Unreadable("has a tensor whose size or stride is not a few whole numbers")
   array, count = storage.array, math.prod(size)
   if len(size) != len(stride) or min([offset, *size, *stride]) < 0:
     raise _Unreadable(f"has a tensor of impossible size {size} and stride {stride}")
@@ -89,10 +98,27 @@ def _first(value, *unused):
   return value
 
 
+def _check_keys(keys) -> None:
+  """Raises unless all are what takes no time to hash and to compare."""
+  for key in keys:
+    if not isinstance(key, str | int | float | None) or len(str(key)) > MAX_KEY:
+      raise _Unreadable("has a key or an item of a set that is neither short text nor a number")
+
+
+def _ordered_dict(pairs=()) -> collections.OrderedDict:
+  _check_keys(key for key, _ in pairs)
+  return collections.OrderedDict(pairs)
+
+
+def _set(items=()) -> set:
+  _check_keys(items)
+  return set(items)
+
+
 NAMES = {
-  "collections.OrderedDict": collections.OrderedDict,
-  "builtins.set": set,
-  "__builtin__.set": set,  # as Python 2 called it, and so pickle's protocol 2
+  "collections.OrderedDict": _ordered_dict,
+  "builtins.set": _set,
+  "__builtin__.set": _set,  # as Python 2 called it, and so pickle's protocol 2
   "torch.Size": tuple,
   "torch.device": _first,
   "torch._utils._rebuild_tensor": _rebuild_tensor,
@@ -108,9 +134,12 @@ NAMES |= {
   for name, dtype in ELEMENT_TYPES.items()
 }
 
-# Opcodes that make objects in other ways than calling one of `NAMES`, or allocate as much memory
-# as a length in the file says; torch.save writes none of them.
+# Opcodes that make objects in other ways than calling one of `NAMES`, allocate as much memory as a
+# length in the file says, or hash what they find; torch.save writes none of them.
 REFUSED_OPCODES = (
+  pickle.DICT,
+  pickle.FROZENSET,
+  pickle.LONG4,
   pickle.INST,
   pickle.OBJ,
   pickle.NEWOBJ,
@@ -125,7 +154,7 @@ REFUSED_OPCODES = (
 
 
 class _Unpickler(pickle._Unpickler):
-  """Builds data only.
+  """Builds data only, in a time that grows with the length of the file.
 
   In Python, not C: there the memo is an array, and a damaged index allocates gigabytes.
 
@@ -141,6 +170,7 @@ class _Unpickler(pickle._Unpickler):
   def __init__(self, file: io.BytesIO, storage: Callable | None = None):
     super().__init__(file, encoding="utf-8")
     self._storage = storage
+    self._left_to_copy = file.getbuffer().nbytes
 
   def find_class(self, module: str, name: str):
     full = f"{module}.{name}"
@@ -155,6 +185,7 @@ class _Unpickler(pickle._Unpickler):
     _, dtype, key, _, numel, *view = pid
     if not isinstance(dtype, np.dtype) or not isinstance(numel, int) or numel < 0:
       raise _Unreadable("has a storage of unknown type or size")
+    _check_keys([key])  # as a name of what is stored
     storage = self._storage(key, dtype, numel)
     if view and view[0] is not None:
       _, first, count = view[0]
@@ -170,6 +201,69 @@ class _Unpickler(pickle._Unpickler):
       raise _Unreadable("sets attributes of things other than dictionaries: refused")
 
   dispatch[pickle.BUILD[0]] = _load_build
+
+  def _load_reduce(self):
+    """Calls a function; counts what it copies, as the file can name one thing again and again."""
+    arguments = self.stack[-1]
+    containers = [x for x in (arguments, *arguments) if isinstance(x, tuple | list | dict | set)]
+    self._left_to_copy -= sum(map(len, containers))
+    if self._left_to_copy < 0:
+      raise _Unreadable("copies more than it holds: refused")
+    super().load_reduce()
+
+  dispatch[pickle.REDUCE[0]] = _load_reduce
+
+  def _load_setitem(self):
+    self._check_parent(self.stack[-3], dict, [self.stack[-2]])
+    super().load_setitem()
+
+  dispatch[pickle.SETITEM[0]] = _load_setitem
+
+  def _load_setitems(self):
+    self._check_parent(self.metastack[-1][-1], dict, self.stack[::2])
+    super().load_setitems()
+
+  dispatch[pickle.SETITEMS[0]] = _load_setitems
+
+  def _load_additems(self):
+    self._check_parent(self.metastack[-1][-1], set, self.stack)
+    super().load_additems()
+
+  dispatch[pickle.ADDITEMS[0]] = _load_additems
+
+  def _check_parent(self, parent, kind: type, keys: list) -> None:
+    if not isinstance(parent, kind):
+      raise _Unreadable(f"puts items into what is no {kind.__name__}: refused")
+    _check_keys(keys)
+
+
+def _check_tree(value: Any, most: int) -> None:
+  """Raises unless a value is a tree: at most `MAX_DEPTH` deep and, written out, `most` items.
+
+  What is named in several places is seen once: a few bytes can name 2^100 of them.
+  """
+  seen: dict[int, tuple[int, int]] = {}  # id of a container -> its height and number of items
+
+  def measure(value, depth: int) -> tuple[int, int]:
+    if not isinstance(value, dict | list | tuple | set):
+      return 0, 1
+    if id(value) not in seen:
+      if depth == MAX_DEPTH:
+        raise _Unreadable(f"is nested more than {MAX_DEPTH} times: refused")
+      parts = value.values() if isinstance(value, dict) else value
+      measured = [measure(part, depth + 1) for part in parts]
+      seen[id(value)] = (
+        1 + max((height for height, _ in measured), default=0),
+        1 + sum(count for _, count in measured),
+      )
+    height, count = seen[id(value)]
+    if depth + height > MAX_DEPTH:
+      raise _Unreadable(f"is nested more than {MAX_DEPTH} times: refused")
+    if count > most:
+      raise _Unreadable("repeats parts of itself without end: refused")
+    return height, count
+
+  measure(value, 0)
 
 
 class _Storages:
@@ -225,6 +319,9 @@ def _load_older(file: io.BytesIO, size: int) -> Any:
   storages = _Storages(size, lambda key, dtype, numel: np.zeros(numel, dtype))
   value = _Unpickler(file, storages).load()
   keys = _Unpickler(file).load()
+  if not isinstance(keys, list):
+    raise _Unreadable("is not a file of torch.save")
+  _check_keys(keys)
   if sorted(keys) != sorted(storages.made):
     raise _Unreadable("does not hold the storages that its tensors need")
   for key in keys:
@@ -246,7 +343,8 @@ def load_torch(path: str | pathlib.Path) -> Any:
     the dtype of `ml_dtypes`. Tensors that share a storage share memory here too.
 
   Raises:
-    ValueError: in one line, if it is no such file, is damaged, or holds anything but data.
+    ValueError: in one line, if it is no such file, is damaged, or holds anything but a tree of
+      data.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -254,7 +352,9 @@ def load_torch(path: str | pathlib.Path) -> Any:
   content = path.read_bytes()
   read = _load_zip if content.startswith(ZIP_START) else _load_older
   try:
-    return read(io.BytesIO(content), len(content))
+    value = read(io.BytesIO(content), len(content))
+    _check_tree(value, len(content))
+    return value
   except _Unreadable as error:
     raise ValueError(f"{path} {error}") from error
   except Exception as error:  # Damaged bytes raise anything that pickle, zipfile and numpy have.

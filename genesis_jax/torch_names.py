@@ -4,6 +4,7 @@ Each model has one list of entries, (our path, original name, layout); parameter
 one, and converting only moves and transposes numbers.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -14,8 +15,14 @@ import numpy as np
 from genesis_jax.models import VAE, Genesis, GenesisV2, MONet
 from genesis_jax.models.common import Model
 
-# Buffers that carry no information.
+# Buffers that carry no information: `to_torch` writes those that loading needs.
 IGNORED = ("num_batches_tracked", "std", "pixel_coords")
+
+# Parts of names as they were before GENESIS-V2 came to the original, and as they are since.
+FORMER_NAMES = (
+  (re.compile(r"(\.core\.(?:down|up)\.\d+)\.conv\."), r"\1.0."),
+  (re.compile(r"(\.core\.(?:down|up)\.\d+)\.instance_norm\."), r"\1.1."),
+)
 
 
 class Layout(NamedTuple):
@@ -171,6 +178,8 @@ def _unet(path: str, name: str, channels: int, image_size: int) -> list[Entry]:
 
 
 def _genesis(model: Genesis) -> list[Entry]:
+  if model.num_slots == 1:
+    return _component_vae(model)
   core = "att_process.core"
   entries = _gated("attention/encoder", f"{core}.q_z_nn", CONV, model.encoder_norm)
   entries += _gaussian_head("attention/first", core)
@@ -209,7 +218,7 @@ def _genesis_v2(model: GenesisV2) -> list[Entry]:
     entries += _weighted(f"decoder/conv_{i}", f"decoder_module.{first}", CONV_TRANSPOSE)
     entries += _norm(f"decoder/norm_{i}/norm", f"decoder_module.{first + 1}", "gn")
   entries += _weighted("decoder/out", "decoder_module.13", CONV)
-  return entries + (_prior("prior") if model.autoregressive_prior else [])
+  return entries + (_prior("prior") if model.has_learned_prior else [])
 
 
 def _monet(model: MONet) -> list[Entry]:
@@ -249,14 +258,39 @@ def _is_ignored(name: str) -> bool:
   return name.rsplit(".", 1)[-1] in IGNORED or "pixel_coords" in name
 
 
+def present_names(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """A state dict of any version of the original, in its order, with the names of the newest.
+
+  Raises:
+    ValueError: if it is no dictionary of names.
+  """
+  if not isinstance(state_dict, Mapping) or not all(isinstance(name, str) for name in state_dict):
+    kind = type(state_dict).__name__
+    raise ValueError(f"state dict is a {kind}; allowed: a dictionary from names to arrays")
+  renamed = {}
+  for name, value in state_dict.items():
+    for former, present in FORMER_NAMES:
+      name = former.sub(present, name)
+    renamed[name] = value
+  return renamed
+
+
+def _number_array(name: str, value) -> np.ndarray:
+  try:
+    return np.asarray(value, np.float32)
+  except (TypeError, ValueError) as error:
+    raise ValueError(f"entry {name!r} is a {type(value).__name__}, not an array") from error
+
+
 def _convert(model: Model, wanted: list[Entry], state_dict: Mapping[str, np.ndarray]) -> dict:
   """The arrays of `wanted`, nested by path; raises as `from_torch` does."""
+  state_dict = present_names(state_dict)
   state_dict = {name: value for name, value in state_dict.items() if not _is_ignored(name)}
   shapes, flat = _shapes(model), {}
   for path, name, layout in wanted:
     if name not in state_dict:
       raise ValueError(f"checkpoint has no entry {name!r}, which this model needs")
-    value = np.asarray(state_dict.pop(name), np.float32)
+    value = _number_array(name, state_dict.pop(name))
     expected = layout.to_torch(np.broadcast_to(np.float32(0), shapes[path])).shape
     if value.shape != expected:
       raise ValueError(f"entry {name!r} has shape {value.shape}, but this model needs {expected}")
@@ -267,12 +301,16 @@ def _convert(model: Model, wanted: list[Entry], state_dict: Mapping[str, np.ndar
 
 
 def from_torch(model: Model, state_dict: Mapping[str, np.ndarray]) -> dict:
-  """Variables of `model` from the original's state dict (name -> array).
+  """Variables of `model`, in the structure of `model.init`, from the original's state dict.
+
+  Args:
+    model: of `build_model`.
+    state_dict: name -> array, of any version of the original.
 
   Raises:
     ValueError: naming the entry that is missing, left over or misshapen.
   """
-  return {"batch_stats": {}} | _convert(model, entries(model), state_dict)
+  return _convert(model, entries(model), state_dict)
 
 
 def _parameters(model: Model) -> list[Entry]:
@@ -285,7 +323,7 @@ def parameter_names(model: Model, state_dict: Mapping[str, np.ndarray]) -> list[
   That is the order of PyTorch's `model.parameters()`, by which optimizers number their state.
   """
   names = {entry.name for entry in _parameters(model)}
-  return [name for name in state_dict if name in names]
+  return [name for name in present_names(state_dict) if name in names]
 
 
 def params_from_torch(model: Model, arrays: Mapping[str, np.ndarray]) -> dict:
@@ -297,13 +335,23 @@ def params_from_torch(model: Model, arrays: Mapping[str, np.ndarray]) -> dict:
   return _convert(model, _parameters(model), arrays)["params"]
 
 
-def to_torch(model: Model, variables: Mapping) -> dict[str, np.ndarray]:
-  """The original's state dict of `variables`; the exact reverse of `from_torch`.
+def _buffers(model: Model) -> dict[str, np.ndarray]:
+  """What the original stores beside its weights, and asks for when it loads."""
+  if not isinstance(model, Genesis | MONet):
+    return {}
+  std = np.full((1, 1, 1, 1, model.num_slots), model.pixel_std, np.float32)
+  std[..., 0] = model.pixel_std_first
+  return {"std": std}
 
-  Parts that are missing from `variables` (such as batch_stats, for gradients) are left out.
+
+def to_torch(model: Model, variables: Mapping) -> dict[str, np.ndarray]:
+  """The original's state dict of `variables`, which its `load_state_dict` takes as it is.
+
+  `from_torch` is the exact reverse. Parts that are missing from `variables` (such as batch_stats,
+  for gradients) are left out.
   """
   flat = flax.traverse_util.flatten_dict(dict(variables), sep="/")
-  return {
+  return _buffers(model) | {
     name: np.asarray(layout.to_torch(np.asarray(flat[path])), order="C")
     for path, name, layout in entries(model)
     if path in flat

@@ -37,6 +37,7 @@ def make_run(workdir) -> None:
   """A run's folder as the programs leave it behind, killed while it wrote its last row."""
   config = compose("genesis", "shapestacks")
   config.model.image_size, config.num_steps, config.seed = 32, 400, 3
+  config.objective.beta_warmup = True  # the default of earlier versions; with GECO nothing reads it
   description = "shapestacks: <b>RENDERED</b> STAND-IN, not the published images"
   labels = dict(
     command="python -m experiments.main --config=configs/genesis_shapestacks.py",

@@ -8,9 +8,9 @@ import pytest
 
 import genesis_jax
 from configs.experiment import compose
-from genesis_jax.models import MODELS
 from data_pipelines import generator
 from genesis_jax import objective, scenes, training
+from genesis_jax.models import MODELS
 
 PLATFORMS = ("cuda", "tpu")
 

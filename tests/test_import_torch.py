@@ -1,6 +1,7 @@
 """Released checkpoints of the original become runs that load and resume, number by number."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -14,7 +15,8 @@ import torch_writer
 import genesis_jax
 from experiments import import_torch
 from experiments.runs import checkpoints
-from experiments.runs.original_runs import config_from_flags, train_state
+from experiments.runs import folder as workdirs
+from experiments.runs.original_runs import config_from_flags, ignored_flags, train_state
 from genesis_jax import objective, torch_names, training
 from genesis_jax.torch_files import load_torch
 
@@ -40,6 +42,8 @@ FLAGS = dict(
   data_folder="data/gqn_datasets",
   num_workers=4,
   debug=False,
+  git_commit="9abf202bbad6fa4a675117fdea0be163e4f16695",
+  log_images_every=25_000,
 )
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "std")
 MOMENTS = {
@@ -62,7 +66,8 @@ def original(case: str, optimizer: str = "adam"):
     | {"step": 11}
     for number, name in zip(numbers, names, strict=True)
   }
-  weights["std"] = np.ones((1, 1, 1, 1, 4), np.float32)
+  if meta.meta["model"] in ("genesis", "monet"):
+    weights["std"] = np.full((1, 1, 1, 1, 4), 0.7, np.float32)
   checkpoint = dict(
     iter_idx=11,
     model_state_dict=weights,
@@ -97,7 +102,6 @@ def test_everything_arrives(case):
   assert moments(state.opt_state, "mu") is not None
   model = genesis_jax.build_model(config.model)
   back = torch_names.to_torch(model, {"params": state.params, "batch_stats": state.batch_stats})
-  del checkpoint["model_state_dict"]["std"]
   assert back.keys() == checkpoint["model_state_dict"].keys()
   for name, value in checkpoint["model_state_dict"].items():
     np.testing.assert_array_equal(back[name], value)
@@ -128,7 +132,7 @@ def test_other_optimizers(optimizer, field):
   arrays = moments(train_state(config, checkpoint).opt_state, field)
   back = torch_names.to_torch(genesis_jax.build_model(config.model), {"params": arrays})
   for value, slot in zip(
-    (back[name] for name in checkpoint["model_state_dict"] if name != "std"),
+    (back[name] for name in checkpoint["model_state_dict"]),
     checkpoint["optimiser_state_dict"]["state"].values(),
     strict=True,
   ):
@@ -145,19 +149,70 @@ def test_adam_goes_on_as_pytorch_would():
                        state.params)  # fmt: skip
   updates, _ = jax.jit(tx.update)(grads, state.opt_state, state.params)
   updates, grads = (torch_names.to_torch(model, {"params": x}) for x in (updates, grads))
-  names = [name for name in checkpoint["model_state_dict"] if name != "std"]
   slots = checkpoint["optimiser_state_dict"]["state"].values()
-  for name, slot in zip(names, slots, strict=True):
+  for name, slot in zip(checkpoint["model_state_dict"], slots, strict=True):
     first = (0.9 * slot["exp_avg"] + 0.1 * grads[name]) / (1 - 0.9**12)
     second = (0.999 * slot["exp_avg_sq"] + 0.001 * grads[name] ** 2) / (1 - 0.999**12)
     np.testing.assert_allclose(updates[name], -1e-3 * first / (np.sqrt(second) + 1e-8), 1e-4, 1e-9)
 
 
-@pytest.mark.parametrize("iteration, extra, step", [(11, {}, 11), (10, {"elbo": 1.0}, 11)])
-def test_both_kinds_of_checkpoints_count_updates(iteration, extra, step):
-  flags, checkpoint = original("vae")
+# The final checkpoint counts all iterations; periodic ones and the latest are one behind, and those
+# of the first versions hold the ELBO.
+@pytest.mark.parametrize("iteration, extra", [(11, {}), (10, {}), (10, {"elbo": 1.0})])
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+def test_all_kinds_of_checkpoints_count_updates(optimizer, iteration, extra):
+  flags, checkpoint = original("vae", optimizer)
+  if optimizer == "sgd":
+    for slot in checkpoint["optimiser_state_dict"]["state"].values():
+      del slot["step"]
   checkpoint |= {"iter_idx": iteration} | extra
-  assert train_state(config_from_flags(flags), checkpoint).step == step
+  state = train_state(config_from_flags(flags | {"train_iter": 10}), checkpoint)
+  assert state.step == 11 and genesis_jax.geco_state(state.opt_state).count == 11
+
+
+def test_the_average_of_geco_begins_anew_where_it_was_not_saved():
+  flags, checkpoint = original("vae")
+  del checkpoint["err_ema"]
+  config = config_from_flags(flags)
+  state = train_state(config, checkpoint)
+  tx = objective.optimizer(config)
+  _, opt_state = tx.update(state.params, state.opt_state, state.params, err=jnp.float32(1234.5))
+  geco = genesis_jax.geco_state(opt_state)
+  assert state.step == 11 and geco.err_ema == 1234.5 and 0 < geco.beta < 10
+
+
+def test_names_before_genesis_v2_came():
+  flags, checkpoint = original("monet")
+  expected = train_state(config_from_flags(flags), checkpoint)
+  weights = checkpoint["model_state_dict"]
+  former = {
+    re.sub(r"\.core\.(down|up)\.(\d)\.1", r".core.\1.\2.instance_norm",
+           re.sub(r"\.core\.(down|up)\.(\d)\.0", r".core.\1.\2.conv", name)): value
+    for name, value in weights.items()
+  }  # fmt: skip
+  assert "att_process.core.down.0.conv.weight" in former
+  former["comp_vae.decoder_module.seq.0.pixel_coords.g_1"] = np.zeros((1, 1, 40, 40), np.float32)
+  state = train_state(config_from_flags(flags), checkpoint | {"model_state_dict": former})
+  jax.tree.map(np.testing.assert_array_equal, state, expected)
+
+
+def test_flags_that_change_nothing_are_named():
+  flags, _ = original("vae")
+  flags |= {"K_steps": 5, "feat_dim": 64}
+  ignored = ignored_flags(flags, config_from_flags(flags))
+  assert ignored == ["K_steps", "data_folder", "debug", "feat_dim", "git_commit",
+                     "log_images_every", "num_workers", "results_dir", "run_name"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  "flag, words", [({"input_channels": 4}, "input_channels is 4; allowed: 3"),
+                  ({"flow": "planar"}, "model.flow = 'planar' is no option of a model")],
+)  # fmt: skip
+def test_flags_that_could_change_the_model_are_refused(flag, words):
+  flags, _ = original("vae")
+  with pytest.raises(ValueError, match=words):
+    config_from_flags(flags | flag)
+  assert config_from_flags(flags | {"input_channels": 3}).model.name == "vae"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +254,9 @@ def test_the_program_makes_a_run_that_loads_and_resumes(released, tmp_path, caps
   workdir = tmp_path / "run"
   checkpoint = released / "model.ckpt-FINAL"
   assert import_torch.main([f"--checkpoint={checkpoint}", f"--workdir={workdir}"]) == 0
-  assert f"--config=configs/of_run.py:{workdir}" in capsys.readouterr().out
+  said = capsys.readouterr().out
+  assert f"--config=configs/of_run.py:{workdir}" in said and "git_commit, log_images_every" in said
+  assert "git_commit" in json.loads((workdir / "imported.json").read_text())["ignored_flags"]
   model, variables, config = genesis_jax.load(workdir)
   weights = load_torch(checkpoint)["model_state_dict"]
   for name, value in torch_names.to_torch(model, variables).items():
@@ -220,6 +277,25 @@ def test_the_program_makes_a_run_that_loads_and_resumes(released, tmp_path, caps
   command = [f"--checkpoint={checkpoint}", f"--workdir={workdir}"]
   assert import_torch.main(command) == 1
   assert "not empty" in capsys.readouterr().err
+
+
+def test_two_imports_of_one_name_do_not_harm_each_other(released, tmp_path, monkeypatch, capsys):
+  """The second begins and ends while the first writes."""
+  command = [f"--checkpoint={released / 'model.ckpt-FINAL'}", f"--workdir={tmp_path / 'run'}"]
+  write_labels, codes = workdirs.write_labels, []
+
+  def meanwhile(*arguments):
+    if not codes:
+      codes.append(None)
+      codes[0] = import_torch.main(command)
+    write_labels(*arguments)
+
+  monkeypatch.setattr(workdirs, "write_labels", meanwhile)
+  assert import_torch.main(command) == 1 and codes == [0]
+  error = capsys.readouterr().err
+  assert "not empty" in error and error.count("\n") == 1
+  assert [path.name for path in tmp_path.iterdir()] == ["run"]
+  assert genesis_jax.load(tmp_path / "run")[2].model.name == "genesis"
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
@@ -253,6 +329,16 @@ def broken(kind: str, folder, released) -> list[str]:
     checkpoint["elbo"] = torch_writer.Global("os.system")
   elif kind == "weights only":
     checkpoint = checkpoint["model_state_dict"]
+  elif kind == "list":
+    checkpoint["model_state_dict"] = list(checkpoint["model_state_dict"].values())
+  elif kind == "numbers as names":
+    checkpoint["model_state_dict"] = dict(enumerate(checkpoint["model_state_dict"].values()))
+  elif kind == "text as weights":
+    checkpoint["model_state_dict"]["prior_mlp.0.bias"] = ["a"]
+  elif kind == "optimizer is a list":
+    checkpoint["optimiser_state_dict"] = [1, 2]
+  elif kind == "endless":
+    checkpoint["optimiser_state_dict"]["state"] = {0: {"step": 10**12, "exp_avg": 0.0}}
   elif kind == "flag":
     flags["learning_rate"] = "fast"
   elif kind == "data":
@@ -276,9 +362,14 @@ def broken(kind: str, folder, released) -> list[str]:
     ("extra", "prior_mlp.9.bias"),
     ("no optimizer", "has no state of it"),
     ("other optimizer", "has no state of it"),
-    ("no beta", "no beta and err_ema"),
+    ("no beta", "has no beta"),
     ("class", "os.system"),
     ("weights only", "iter_idx"),
+    ("list", "state dict is a list"),
+    ("numbers as names", "a dictionary from names to arrays"),
+    ("text as weights", "entry 'prior_mlp.0.bias' is a list, not an array"),
+    ("optimizer is a list", "not as the original writes them"),
+    ("endless", "after 1000000000000 steps"),
     ("flag", "flags cannot be used"),
     ("data", "datasets/other_config.py"),
     ("json", "cannot be read as JSON"),
@@ -289,7 +380,7 @@ def test_what_cannot_be_imported_is_said_in_one_line(tmp_path, released, capsys,
   assert import_torch.main([*command, f"--workdir={tmp_path / 'run'}"]) == 1
   error = capsys.readouterr().err
   assert words in error and error.count("\n") == 1
-  assert not (tmp_path / "run").exists() and not (tmp_path / ".run.partial").exists()
+  assert not [path for path in tmp_path.iterdir() if "run" in path.name]
 
 
 def test_a_configuration_can_stand_in_for_flags(released, tmp_path):
@@ -317,20 +408,41 @@ VARIANTS = [
   dict(name="monet", image_size=128),
   dict(name="vae", broadcast_decoder=True),
   dict(name="vae", image_size=256),
+  dict(name="genesis", num_slots=1),
+  dict(name="genesis_v2", num_slots=1),
+  dict(name="monet", num_slots=1),
 ]
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=lambda x: "-".join(map(str, x.values())))
 def test_the_way_to_the_original_and_back_is_exact(options):
-  model = genesis_jax.build_model(options)
+  _there_and_back(genesis_jax.build_model(options))
+
+
+@pytest.mark.parametrize("case", golden.model_cases())
+def test_weights_of_the_original_have_the_structure_of_fresh_ones(case):
+  meta = golden.Case(golden.files()[case])
+  model = genesis_jax.build_model({"name": meta.meta["model"], **meta.meta["config"]})
+  variables, weights = _there_and_back(model), meta.state_dict
+  read = genesis_jax.from_torch(model, weights)
+  assert jax.tree.structure(read) == jax.tree.structure(variables)
+  back = genesis_jax.to_torch(model, read)
+  assert back.keys() - {"std"} == weights.keys()
+  if meta.meta["model"] in ("genesis", "monet"):  # the original has it as a buffer
+    np.testing.assert_array_equal(back["std"], np.full((1, 1, 1, 1, 4), np.float32(0.7)))
+  else:
+    assert "std" not in back
+
+
+def _there_and_back(model) -> dict:
+  """Random variables of a model, once they came back from the original's names."""
   images = jnp.zeros((1, model.image_size, model.image_size, 3))
   key = jax.random.key(0)
   shapes = jax.eval_shape(lambda: model.init({"params": key, "noise": key}, images, train=False))
   rng = np.random.default_rng(0)
-  variables = {"batch_stats": {}} | jax.tree.map(
-    lambda x: rng.standard_normal(x.shape, np.float32), dict(shapes)
-  )
+  variables = jax.tree.map(lambda x: rng.standard_normal(x.shape, np.float32), dict(shapes))
   weights = genesis_jax.to_torch(model, variables)
   again = genesis_jax.from_torch(model, weights)
   assert jax.tree.structure(again) == jax.tree.structure(variables)
   jax.tree.map(np.testing.assert_array_equal, again, variables)
+  return variables

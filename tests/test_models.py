@@ -31,10 +31,14 @@ VARIANTS = {
   "monet": dict(name="monet", num_slots=4, unet_channels=8),
   "monet_scope": dict(name="monet", num_slots=3, unet_channels=8, mask_prior="scope",
                       monte_carlo_kl=False),
+  "genesis_one_slot": dict(name="genesis", num_slots=1),
+  "genesis_v2_one_slot": dict(name="genesis_v2", num_slots=1, feature_dim=16),
+  "monet_one_slot": dict(name="monet", num_slots=1, unet_channels=8),
   "vae": dict(name="vae"),
   "vae_broadcast": dict(name="vae", broadcast_decoder=True),
 }  # fmt: skip
 MAIN = ("genesis", "genesis_v2", "monet", "vae")
+ONE_SLOT = tuple(name for name in VARIANTS if name.endswith("_one_slot"))  # with unused weights
 BATCH, SIZE = 3, 32
 
 
@@ -77,6 +81,7 @@ def build(name) -> Built:
   params=[
     name if name in (*MAIN, "vae_broadcast") else pytest.param(name, marks=pytest.mark.slow)
     for name in VARIANTS
+    if name not in ONE_SLOT
   ]
 )
 def built(request):
@@ -277,6 +282,46 @@ def test_a_single_slot_is_the_image(name):
 
 
 @pytest.mark.parametrize(
+  "name",
+  [name if name == "genesis_one_slot" else pytest.param(name, marks=pytest.mark.slow)
+   for name in ONE_SLOT],
+)  # fmt: skip
+def test_a_model_of_one_slot_is_a_component_vae(name):
+  built = build(name)
+  images = images_of()
+  out = built.eval(built.variables, images, built.noise)
+  assert out.latents.keys() == {"component"} and out.kl["component"].shape == (BATCH, 1)
+  for masks in (out.log_masks, out.log_scopes, out.log_masks_recon):
+    assert masks is None or (masks.shape == (BATCH, 1, SIZE, SIZE) and not masks.any())
+  np.testing.assert_allclose(out.recon, out.components[:, 0], atol=1e-6)
+  err = -jax.scipy.stats.norm.logpdf(images, out.recon, 0.7).sum((1, 2, 3))
+  np.testing.assert_allclose(out.err, err, 1e-5)
+  latent = out.latents["component"]
+  q = jax.scipy.stats.norm.logpdf(latent.sample, latent.mean, latent.std)
+  kl = (q - jax.scipy.stats.norm.logpdf(latent.sample)).sum((1, 2))
+  np.testing.assert_allclose(total_kl(out), kl, 1e-3, 1e-3)
+  loss, grads = built.grad(built.variables["params"], images, built.noise)
+  assert np.isfinite(loss) and all(np.isfinite(x).all() for x in jax.tree.leaves(grads))
+  assert jax.tree.reduce(lambda total, x: total + np.abs(x).sum(), grads["slot_head" if "v2" in name
+                         else "component_vae"], 0) > 0  # fmt: skip
+  samples = built.sample(built.variables, jax.random.key(3))
+  assert samples.images.shape == (5, SIZE, SIZE, 3)
+  np.testing.assert_allclose(samples.images, samples.components[:, 0], atol=1e-6)
+
+
+def test_one_slot_trains():
+  built = build("genesis_one_slot")
+  params, losses = built.variables["params"], []
+  for _ in range(6):
+    loss, grads = built.grad(params, images_of(), built.noise)
+    losses.append(float(loss))
+    params = jax.tree.map(lambda x, g: x - 1e-5 * g, params, grads)
+  assert losses[-1] < losses[0] - 1, losses
+  with pytest.raises(ValueError, match="num_slots is 3, but this model was made for one slot"):
+    built.model.noise_spec(3)
+
+
+@pytest.mark.parametrize(
   ("config", "message"),
   [
     (dict(name="genesys"), r"model.name is 'genesys'; allowed: \['genesis'"),
@@ -285,7 +330,11 @@ def test_a_single_slot_is_the_image(name):
     (dict(name="genesis", encoder_norm="gn"), r"encoder_norm is 'gn'; allowed: \['bn'"),
     (dict(name="genesis", image_size=48), r"image_size is 48; allowed for genesis: \[32, 64"),
     (dict(name="genesis_v2", image_size=256), r"256; allowed for genesis_v2: \[32, 64, 128\]"),
-    (dict(name="genesis", num_slots=1), r"num_slots is 1; allowed: whole numbers from 2"),
+    (dict(name="genesis", num_slots=0), r"num_slots is 0; allowed: whole numbers from 1"),
+    (
+      dict(name="genesis", num_slots=1, two_stage=False),
+      r"two_stage is False; allowed for genesis",
+    ),
     (dict(name="genesis_v2", feature_dim=20), r"feature_dim is 20; allowed: multiples of 8"),
     (dict(name="genesis", montecarlo_kl=False), r"monte_carlo_kl is False"),
     (dict(name="genesis", dtype="float16"), r"dtype is 'float16'; allowed: \['bfloat16'"),

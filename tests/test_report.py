@@ -127,8 +127,10 @@ def test_scores_stand_beside_published_ones_with_what_differs(run):
                 "235.4", "second-hand, to be checked", "Not comparable with published numbers",
                 "model.image_size is 32, not 64", "num_steps is 400, not 500000",
                 "training did 200 of 400 steps", "scored on 40 images, not 320",
-                "FID of 50 images, not 10,000", "Inception weights that are not"):  # fmt: skip
+                "FID of 50 images, not 10,000", "Inception weights that are not",
+                "called ARI and MSC there, but of the foreground", "mIoU"):  # fmt: skip
     assert words in page.text, words
+  assert "objective.beta" not in page.text
   assert "seed" not in " ".join(re.findall(r"\S+ is \S+, not \S+", page.text))
   terms = [a["data-about"] for a in page.all("span") if a.get("class") == "term"]
   assert "the definition in the file (higher is better)" in terms
@@ -152,6 +154,17 @@ def test_published_numbers_are_those_of_the_configurations():
       checked += 1
     assert compose(names[published.method], published.data).data.variant == published.variant
   assert checked == 35
+  stacks = {
+    row.source: row for row in published_numbers.on("shapestacks") if row.method == "GENESIS"
+  }
+  foreground = {"ari_fg", "msc_fg"}
+  for source, scores in (("GENESIS paper", (0.73, 0.60)),
+                         ("released checkpoint", (0.71, 0.64)),
+                         ("released checkpoint, older table", (0.57, 0.72))):  # fmt: skip
+    row = stacks[source]
+    assert tuple(row.scores[name][0] for name in ("ari_fg", "msc_fg")) == scores
+    assert row.scores.keys() - {"fid"} == foreground
+    assert ("called ARI and MSC there" in row.note) == (source != "released checkpoint")
   assert {r.method for r in published_numbers.on("objects_room", "train")} >= {"MONet", "GENESIS"}
   assert not published_numbers.on("objects_room", "six_objects")
 

@@ -83,7 +83,7 @@ def test_refuses_another_experiment(copy_of_run):
 
 def test_what_a_resumed_run_may_change():
   def origin(**changes):
-    objective = {"geco": changes.pop("geco", True), "beta_warmup": True}
+    objective = {"geco": changes.pop("geco", True), "beta_warmup": changes.pop("warmup", True)}
     config = {"num_steps": 1, "seed": 0, "objective": objective, "data": {"data_dir": "a"}}
     return {"config": config | changes, "source": {"stand_in": False}}
 
@@ -92,6 +92,10 @@ def test_what_a_resumed_run_may_change():
   # Without GECO beta rises over a part of the steps.
   changed = checkpoints.differences(origin(geco=False), origin(geco=False, num_steps=2))
   assert changed == ["num_steps: 1 -> 2"]
+  # With GECO nothing reads how beta would rise.
+  assert not checkpoints.differences(origin(), origin(warmup=False))
+  changed = checkpoints.differences(origin(geco=False), origin(geco=False, warmup=False))
+  assert changed == ["objective.beta_warmup: True -> False"]
   stand_in = origin() | {"source": {"stand_in": True}}
   assert checkpoints.differences(origin(), stand_in) == ["source.stand_in: False -> True"]
 
@@ -272,6 +276,8 @@ def test_collapse_is_noticed():
   assert "one slot" in progress.collapse(healthy | {"largest_slot": 0.99}, 5)
   assert "uniform" in progress.collapse(healthy | {"mask_entropy": 1.6}, 5)
   assert progress.collapse({}, 1) is None
+  alone = {"slots_used": 1.0, "largest_slot": 1.0, "mask_entropy": 0.0}
+  assert progress.collapse(alone, 1) is None
 
 
 @pytest.mark.parametrize(

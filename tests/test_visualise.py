@@ -264,6 +264,31 @@ def test_a_slot_has_one_colour_in_all_figures(name):
   np.testing.assert_array_equal([tile.colour for tile in tiles], pictures.PALETTE[:3])
 
 
+@pytest.mark.parametrize("name, mixed", [("genesis_v2", "decoded"), ("monet", "attention")])
+def test_pictures_of_training_show_the_masks_that_make_them(name, mixed):
+  look = view(name)
+  painter = pictures.Painter(look.model, look.batch)
+  out = look.out
+  panels = painter.panels(out, look.samples)
+  masks = {"attention": out.log_masks, "decoded": out.log_masks_recon}
+  for kind, log_masks in masks.items():
+    np.testing.assert_array_equal(panels[kind], pictures.coloured(log_masks.argmax(1)))
+    np.testing.assert_array_equal(panels[f"{kind} mask"], pictures.grey(np.exp(log_masks)))
+  shares = np.exp(masks[mixed])[..., None] * out.components
+  np.testing.assert_allclose(shares.sum(1), out.recon, atol=1e-5)
+  np.testing.assert_array_equal(panels["masked appearance"], pictures.to_uint8(shares))
+  headings = [title for title, _ in pictures._columns(panels)]
+  assert headings[:5] == ["input", "reconstruction", "attention", "decoded", "instances"]
+  assert headings[5:7] == [f"{mixed} mask 1", "slot 1"] and len(headings) == 5 + 2 * 3
+  assert {"images/attention_mask", "images/decoded_mask"} <= pictures.for_tensorboard(panels).keys()
+
+
+def test_a_model_of_one_slot_has_figures():
+  model = genesis_jax.build_model(MODELS["genesis"] | {"num_slots": 1})
+  assert "only slot" in galleries.impossible("removal", model, 3)
+  assert galleries.impossible("swaps", model, 3) is None
+
+
 def test_matched_slots_have_their_instances_colours():
   look = view("genesis", match=True)
   panels = galleries.whole_images(look)

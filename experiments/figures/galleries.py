@@ -344,6 +344,8 @@ def impossible(name: str, model, num_images: int) -> str | None:
   """Why a model cannot have a figure of so many images; None where it can."""
   if name in NEED_SLOTS and not hasattr(model, "num_slots"):
     return f"{type(model).__name__} has no slots"
+  if name == "removal" and model.num_slots == 1:
+    return "nothing is left without the only slot"
   if name == "swaps" and num_images < 2:
     return "it takes two images"
   return None

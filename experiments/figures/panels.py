@@ -1,7 +1,7 @@
 """Pictures of what a model sees: for TensorBoard, and as one PNG.
 
-A row for each image: input, reconstruction, segmentations, then mask and appearance of each slot;
-below them samples from the prior.
+A row for each image: input, reconstruction, segmentations by attention and by decoded masks, then
+for each slot the mask that makes the picture and the appearance; below them samples from the prior.
 """
 
 import io
@@ -62,6 +62,7 @@ class Painter:
 
   def __init__(self, model, batch: dict[str, np.ndarray]):
     self._batch = {name: value[:NUM_IMAGES] for name, value in batch.items()}
+    self._mixed = "decoded" if model.MIXES_DECODED_MASKS else "attention"
     count = len(self._batch["image"])
     key = jax.random.key(KEY)
 
@@ -79,17 +80,20 @@ class Painter:
     return jax.device_get(self._look(variables, self._batch["image"]))
 
   def panels(self, out, samples) -> dict[str, np.ndarray]:
-    """The parts of a picture: title -> uint8 `[N,S,S,3]`, or `[N,K,S,S,3]` for what slots have."""
+    """The parts of a picture: title -> uint8 `[N,S,S,3]`, or `[N,K,S,S,3]` for what slots have.
+
+    The masks that the reconstruction is mixed with come before the others.
+    """
     panels = {"input": self._batch["image"], "reconstruction": to_uint8(out.recon)}
-    if out.log_masks is not None:
-      panels["segments"] = coloured(out.log_masks.argmax(1))
-    if out.log_masks_recon is not None:
-      panels["decoded"] = coloured(out.log_masks_recon.argmax(1))
+    kinds = {"attention": out.log_masks, "decoded": out.log_masks_recon}
+    kinds = {kind: np.asarray(x, np.float32) for kind, x in kinds.items() if x is not None}
+    panels |= {kind: coloured(log_masks.argmax(1)) for kind, log_masks in kinds.items()}
     if "instances" in self._batch:
       panels["instances"] = coloured_instances(self._batch["instances"])
-    if out.log_masks is not None:
-      masks = np.exp(np.asarray(out.log_masks, np.float32))
-      panels["mask"] = grey(masks)
+    for kind in sorted(kinds, key=lambda kind: kind != self._mixed):
+      panels[f"{kind} mask"] = grey(np.exp(kinds[kind]))
+    if kinds:
+      masks = np.exp(kinds[self._mixed])
       panels["appearance"] = to_uint8(out.components)
       panels["masked appearance"] = to_uint8(masks[..., None] * out.components)
     return panels | {"samples": to_uint8(samples.images)}
@@ -110,8 +114,9 @@ def for_tensorboard(panels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _columns(panels: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
   whole = [(title, panel) for title, panel in panels.items() if panel.ndim == 4]
   columns = [(title, panel) for title, panel in whole if title != "samples"]
-  for k in range(panels["mask"].shape[1] if "mask" in panels else 0):
-    columns += [(f"mask {k + 1}", panels["mask"][:, k])]
+  title = next((title for title in panels if title.endswith(" mask")), None)
+  for k in range(panels[title].shape[1] if title else 0):
+    columns += [(f"{title} {k + 1}", panels[title][:, k])]
     columns += [(f"slot {k + 1}", panels["appearance"][:, k])]
   return columns
 

@@ -23,7 +23,9 @@ LABELS = {
   "kl_component": "KL of components", "kl_latent": "KL of latents", "mse": "MSE",
   "miou": "mIoU", "miou_true": "mIoU over true segments",
 }  # fmt: skip
-BETTER = {"fid": "lower", "ari_fg": "higher", "msc_fg": "higher", "ari": "higher", "msc": "higher"}
+BETTER = {"fid": "lower"} | dict.fromkeys(
+  ("ari_fg", "msc_fg", "ari", "msc", "miou", "miou_true"), "higher"
+)
 
 # Settings that change where a run reads, writes and reports, but not what comes out.
 IRRELEVANT = (
@@ -72,10 +74,11 @@ def _settings(config: Mapping) -> list[str]:
   except ValueError:  # of another version
     return []
   usual = _flat(json.loads(defaults.to_json_best_effort()))
+  unread = ("objective.beta", "objective.beta_warmup") if config["objective"]["geco"] else ()
   return [
     f"{name} is {value!r}, not {usual[name]!r}"
     for name, value in _flat(config).items()
-    if name in usual and value != usual[name] and name not in IRRELEVANT
+    if name in usual and value != usual[name] and name not in (*IRRELEVANT, *unread)
     and (name != "data.source" or value != "generator")  # told as the source of the data
   ]  # fmt: skip
 

@@ -57,7 +57,9 @@ def differences(saved: dict, current: dict) -> list[str]:
   """Fields in which two origins differ and must not, as "field: saved -> current"."""
   may_change = set(MAY_CHANGE)
   objective = current["config"]["objective"]
-  if not objective["geco"] and objective["beta_warmup"]:
+  if objective["geco"]:
+    may_change |= {"objective.beta", "objective.beta_warmup"}  # nothing reads them
+  elif objective["beta_warmup"]:
     may_change.remove("num_steps")  # beta rises over a part of them
   old = _flat(saved["config"]) | _flat({"source": saved["source"]})
   new = _flat(current["config"]) | _flat({"source": current["source"]})

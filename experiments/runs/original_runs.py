@@ -5,6 +5,7 @@ config = config_from_flags(flags)
 state = train_state(config, checkpoint)
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ import genesis_jax
 from configs.experiment import compose
 from genesis_jax import objective, torch_names, training
 from genesis_jax.models import MODELS
+from genesis_jax.models.options import ORIGINAL_NAMES
 
 # Flags of the original's training program -> our fields.
 TRAINING = {
@@ -119,19 +121,46 @@ def _config_from_flags(flags: Mapping[str, Any]) -> ml_collections.ConfigDict:
   return config
 
 
-def updates_done(checkpoint: Mapping[str, Any]) -> int:
-  """Training steps behind a checkpoint.
+def ignored_flags(flags: Mapping[str, Any], config) -> list[str]:
+  """The flags that say nothing of a run's configuration: paths, logs, devices, other models' own.
 
-  The original counts iterations from 0. Its periodic checkpoints, which also hold the ELBO, are
-  written before the counter goes up; the final one after.
+  Args:
+    flags: the original's.
+    config: what `config_from_flags` made of them.
   """
-  return int(checkpoint["iter_idx"]) + ("elbo" in checkpoint)
+  used = {"model_config", "data_config", "dataset", "unique_colours", "split_name", "train_iter"}
+  used |= set(TRAINING)
+  fields = {flag: ORIGINAL_NAMES.get(flag, flag) for flag in flags if flag not in used}
+  options = MODELS[config.model.name].__dataclass_fields__
+  return sorted(flag for flag, field in fields.items() if field not in options)
+
+
+def updates_done(checkpoint: Mapping[str, Any], num_steps: float = math.inf) -> int:
+  """Training steps behind a checkpoint: what its optimizer counted, or else what its loop did.
+
+  The original counts iterations from 0. Its periodic checkpoints and the latest one are written
+  before the counter goes up, the final one after.
+
+  Args:
+    checkpoint: of the original.
+    num_steps: of the whole run.
+
+  Raises:
+    ValueError: for a count that is none.
+  """
+  slots = checkpoint["optimiser_state_dict"]["state"].values()
+  counted = [int(slot["step"]) for slot in slots if "step" in slot]  # SGD counts nothing
+  steps = max(counted, default=min(int(checkpoint["iter_idx"]) + 1, num_steps))
+  if not 0 <= steps <= np.iinfo(np.int32).max:
+    raise ValueError(f"checkpoint says that it is after {steps} steps")
+  return steps
 
 
 def _rule_state(state, name: str, model, checkpoint: Mapping[str, Any]):
   """An optax state with PyTorch's numbers in it; zeros for what never had a gradient."""
   kind, fields = RULES[name]
-  optimiser, weights = checkpoint["optimiser_state_dict"], checkpoint["model_state_dict"]
+  optimiser = checkpoint["optimiser_state_dict"]
+  weights = torch_names.present_names(checkpoint["model_state_dict"])
   names = torch_names.parameter_names(model, weights)
   # Numbers of parameters, or in old versions of PyTorch addresses; in the order of `names`.
   numbers = [number for group in optimiser["param_groups"] for number in group["params"]]
@@ -147,7 +176,7 @@ def _rule_state(state, name: str, model, checkpoint: Mapping[str, Any]):
     for ours, theirs in fields.items()
   }
   if name == "adam":
-    values["count"] = np.int32(max(int(slot.get("step", 0)) for slot in slots.values()))
+    values["count"] = np.int32(updates_done(checkpoint))
   is_rule = lambda x: isinstance(x, kind)  # noqa: E731
   return jax.tree.map(lambda x: x._replace(**values) if is_rule(x) else x, state, is_leaf=is_rule)
 
@@ -156,10 +185,13 @@ def _geco_state(state, step: int, checkpoint: Mapping[str, Any]):
   """An optax state with the checkpoint's GECO in it, where it has one."""
   if objective.geco_state(state) is None:
     return state
-  if checkpoint.get("beta") is None or checkpoint.get("err_ema") is None:
-    raise ValueError("objective.geco is on, but the checkpoint has no beta and err_ema")
-  beta, err_ema = np.float32(checkpoint["beta"]), np.float32(checkpoint["err_ema"])
-  geco = objective.GecoState(np.int32(step), beta, err_ema)
+  if checkpoint.get("beta") is None:
+    raise ValueError("objective.geco is on, but the checkpoint has no beta")
+  if checkpoint.get("err_ema") is None:  # as until May 2020: the average begins anew, there too
+    step, err_ema = 0, 0.0
+  else:
+    err_ema = checkpoint["err_ema"]
+  geco = objective.GecoState(np.int32(step), np.float32(checkpoint["beta"]), np.float32(err_ema))
   is_geco = lambda x: isinstance(x, objective.GecoState)  # noqa: E731
   return jax.tree.map(lambda x: geco if is_geco(x) else x, state, is_leaf=is_geco)
 
@@ -170,23 +202,32 @@ def train_state(config, checkpoint: Mapping[str, Any]) -> training.TrainState:
   Args:
     config: of the experiment.
     checkpoint: what `load_torch` read: model_state_dict, optimiser_state_dict, iter_idx, and with
-      GECO beta and err_ema.
+      GECO beta and, in newer versions, err_ema.
 
   Raises:
     ValueError: if the checkpoint lacks something or does not fit the configuration.
   """
+  try:
+    return _train_state(config, checkpoint)
+  except (TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    raise ValueError(f"checkpoint is not as the original writes them ({reason})") from error
+
+
+def _train_state(config, checkpoint: Mapping[str, Any]) -> training.TrainState:
   if missing := {"model_state_dict", "optimiser_state_dict", "iter_idx"} - set(checkpoint):
     raise ValueError(f"checkpoint lacks {sorted(missing)}: it is not one of the original's")
   model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
   variables = genesis_jax.from_torch(model, checkpoint["model_state_dict"])
-  step = updates_done(checkpoint)
+  step = updates_done(checkpoint, config.num_steps)
   shapes = jax.eval_shape(tx.init, variables["params"])
   opt_state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
   opt_state = _rule_state(opt_state, config.optimizer.name, model, checkpoint)
   return training.TrainState(
     step=np.int32(step),
+    params=variables["params"],
+    batch_stats=variables.get("batch_stats", {}),
     opt_state=_geco_state(opt_state, step, checkpoint),
     key=np.asarray(jax.random.key_data(jax.random.key(config.seed))),
     diverged_at=np.int32(-1),
-    **variables,
   )

@@ -99,8 +99,8 @@ def duration(seconds: float) -> str:
 
 
 def collapse(scalars: dict[str, float], num_slots: int) -> str | None:
-  """How the slots look collapsed, or None where they look healthy or there are none."""
-  if "slots_used" not in scalars:
+  """How the slots look collapsed, or None where they look healthy or there are not several."""
+  if "slots_used" not in scalars or num_slots == 1:
     return None
   if scalars["largest_slot"] > 0.98:
     return f"one slot explains {scalars['largest_slot']:.0%} of the pixels"

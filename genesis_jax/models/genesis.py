@@ -10,11 +10,14 @@ from genesis_jax.models.common import Model, mix
 from genesis_jax.networks import BroadcastDecoder, ComponentVAE
 from genesis_jax.outputs import Latent, Outputs, Samples
 from genesis_jax.priors import AutoregressivePrior, ComponentPrior
-from genesis_jax.slots import LatentAttention
+from genesis_jax.slots import LatentAttention, undivided
 
 
 class Genesis(Model):
-  """Mask latents first, then a component latent for each slot given its mask."""
+  """Mask latents first, then a component latent for each slot given its mask.
+
+  With one slot there are no masks to choose: it is the component VAE alone, with N(0, 1) as prior.
+  """
 
   CHOICES = {"encoder_norm": ("bn", "in", "none"), "decoder_norm": ("bn", "in", "none")}
 
@@ -45,8 +48,23 @@ class Genesis(Model):
         "model.monte_carlo_kl is False; allowed for genesis: True, since its priors depend on the "
         "samples"
       )
+    if options["num_slots"] == 1 and not options["two_stage"]:
+      raise ValueError(
+        "model.two_stage is False; allowed for genesis with one slot: True, since it has no mask "
+        "latents to decode"
+      )
+
+  @property
+  def has_masks(self) -> bool:
+    """Whether there is more than one slot, so that the image is divided."""
+    return self.num_slots > 1
 
   def setup(self):
+    if self.has_masks:
+      self._setup_masks()
+    self._setup_appearances()
+
+  def _setup_masks(self):
     self.attention = LatentAttention(
       self.mask_latent_dim,
       self.image_size,
@@ -57,6 +75,8 @@ class Genesis(Model):
     )
     if self.autoregressive_prior:
       self.mask_prior = AutoregressivePrior(self.mask_latent_dim, 256)
+
+  def _setup_appearances(self):
     if not self.two_stage:
       self.decoder = BroadcastDecoder(
         3,
@@ -81,13 +101,17 @@ class Genesis(Model):
       self.axis_name,
       self.dtype,
     )
-    if self.component_prior:
+    if self.component_prior and self.has_masks:
       self.component_latent_prior = ComponentPrior(self.component_latent_dim)
 
   def noise_spec(self, num_slots: int | None = None):
     """Draws of one example: normal noise of every latent."""
     k = num_slots or self.num_slots
-    spec = {"mask": ("normal", (k, self.mask_latent_dim))}
+    spec = {}
+    if self.has_masks:
+      spec["mask"] = ("normal", (k, self.mask_latent_dim))
+    elif k > 1:
+      raise ValueError(f"num_slots is {k}, but this model was made for one slot: it has no masks")
     if self.two_stage:
       spec["component"] = ("normal", (k, self.component_latent_dim))
     return spec
@@ -98,9 +122,11 @@ class Genesis(Model):
     """Inference; `noise` replaces the random draws (see `noise_spec`)."""
     self.check_images(images)
     noise = self.noise_or_draw(noise, len(images))
-    latents = {"mask": self._mask_latent(images, noise["mask"], train)}
-    z_mask = latents["mask"].sample
-    log_masks, log_scopes = self.attention.decode(z_mask, train)
+    latents, z_mask = {}, None
+    if self.has_masks:
+      latents["mask"] = self._mask_latent(images, noise["mask"], train)
+      z_mask = latents["mask"].sample
+    log_masks, log_scopes = self._masks(z_mask, images, train)
     if self.two_stage:
       latents["component"] = self._component_latent(
         images, log_masks, z_mask, noise["component"], train
@@ -117,13 +143,18 @@ class Genesis(Model):
       log_scopes=log_scopes,
     )
 
+  def _masks(self, z_mask, images, train):
+    """(log_masks, log_scopes) of mask latents; one slot takes all of `images`."""
+    return self.attention.decode(z_mask, train) if self.has_masks else undivided(images)
+
   def _mask_latent(self, images, noise, train):
     mean, std, z = self.attention.encode(images, noise, train)
     return Latent(mean, std, z, *(self.mask_prior(z) if self.autoregressive_prior else ()))
 
   def _component_latent(self, images, log_masks, z_mask, noise, train):
     mean, std = self.component_vae.encode(images, log_masks, train)
-    prior = self.component_latent_prior(z_mask) if self.component_prior else ()
+    learned = self.component_prior and self.has_masks
+    prior = self.component_latent_prior(z_mask) if learned else ()
     return Latent(mean, std, mean + std * noise, *prior)
 
   def _appearances(self, z, train):
@@ -152,6 +183,8 @@ class Genesis(Model):
         when it samples; for comparison with its published FID.
     """
     noise = self.noise_or_draw(noise, num_images, num_slots)
+    if not self.has_masks:
+      return self.decode(noise)
     z_mask = noise["mask"]
     if self.autoregressive_prior:
       z_mask = self.mask_prior.sample(z_mask, bounded_mean=not original_prior_mean)
@@ -165,17 +198,18 @@ class Genesis(Model):
 
   def _decode(self, latents: dict) -> Samples:
     """Masks of the mask latents; appearances of the component latents, or of the same."""
-    log_masks, _ = self.attention.decode(latents["mask"], False)
     components = self._appearances(latents["component" if self.two_stage else "mask"], False)
+    log_masks, _ = self._masks(latents.get("mask"), components[:, 0], False)
     return Samples(mix(log_masks, components), latents, components, log_masks)
 
   def features(
     self, images: Float[Array, "B S S 3"], noise: dict | None = None
   ) -> Float[Array, "B F"]:
     """Mask latents of all slots but the last and component latents of all; one-stage: all masks."""
-    out = self(images, noise=noise)
-    z_mask = out.latents["mask"].sample
+    latents = {name: latent.sample for name, latent in self(images, noise=noise).latents.items()}
     if not self.two_stage:
-      return z_mask.reshape(len(images), -1)
-    z = (z_mask[:, :-1], out.latents["component"].sample)
+      return latents["mask"].reshape(len(images), -1)
+    z = [latents["component"]]
+    if self.has_masks:
+      z.insert(0, latents["mask"][:, :-1])
     return jnp.concatenate([part.reshape(len(images), -1) for part in z], -1)

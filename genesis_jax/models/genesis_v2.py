@@ -99,6 +99,11 @@ class GenesisV2(Model):
         f"model.feature_dim is {options['feature_dim']}; allowed: multiples of 8 (group norm)"
       )
 
+  @property
+  def has_learned_prior(self) -> bool:
+    """Whether later slots depend on the first, whose prior is N(0, 1)."""
+    return self.autoregressive_prior and self.num_slots > 1
+
   def setup(self):
     dim = self.feature_dim
     self.encoder = UNet(min(dim, 64), self.image_size, "gn", dtype=self.dtype)
@@ -108,7 +113,7 @@ class GenesisV2(Model):
     )
     self.slot_head = SlotHead(dim, self.dtype)
     self.decoder = SlotDecoder(self.image_size, dim, self.dtype)
-    if self.autoregressive_prior:
+    if self.has_learned_prior:
       self.prior = AutoregressivePrior(dim, 4 * dim)
 
   def noise_spec(self, num_slots: int | None = None):
@@ -128,7 +133,7 @@ class GenesisV2(Model):
     log_masks, log_scopes = self.attention(self.segmentation_head(features), noise["seed"])
     mean, std = self.slot_head(features, log_masks)
     z = mean + std * noise["component"]
-    latent = Latent(mean, std, z, *(self.prior(z) if self.autoregressive_prior else ()))
+    latent = Latent(mean, std, z, *(self.prior(z) if self.has_learned_prior else ()))
     components, log_masks_recon = self._slots(z)
     kl = {"component": sampled_kl(latent)}
     if self.mask_kl_loss:
@@ -162,7 +167,7 @@ class GenesisV2(Model):
   ) -> Samples:
     """Ancestral samples from the prior; `num_slots` other than in training is possible."""
     z = self.noise_or_draw(noise, num_images, num_slots)["component"]
-    if self.autoregressive_prior:
+    if self.has_learned_prior:
       z = self.prior.sample(z)
     return self.decode({"component": z})
 

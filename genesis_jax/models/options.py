@@ -39,18 +39,21 @@ ORIGINAL_NAMES = {
   "latent_dimension": "latent_dim",
 }
 
-# Flags of the original's training program and data sets: no part of a model.
+# Flags of the original's training program and data sets, in all its versions, and what its
+# experiment library adds: no part of a model.
 OTHER_FLAGS = frozenset(
   "data_config model_config results_dir run_name report_loss_every run_validation_every "
-  "num_checkpoints resume log_grads_and_weights log_distributions train_iter batch_size optimiser "
-  "learning_rate N_eval beta beta_warmup geco g_goal g_lr g_alpha g_init g_min g_speedup gpu "
-  "multi_gpu debug seed data_folder unique_colours load_instances num_workers mem_map dataset "
-  "dataset_size buffer_size val_frac split_name shuffle_test copy_to_tmp input_channels".split()
+  "log_images_every num_checkpoints resume log_grads_and_weights log_distributions train_iter "
+  "batch_size optimiser learning_rate N_eval beta beta_warmup geco g_goal g_lr g_alpha g_init "
+  "g_min g_speedup gpu multi_gpu debug seed git_commit data_folder unique_colours load_instances "
+  "num_workers mem_map dataset dataset_size buffer_size val_frac split_name shuffle_test "
+  "copy_to_tmp".split()
 )
 
-ORIGINAL_MODELS = {"genesisv2": "genesis_v2"}
+# Flag of the original that its code reads but no version of it defines -> the one value we have.
+FIXED_FLAGS = {"input_channels": 3}
 
-LEAST = {"num_slots": 2}  # of whole numbers; 1 for the others
+ORIGINAL_MODELS = {"genesisv2": "genesis_v2"}
 
 
 def closest(name: str, names) -> str:
@@ -76,6 +79,10 @@ def translate(config: Mapping[str, Any], fields) -> tuple[str, dict[str, Any]]:
   options = {}
   for given, value in config.items():
     if given in OTHER_FLAGS:
+      continue
+    if given in FIXED_FLAGS:
+      if value != FIXED_FLAGS[given]:
+        raise ValueError(f"model.{given} is {value!r}; allowed: {FIXED_FLAGS[given]}")
       continue
     field = ORIGINAL_NAMES.get(given, given)
     value = value.item() if isinstance(value, np.generic) else value
@@ -106,9 +113,8 @@ def check(name: str, model: type[Model], options: Mapping[str, Any], defaults: M
       if not isinstance(value, bool):
         raise ValueError(f"model.{field} is {value!r}; allowed: true or false")
     elif isinstance(default, int):
-      least = LEAST.get(field, 1)
-      if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"model.{field} is {value!r}; allowed: whole numbers from {least}")
+      if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"model.{field} is {value!r}; allowed: whole numbers from 1")
     elif isinstance(default, float) and not (
       isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
     ):
