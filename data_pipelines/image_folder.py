@@ -19,7 +19,10 @@ Files that begin with a dot do not count. Of 16 bits the upper 8 count; transpar
 black; of an animated PNG the first picture counts; a noted orientation of the camera is heeded.
 """
 
-import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +31,6 @@ import numpy as np
 from absl import logging
 
 from data_pipelines.common import (
-  SPLITS,
   STAND_IN_FILE,
   DataError,
   Source,
@@ -36,31 +38,27 @@ from data_pipelines.common import (
   nothing_found,
   stand_in_notes,
 )
-from data_pipelines.file_trees import Folder
+from data_pipelines.file_trees import Folder, stamps
 from data_pipelines.image_files import (
+  ALL_FORMATS,
   decode_batch,
   encode,
   fitted_ids,
   fitted_rgb,
-  read_map,
   read_rgb,
 )
+from data_pipelines.image_folder_doubts import doubtful_images, doubtful_masks
+from data_pipelines.image_folder_ids import Ids, numbered, parse_ids, usual_ids
+from data_pipelines.image_folder_masks import mask_values
+from data_pipelines.image_folder_pairs import CLASSES, Choices, Example, Found, Layer, find
+from data_pipelines.image_folder_splits import divide
 from data_pipelines.indexed import Indexed
 
 VARIANTS = ("default",)
-ENDINGS = (".png", ".jpg", ".jpeg")
-MASK_ENDING = ".mask"
-UNCOUNTED = ("images", "masks")  # folders that say what is in them
 STAND_INS = Path("data/stand_ins")
-PART = 10  # one in so many images is for validation, another for testing
+OWN_FIELDS = ("images", "masks", "ignore_ids", "background_ids", "split_by")  # of a configuration
+COARSE = 2 * 10**9  # nanoseconds; the times of files may be as coarse as that
 _HELP = "put PNG or JPEG files there, masks beside them as NAME.mask.png or in a folder masks/"
-
-
-class Pair(NamedTuple):
-  """Paths of an image and of its mask, if it has one."""
-
-  image: str
-  mask: str | None
 
 
 def _render_stand_in(config) -> Path:
@@ -81,72 +79,109 @@ def _render_stand_in(config) -> Path:
   return root
 
 
-def _key(path: str) -> str:
-  """What an image and its mask have in common."""
-  *folders, name = path.split("/")
-  stem = name.rpartition(".")[0].removesuffix(MASK_ENDING)
-  return "/".join([folder for folder in folders if folder not in UNCOUNTED] + [stem])
+class _Contents(NamedTuple):
+  """What a folder holds, and what would change if it did.
+
+  Attributes:
+    examples: per split.
+    doubts: what is worth a warning.
+    stamps: of folders and of files that were looked into.
+    seen: when, in nanoseconds.
+  """
+
+  examples: dict[str, list[Example]]
+  found: Found
+  ids: Ids
+  description: str
+  doubts: list[str]
+  stamps: dict[str, tuple]
+  seen: int
+
+  def is_current(self) -> bool:
+    """Whether nothing has changed since, or may have: times of files are coarse."""
+    latest = max((stamp[0] for stamp in self.stamps.values() if stamp), default=0)
+    return latest < self.seen - COARSE and stamps(self.stamps) == self.stamps
 
 
-def _is_mask(path: str) -> bool:
-  *folders, name = path.split("/")
-  return "masks" in folders or name.rpartition(".")[0].endswith(MASK_ENDING)
+_known: dict[tuple, _Contents] = {}  # folders that were looked through, by root and choices
 
 
-def _pairs(root: Path) -> list[Pair]:
-  """All images below a folder with their masks, sorted by path."""
-  paths = [p for p in Folder(root).paths() if p.lower().endswith(ENDINGS)]
-  paths = [p for p in paths if not any(part.startswith(".") for part in p.split("/"))]
-  images, masks = [], {}
-  for path in paths:
-    if not _is_mask(path):
-      images.append(path)
-    elif masks.setdefault(_key(path), path) != path:
-      raise DataError(f"{root / path} and {root / masks[_key(path)]} are masks of the same image")
-  keys: dict[str, str] = {}
-  for path in images:
-    other = keys.setdefault(_key(path), path)
-    if other != path and _key(path) in masks:
-      raise DataError(
-        f"{root / masks[_key(path)]} is a mask of {root / other} or of {root / path}; rename one"
-      )
-  for key, mask in masks.items():
-    if key not in keys:
-      raise DataError(
-        f"{root / mask} is a mask without an image; add {key}.png or .jpg, or remove it"
-      )
-  if not images:
+def _contents(root: Path, config) -> _Contents:
+  """Looks through a folder, once as long as nothing in it changes."""
+  fields = [getattr(config, field, None) for field in OWN_FIELDS]
+  key = (os.path.abspath(root), *map(str, fields))
+  known = _known.get(key)
+  if known is None or not known.is_current():
+    known = _known[key] = _look_through(root, dict(zip(OWN_FIELDS, fields, strict=True)))
+    for doubt in known.doubts:
+      logging.warning("%s: %s", root, doubt)
+  return known
+
+
+def _look_through(root: Path, own: dict) -> _Contents:
+  seen = time.time_ns()
+  tree = Folder(root)
+  listing = tree.listing()
+  found = find(tree, listing.paths, Choices(own["images"], own["masks"]))
+  if not found.examples:
     raise DataError(f"{root} has no images; {_HELP}")
-  return [Pair(path, masks.get(_key(path))) for path in images]
+  images = [example.image for example in found.examples]
+  splits = divide(tree, listing.paths, images, own["split_by"])
+  by_path = {example.image: example for example in found.examples}
+  left_out = listing.left_out + found.left_out + splits.left_out
+  for path in splits.files:
+    left_out[f"{os.path.splitext(path)[1]} files"] -= 1
+  examples, without = {}, 0
+  for split, paths in splits.images.items():
+    examples[split] = [by_path[path] for path in paths]
+    if split != "train" and any(example.masks for example in examples[split]):
+      masked = [example for example in examples[split] if example.masks]
+      without += len(examples[split]) - len(masked)
+      examples[split] = masked
+  left_out["images without a mask, of val and test"] += without
+  ids = _ids(own, found.layers)
+  doubts = [*doubtful_masks(tree, found.layers, ids), *doubtful_images(tree, images)]
+  looked_into = [*splits.files, *(layer.title for layer in found.layers if layer.kind == "coco")]
+  marks = listing.stamps | stamps(root / path for path in looked_into)
+  texts = _masks_text(found, ids), splits.how, _left_out_text(left_out)
+  description = "; ".join(filter(None, texts))
+  return _Contents(examples, found, ids, description, doubts, marks, seen)
 
 
-def _split_of(path: str) -> str:
-  """The split of an image by a hash of its path."""
-  part = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8]) % PART
-  return {0: "val", 1: "test"}.get(part, "train")
+def _ids(own: dict, layers: Sequence[Layer]) -> Ids:
+  """Which values are background or void: as configured, or as usual for the convention."""
+  usual = usual_ids(" ".join(layer.title for layer in layers))
+  given = {
+    field: parse_ids(f"data.{field}_ids", value)
+    for field in ("background", "ignore")
+    if (value := own[f"{field}_ids"]) is not None
+  }
+  return usual._replace(**given)
 
 
-def _splits(root: Path) -> dict[str, list[Pair]]:
-  """Images by split (see the module's docstring)."""
-  pairs, splits = _pairs(root), {split: [] for split in SPLITS}
-  by_folder = any((root / split).is_dir() for split in SPLITS)
-  outside = []
-  for pair in pairs:
-    split = pair.image.split("/")[0] if by_folder else _split_of(pair.image)
-    splits.get(split, outside).append(pair)
-  if outside:
-    raise DataError(
-      f"{root / outside[0].image} and {len(outside) - 1} more are in none of the folders train, "
-      f"val and test of {root}; move them there, or do without these folders"
-    )
-  return splits
+def _masks_text(found: Found, ids: Ids) -> str:
+  """Which convention was recognised."""
+  if not found.layers:
+    return "no masks"
+  masked = sum(bool(example.masks) for example in found.examples)
+  titles = [
+    layer.title + (" (classes, not instances)" if layer.rank == CLASSES else "")
+    for layer in found.layers
+  ]
+  meaning = "" if ids == Ids() else f" ({ids})"
+  return f"masks of {masked} images from {', '.join(titles)}{meaning}"
+
+
+def _left_out_text(left_out: Counter[str]) -> str:
+  parts = [f"{count} {reason}" for reason, count in left_out.most_common() if count > 0]
+  return f"left out: {', '.join(parts)}" if parts else ""
 
 
 def resolve(config) -> Source:
   """Looks through the folder (or renders a stand-in when no data_dir is given).
 
   Raises:
-    DataError: data_dir does not exist, has no images, or has masks that belong to none.
+    DataError: data_dir does not exist, has no images, or it is not clear which masks are whose.
     ValueError: a field of `config` has an impossible value.
   """
   check_config(config, VARIANTS)
@@ -156,51 +191,35 @@ def resolve(config) -> Source:
     root = Path(config.data_dir).expanduser()
     if not root.is_dir():
       raise nothing_found(root, "is no folder", _HELP)
-  splits, notes = _splits(root), stand_in_notes(root)
-  found = {split: len(pairs) for split, pairs in splits.items()}
+  contents, notes = _contents(root, config), stand_in_notes(root)
+  found = {split: len(examples) for split, examples in contents.examples.items()}
   counts = ", ".join(f"{count} {split}" for split, count in found.items())
   what = "image_folder: " + ("RENDERED STAND-IN, nobody's images, " if notes else "")
-  masks = sum(pair.mask is not None for pairs in splits.values() for pair in pairs)
-  description = f"{what}{counts} images, {masks} with masks, in {root}"
+  description = f"{what}{counts} images in {root}; {contents.description}"
   logging.info("%s", description)
   return Source("image_folder", config.variant, root, bool(notes), description, found)
 
 
-def _packed(mask: np.ndarray) -> np.ndarray:
-  """One number per pixel [H, W] of a map [H, W] or [H, W, C]; what is transparent is 0."""
-  mask = mask.astype(np.int32)
-  if mask.ndim == 2:
-    return mask
-  red, green, blue, *alpha = np.moveaxis(mask, -1, 0)
-  packed = (red << 16) + (green << 8) + blue
-  return np.where(alpha[0] == 0, 0, packed) if alpha else packed
-
-
-def _numbered(values: np.ndarray) -> np.ndarray:
-  """The same map with the values other than 0 numbered from 1."""
-  return np.searchsorted(np.union1d(values, [0]), values)
-
-
 def _load(
-  number: int, *, tree: Folder, pairs: list[Pair], size: int, resize: str, has_ids: bool
+  number: int,
+  *,
+  tree: Folder,
+  examples: list[Example],
+  contents: _Contents,
+  size: int,
+  resize: str,
+  has_ids: bool,
 ) -> tuple[bytes, ...]:
-  pair = pairs[number]
-  image = read_rgb(tree.read(pair.image))
+  example = examples[number]
+  image = read_rgb(tree.read(example.image), ALL_FORMATS)
   small = fitted_rgb(image, size, resize)
   if not has_ids:
     return encode(small)
-  if pair.mask is None:
-    raise ValueError("it has no mask, though other images of the split have")
-  try:
-    mask = read_map(tree.read(pair.mask))
-  except ValueError as error:
-    raise ValueError(f"its mask {pair.mask}: {error}") from None
-  if mask.shape[:2] != (image.height, image.width):
-    raise ValueError(
-      f"its mask {pair.mask} is {mask.shape[1]}x{mask.shape[0]} pixels instead of "
-      f"{image.width}x{image.height}"
-    )
-  return encode(small, _numbered(_packed(fitted_ids(mask, size, resize))))
+  if not example.masks:  # of a training image; nothing is known of its pixels
+    return encode(small, np.full((size, size), -1))
+  values = mask_values(tree, example, image.size, contents.found.outlines)
+  ids = contents.ids if example.kind == "map" else Ids()
+  return encode(small, numbered(fitted_ids(values, size, resize), ids))
 
 
 def split_records(config, source: Source, split: str) -> Indexed:
@@ -209,26 +228,31 @@ def split_records(config, source: Source, split: str) -> Indexed:
   Raises:
     DataError: there are none.
   """
-  splits = _splits(source.root)
-  pairs = splits[split]
-  if not pairs:
-    total = sum(map(len, splits.values()))
+  contents = _contents(source.root, config)
+  examples = contents.examples[split]
+  if not examples:
+    total = sum(map(len, contents.examples.values()))
     raise DataError(
       f"the {split} split is empty: none of the {total} images in {source.root} falls in it; "
       "divide them yourself into folders train, val and test, or add more"
     )
-  tree, has_ids = Folder(source.root), any(pair.mask for pair in pairs)
-  load = dict(tree=tree, pairs=pairs, size=config.image_size, resize=config.resize)
+  tree, has_ids = Folder(source.root), any(example.masks for example in examples)
+  load = dict(tree=tree, examples=examples, contents=contents)
   images = Indexed(
-    num=len(pairs),
-    load=partial(_load, **load, has_ids=has_ids),
+    num=len(examples),
+    load=partial(_load, **load, size=config.image_size, resize=config.resize, has_ids=has_ids),
     num_features=1 + has_ids,
     decode=partial(decode_batch, size=config.image_size, has_ids=has_ids, labels=()),
-    describe=lambda number: tree.describe(pairs[number].image),
+    describe=lambda number: tree.describe(examples[number].image),
     cure="mend or remove it, or leave such images out with --config.data.on_corrupt=skip",
-    files=lambda number: tuple(tree.read(path) for path in pairs[number] if path),
+    files=lambda number: tuple(map(tree.read, _decoded_files(examples[number]))),
   )
   return images.limited(config.limit) if config.limit else images
+
+
+def _decoded_files(example: Example) -> tuple[str, ...]:
+  """Paths of the pictures that loading decodes."""
+  return (example.image, *(path for path in example.masks if not path.endswith(".json")))
 
 
 def num_examples(config, source: Source, split: str) -> int:

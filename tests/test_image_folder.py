@@ -21,8 +21,8 @@ def write_folder(root, num=30, **options):
 def test_a_folder_is_divided_by_path_and_stays_so(tmp_path):
   def members(split):
     config = make_config("image_folder", tmp_path)
-    splits = image_folder._splits(data_pipelines.resolve(config).root)
-    return {pair.image for pair in splits[split]}
+    contents = image_folder._contents(data_pipelines.resolve(config).root, config)
+    return {example.image for example in contents.examples[split]}
 
   write_folder(tmp_path, 100)
   before = {split: members(split) for split in ("train", "val", "test")}
