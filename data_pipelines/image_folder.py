@@ -1,31 +1,26 @@
-"""Your own images: the PNG and JPEG files below a folder, perhaps with masks of instances.
+"""Your own images: the pictures below a folder, perhaps with masks of instances.
 
     source = resolve(config)               # data_dir names the folder; else renders a stand-in
     images = split_records(config, source, "train")
 
 The short side is resized to S, then the middle is cropped; masks always take the nearest pixel.
 
-Splits: if there are folders train/, val/ and test/, they are the splits. Otherwise a hash of each
-image's path decides: about 80% are "train", 10% "val", 10% "test". An image stays in its split
-when others are added.
+Splits are folders named train, val and test, or lists train.txt, val.txt and test.txt, or else
+follow from a hash of each image's path, see `image_folder_splits`.
 
-Masks are PNGs beside their images: `a/x.mask.png` belongs with `a/x.jpg`, and folders called
-`masks` and `images` do not count, so `masks/a/x.png` and `a/masks/x.png` do as well. Values of grey
-and palette masks are instances, 0 is background; in masks of colours each colour is one, black
-is background. Ids are numbered from 1 in each image, in the order of the values (R, G, B). In a
-split where some images have masks all must have one.
+Masks are found by what their folders or names say (`masks/`, `x_mask.png`), by equal names in
+parallel folders, or in JSON files of COCO or labelme, see `image_folder_pairs`. Values of grey and
+palette masks are instances, 0 is background; in masks of colours each colour is one, black is
+background; `background_ids` and `ignore_ids` name other values. Ids are numbered from 1 in each
+image, in the order of the values (R, G, B). Of a split with masks, images without one are left out
+of "val" and "test"; in "train" all their pixels are to be ignored (-1).
 
 Files that begin with a dot do not count. Of 16 bits the upper 8 count; transparent parts lie on
-black; of an animated PNG the first picture counts; a noted orientation of the camera is heeded.
+black; of an animation the first picture counts; a noted orientation of the camera is heeded.
 """
 
-import os
-import time
-from collections import Counter
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from absl import logging
@@ -38,7 +33,7 @@ from data_pipelines.common import (
   nothing_found,
   stand_in_notes,
 )
-from data_pipelines.file_trees import Folder, stamps
+from data_pipelines.file_trees import Folder
 from data_pipelines.image_files import (
   ALL_FORMATS,
   decode_batch,
@@ -47,18 +42,13 @@ from data_pipelines.image_files import (
   fitted_rgb,
   read_rgb,
 )
-from data_pipelines.image_folder_doubts import doubtful_images, doubtful_masks
-from data_pipelines.image_folder_ids import Ids, numbered, parse_ids, usual_ids
-from data_pipelines.image_folder_masks import mask_values
-from data_pipelines.image_folder_pairs import CLASSES, Choices, Example, Found, Layer, find
-from data_pipelines.image_folder_splits import divide
+from data_pipelines.image_folder_contents import HELP, Contents, contents_of
+from data_pipelines.image_folder_layers import Example
+from data_pipelines.image_folder_masks import Ids, mask_values, numbered
 from data_pipelines.indexed import Indexed
 
 VARIANTS = ("default",)
 STAND_INS = Path("data/stand_ins")
-OWN_FIELDS = ("images", "masks", "ignore_ids", "background_ids", "split_by")  # of a configuration
-COARSE = 2 * 10**9  # nanoseconds; the times of files may be as coarse as that
-_HELP = "put PNG or JPEG files there, masks beside them as NAME.mask.png or in a folder masks/"
 
 
 def _render_stand_in(config) -> Path:
@@ -79,104 +69,6 @@ def _render_stand_in(config) -> Path:
   return root
 
 
-class _Contents(NamedTuple):
-  """What a folder holds, and what would change if it did.
-
-  Attributes:
-    examples: per split.
-    doubts: what is worth a warning.
-    stamps: of folders and of files that were looked into.
-    seen: when, in nanoseconds.
-  """
-
-  examples: dict[str, list[Example]]
-  found: Found
-  ids: Ids
-  description: str
-  doubts: list[str]
-  stamps: dict[str, tuple]
-  seen: int
-
-  def is_current(self) -> bool:
-    """Whether nothing has changed since, or may have: times of files are coarse."""
-    latest = max((stamp[0] for stamp in self.stamps.values() if stamp), default=0)
-    return latest < self.seen - COARSE and stamps(self.stamps) == self.stamps
-
-
-_known: dict[tuple, _Contents] = {}  # folders that were looked through, by root and choices
-
-
-def _contents(root: Path, config) -> _Contents:
-  """Looks through a folder, once as long as nothing in it changes."""
-  fields = [getattr(config, field, None) for field in OWN_FIELDS]
-  key = (os.path.abspath(root), *map(str, fields))
-  known = _known.get(key)
-  if known is None or not known.is_current():
-    known = _known[key] = _look_through(root, dict(zip(OWN_FIELDS, fields, strict=True)))
-    for doubt in known.doubts:
-      logging.warning("%s: %s", root, doubt)
-  return known
-
-
-def _look_through(root: Path, own: dict) -> _Contents:
-  seen = time.time_ns()
-  tree = Folder(root)
-  listing = tree.listing()
-  found = find(tree, listing.paths, Choices(own["images"], own["masks"]))
-  if not found.examples:
-    raise DataError(f"{root} has no images; {_HELP}")
-  images = [example.image for example in found.examples]
-  splits = divide(tree, listing.paths, images, own["split_by"])
-  by_path = {example.image: example for example in found.examples}
-  left_out = listing.left_out + found.left_out + splits.left_out
-  for path in splits.files:
-    left_out[f"{os.path.splitext(path)[1]} files"] -= 1
-  examples, without = {}, 0
-  for split, paths in splits.images.items():
-    examples[split] = [by_path[path] for path in paths]
-    if split != "train" and any(example.masks for example in examples[split]):
-      masked = [example for example in examples[split] if example.masks]
-      without += len(examples[split]) - len(masked)
-      examples[split] = masked
-  left_out["images without a mask, of val and test"] += without
-  ids = _ids(own, found.layers)
-  doubts = [*doubtful_masks(tree, found.layers, ids), *doubtful_images(tree, images)]
-  looked_into = [*splits.files, *(layer.title for layer in found.layers if layer.kind == "coco")]
-  marks = listing.stamps | stamps(root / path for path in looked_into)
-  texts = _masks_text(found, ids), splits.how, _left_out_text(left_out)
-  description = "; ".join(filter(None, texts))
-  return _Contents(examples, found, ids, description, doubts, marks, seen)
-
-
-def _ids(own: dict, layers: Sequence[Layer]) -> Ids:
-  """Which values are background or void: as configured, or as usual for the convention."""
-  usual = usual_ids(" ".join(layer.title for layer in layers))
-  given = {
-    field: parse_ids(f"data.{field}_ids", value)
-    for field in ("background", "ignore")
-    if (value := own[f"{field}_ids"]) is not None
-  }
-  return usual._replace(**given)
-
-
-def _masks_text(found: Found, ids: Ids) -> str:
-  """Which convention was recognised."""
-  if not found.layers:
-    return "no masks"
-  masked = sum(bool(example.masks) for example in found.examples)
-  titles = [
-    layer.title + (" (classes, not instances)" if layer.rank == CLASSES else "")
-    for layer in found.layers
-  ]
-  meaning = "" if ids == Ids() else f" ({ids})"
-  return f"masks of {masked} images from {', '.join(titles)}{meaning}"
-
-
-def _left_out_text(left_out: Counter[str]) -> str:
-  parts = [f"{count} {reason}" for reason, count in left_out.most_common() if count > 0]
-  return f"left out: {', '.join(parts)}" if parts else ""
-
-
 def resolve(config) -> Source:
   """Looks through the folder (or renders a stand-in when no data_dir is given).
 
@@ -190,8 +82,8 @@ def resolve(config) -> Source:
   else:
     root = Path(config.data_dir).expanduser()
     if not root.is_dir():
-      raise nothing_found(root, "is no folder", _HELP)
-  contents, notes = _contents(root, config), stand_in_notes(root)
+      raise nothing_found(root, "is no folder", HELP)
+  contents, notes = contents_of(root, config), stand_in_notes(root)
   found = {split: len(examples) for split, examples in contents.examples.items()}
   counts = ", ".join(f"{count} {split}" for split, count in found.items())
   what = "image_folder: " + ("RENDERED STAND-IN, nobody's images, " if notes else "")
@@ -205,7 +97,7 @@ def _load(
   *,
   tree: Folder,
   examples: list[Example],
-  contents: _Contents,
+  contents: Contents,
   size: int,
   resize: str,
   has_ids: bool,
@@ -228,7 +120,7 @@ def split_records(config, source: Source, split: str) -> Indexed:
   Raises:
     DataError: there are none.
   """
-  contents = _contents(source.root, config)
+  contents = contents_of(source.root, config)
   examples = contents.examples[split]
   if not examples:
     total = sum(map(len, contents.examples.values()))

@@ -5,6 +5,7 @@ look.maps, look.grey        # they look like maps; they have one channel
 oddities(values)            # "hundreds of ids": what makes a map doubtful
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from data_pipelines.file_trees import Folder
 from data_pipelines.image_files import ALL_FORMATS, decoded
-from data_pipelines.image_folder_ids import packed
+from data_pipelines.image_folder_layers import Layer
+from data_pipelines.image_folder_masks import Ids, packed, within
 
 SAMPLES = 4  # files of a folder that are looked at
 MAX_ROWS = 512  # of a file
@@ -20,6 +22,10 @@ MOST_COLOURS = 256  # of a map
 MANY_IDS = 100  # in one image
 EQUAL = 0.6  # so many neighbours are equal in a map; in photographs a third at most
 RAMP_VALUES = 16  # fewer are objects, whatever their order
+UNREAD = (".mat", ".npy", ".npz")  # arrays
+FOLDERS = 12  # of images, that are looked at
+BORDER = 255  # in masks of grey values: a border, unless ids go up to there
+MOST_IDS_BELOW = 200  # for 255 to be none of them
 RAMP_STEPS = 32  # of a ramp from its lowest to its highest value: half of the steps are as small
 
 
@@ -39,7 +45,7 @@ def is_ramp(values: np.ndarray) -> bool:
   return np.median(steps) <= max(1, (distinct[-1] - distinct[0]) / RAMP_STEPS)
 
 
-def oddities(values: np.ndarray, colours: bool) -> str | None:
+def _oddity(values: np.ndarray, colours: bool) -> str | None:
   """What is doubtful about a map [H, W] of ids, or of colours as single numbers."""
   count = len(np.unique(values))
   if not colours and is_ramp(values):
@@ -81,3 +87,65 @@ def _look(tree: Folder, path: str) -> Look | None:
   equal = np.mean(values[:, 1:] == values[:, :-1]) if values.shape[1] > 1 else 0
   flat = equal >= EQUAL and len(np.unique(values)) <= MOST_COLOURS
   return Look(bool(flat and (colours or not is_ramp(values))), not colours)
+
+
+def doubtful_masks(tree: Folder, layers: Sequence[Layer], ids: Ids) -> list[str]:
+  """What makes maps of ids doubtful, in at most one line each for a layer."""
+  doubts = []
+  for layer in layers:
+    if layer.kind != "map":
+      continue
+    paths = spread([paths[0] for paths in layer.masks.values()])
+    found = filter(None, (_doubt(tree, path, ids) for path in paths))
+    if first := next(found, None):
+      doubts.append(first)
+  return doubts
+
+
+def _doubt(tree: Folder, path: str, ids: Ids) -> str | None:
+  try:
+    values, colours = packed(decoded(tree.read(path), ALL_FORMATS))
+  except (ValueError, OSError):
+    return None  # is reported when it is read
+  values = np.where(within(values, ids.ignore + ids.background), 0, values)
+  if oddity := _oddity(values, colours):
+    return (
+      f"the mask {path} has {oddity}; each value counts as an instance: if these are no ids, name "
+      "the right masks with --config.data.masks, or none"
+    )
+  found = np.unique(values[values > 0])
+  if not colours and len(found) > 1 and found[-1] == BORDER and found[-2] <= MOST_IDS_BELOW:
+    return (
+      f"the mask {path} has the values 1 to {found[-2]} and {BORDER}, which counts as an instance; "
+      f"if it marks borders, say --config.data.ignore_ids={BORDER}"
+    )
+  return None
+
+
+def doubtful_images(tree: Folder, images: Sequence[str]) -> list[str]:
+  """Folders whose images look like label maps: grey ones, or coloured ones beside photographs."""
+  folders = defaultdict(list)
+  for image in images:
+    folders[image.rpartition("/")[0], image.rpartition(".")[2]].append(image)
+  looks = {key: Look.at(tree, folders[key]) for key in spread(list(folders), FOLDERS)}
+  photos = any(not look.maps for look in looks.values())
+  return [
+    f"the images {f'{folder}/' if folder else ''}*.{ending} look like label maps; if they are "
+    f"masks, say --config.data.masks={folder or 'ENDING_OF_NAMES'}"
+    for (folder, ending), look in looks.items()
+    if look.maps and (look.grey or photos)
+  ]
+
+
+def doubtful_files(paths: Sequence[str], images: Sequence[str]) -> list[str]:
+  """Arrays that are named like images, and so may be masks."""
+  stems = {image.rpartition("/")[2].rpartition(".")[0] for image in images}
+  doubts = []
+  for ending in UNREAD:
+    named = [path.rpartition("/")[2].rpartition(".")[0] for path in paths if path.endswith(ending)]
+    if named and 2 * sum(name in stems for name in named) > len(named):
+      doubts.append(
+        f"{len(named)} {ending} files are named like images, but not read; if they are masks, save "
+        "them as PNGs in a folder masks"
+      )
+  return doubts

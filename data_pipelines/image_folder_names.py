@@ -14,8 +14,9 @@ from typing import NamedTuple
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")  # of pictures
 MASK_WORDS = frozenset(
   "mask masks label labels labeled labelled annotation annotations annot annots anno annos seg "
-  "segs segm segmentation segmentations semantic semantics gt gts groundtruth truth instance instances "
-  "iseg inst ids trimap trimaps matte mattes manual panoptic parsing silhouette silhouettes".split()
+  "segs segm segmentation segmentations semantic semantics gt gts groundtruth truth instance "
+  "instances iseg inst ids trimap trimaps matte mattes manual panoptic parsing silhouette "
+  "silhouettes".split()
 )
 IMAGE_WORDS = frozenset(
   "image images img imgs im rgb color colour photo photos picture pictures frame frames input "
@@ -31,7 +32,7 @@ OTHER_QUANTITIES = frozenset(
   "depth depths disparity disparities normal normals flow flows edge edges boundary boundaries "
   "contour contours thumb thumbs thumbnail thumbnails".split()
 )
-CLASS_WORDS = frozenset(("class", "classes", "semantic", "semantics", "stuff", "train"))
+CLASS_WORDS = frozenset(("class", "classes", "semantic", "semantics", "stuff"))
 INSTANCE_WORDS = frozenset(("instance", "instances", "inst", "object", "objects", "iseg"))
 SPLIT_WORDS = {
   "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
@@ -128,21 +129,24 @@ class Vocabulary:
     return "/".join([" ".join(part) for part in kept] + [re.sub(r"\d", "", ending)])
 
   def title(self, name: Name) -> str:
-    """The same for people, such as `SegmentationObject/` or `masks/*_mask`."""
+    """The same for people, such as `SegmentationObject/` or `masks/*_mask`; data.masks takes it."""
     folders = [folder for folder in name.folders if self.of_name(folder)]
-    ending = self._ending(name.stem)
-    return "/".join([*folders, f"*{ending}" if ending else ""])
-
-  def _ending(self, stem: str) -> str:
-    """What a file's name ends with that has a role, and the sign before it."""
-    return stem[len(self._without_end(stem)) :]
+    ending = name.stem[len(self._without_end(name.stem)) :]
+    first = next(iter(_PIECE.findall(name.stem)), "").rstrip("0123456789")
+    beginning = first if not ending and self.of_name(first) else ""
+    pattern = f"{beginning}*{ending}" if beginning or ending else ""
+    return "/".join([*folders, pattern])
 
   def _without_end(self, stem: str) -> str:
     if ending := self._chosen_ending(stem):
       return stem.removesuffix(ending).rstrip(" ._-")
-    while (pieces := list(_PIECE.finditer(stem))) and self.of_name(pieces[-1][0]):
+    while (pieces := list(_PIECE.finditer(stem))) and self._says_nothing_else(pieces[-1][0]):
       stem = stem[: pieces[-1].start()].rstrip(" ._-")
     return stem
+
+  def _says_nothing_else(self, piece: str) -> bool:
+    """Whether a part of a name has a role and no number: gt_001, but not gt001."""
+    return bool(self.of_name(piece)) and not any(map(str.isdigit, piece))
 
   # Keys: what an image and its mask have in common. The first say most.
 
@@ -153,7 +157,7 @@ class Vocabulary:
   def trimmed(self, stem: str) -> str:
     """Without what has a role at its end, or in front."""
     stem = self._without_end(stem)
-    while (piece := _PIECE.search(stem)) and self.of_name(piece[0]):
+    while (piece := _PIECE.search(stem)) and self._says_nothing_else(piece[0]):
       stem = stem[piece.end() :].lstrip(" ._-")
     return stem
 

@@ -9,10 +9,14 @@ its split when others are added. Where there is no "val", or no "test", it is he
 """
 
 import hashlib
+import itertools
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from absl import logging
 
 from data_pipelines.common import SPLITS, DataError
 from data_pipelines.file_trees import Folder
@@ -21,6 +25,7 @@ from data_pipelines.image_folder_names import ENDINGS, split_of
 PART = 10  # one in so many images is for validation, another for testing
 HELD_OUT = {"val": 0, "test": 1}  # which of the parts
 IMAGE, FOLDER = "image", "folder"  # as data.split_by: what the hash is of
+FRAMES, FILMS = 3, 5  # fewer numbered images are no film; in fewer folders it may be chance
 # File names of lists; the first of a split that is there counts.
 LISTS = {
   "train": ("train.txt", "training.txt", "trainval.txt"),
@@ -51,35 +56,53 @@ def divide(tree: Folder, paths: Sequence[str], images: Sequence[str], split_by=N
 
   Args:
     paths: all files of the tree.
-    split_by: `IMAGE`, `FOLDER`, a folder with lists, or None: what is there decides.
+    split_by: None: what is there decides, and the hash is of each image; `FOLDER`: the same, but of
+      each folder; `IMAGE`: the hash alone; or a folder with lists.
 
   Raises:
     DataError: folders or lists make no sense.
   """
-  chosen = split_by not in (None, IMAGE, FOLDER)
-  left_out, files = Counter(), []
-  by_folder = _by_folders(tree, images) if split_by is None else None
+  lists = _chosen_lists(tree, paths, split_by)
+  by_folder = _by_folders(tree, images) if split_by in (None, FOLDER) else None
+  by, left_out = FOLDER if split_by == FOLDER else IMAGE, Counter()
   if by_folder:
     divided, how = by_folder, "split by folders"
-  elif chosen or (split_by is None and _lists(paths)):
-    lists = _lists(paths, split_by.strip("/") if chosen else None)
-    if not lists:
-      raise DataError(
-        f"data.split_by is {split_by!r}, but {tree.root} has no train.txt there; allowed: {IMAGE}, "
-        f"{FOLDER}, or a folder with lists train.txt, val.txt, test.txt"
-      )
-    files = list(lists.values())
-    divided = {split: _listed(tree, path, images) for split, path in lists.items()}
-    listed = set().union(*divided.values())
-    left_out["images in no list"] += len(images) - len(listed)
-    how = f"split by lists {', '.join(files)}"
+  elif lists:
+    divided, names_folders = _by_lists(tree, lists, images)
+    by = FOLDER if names_folders else by
+    left_out["images in no list"] += len(images) - sum(map(len, divided.values()))
+    how = f"split by lists {', '.join(lists.values())}"
   else:
-    divided, how = {"train": list(images)}, f"split by a hash of each {split_by or IMAGE}"
+    divided, how = {"train": list(images)}, f"split by a hash of each {by}"
   held_out = [split for split in HELD_OUT if not divided.get(split)]
-  if held_out and (by_folder or files):
-    how += f", {' and '.join(held_out)} held out of train"
-  _hold_out(divided, held_out, FOLDER if split_by == FOLDER else IMAGE)
-  return Splits({split: sorted(divided.get(split, ())) for split in SPLITS}, how, left_out, files)
+  if held_out and (by_folder or lists):
+    how += f", {' and '.join(held_out)} held out of train by a hash of each {by}"
+  _hold_out(divided, held_out, by)
+  divided = {split: sorted(divided.get(split, ())) for split in SPLITS}
+  return Splits(divided, how, left_out, [] if by_folder else list(lists.values()))
+
+
+def doubtful_films(splits: Splits) -> list[str]:
+  """Folders of numbered frames that are divided between splits."""
+  if "hash of each image" not in splits.how:
+    return []
+  folders = defaultdict(list)
+  for image in itertools.chain.from_iterable(splits.images.values()):
+    folder, _, name = image.rpartition("/")
+    folders[folder].append(name.rpartition(".")[0])
+  films = [folder for folder, stems in folders.items() if folder and _are_frames(stems)]
+  if len(films) < FILMS or 2 * len(films) < len(folders):
+    return []
+  return [
+    f"{len(films)} folders, such as {films[0]}, have numbered images; if these are frames of "
+    f"films, say --config.data.split_by={FOLDER}, so that a film lies in one split"
+  ]
+
+
+def _are_frames(stems: Sequence[str]) -> bool:
+  """Whether names end in numbers without gaps."""
+  numbers = {int(found[0]) for stem in stems if (found := re.search(r"\d+$", stem))}
+  return len(numbers) == len(stems) >= FRAMES and max(numbers) - min(numbers) < len(numbers)
 
 
 def _by_folders(tree: Folder, images: Sequence[str]) -> dict[str, list[str]] | None:
@@ -123,29 +146,56 @@ def _hold_out(divided: dict[str, list[str]], splits: list[str], by: str) -> None
   divided["train"] = train
 
 
-def _lists(paths: Sequence[str], folder: str | None = None) -> dict[str, str]:
-  """Path of the list of each split, all of one folder; empty if there is no training list."""
-  by_folder: dict[str, dict[str, str]] = defaultdict(dict)
-  for path in paths:
-    place, _, name = path.rpartition("/")
-    for split, names in LISTS.items():
-      if name in names:
-        there = by_folder[place].get(split)
-        if there is None or names.index(name) < names.index(there.rpartition("/")[2]):
-          by_folder[place][split] = path
-  usable = {place: lists for place, lists in by_folder.items() if "train" in lists}
-  if folder is not None:
-    return usable.get("" if folder == "." else folder, {})
+def _chosen_lists(tree: Folder, paths: Sequence[str], split_by: str | None) -> dict[str, str]:
+  """Path of the list of each split, all of one folder; empty if there are none, or none are wanted.
 
-  def rank(place: str) -> tuple:
-    last = place.rpartition("/")[2]
-    return PLACES.index(last) if last in PLACES else len(PLACES), place.count("/"), place
+  Raises:
+    DataError: a folder was chosen that has no training list.
+  """
+  if split_by == IMAGE:
+    return {}
+  folders: dict[str, dict[str, str]] = defaultdict(dict)
+  for split, names in LISTS.items():
+    for path in sorted(paths, key=lambda path: path.rpartition("/")[2]):
+      folder, _, name = path.rpartition("/")
+      if name in names:
+        folders[folder].setdefault(split, path)
+  usable = {folder: lists for folder, lists in folders.items() if "train" in lists}
+  if split_by not in (None, FOLDER):
+    if lists := usable.get("" if split_by == "." else split_by.strip("/")):
+      return lists
+    raise DataError(
+      f"data.split_by is {split_by!r}, but {tree.root} has no train.txt there; allowed: {IMAGE}, "
+      f"{FOLDER}, or a folder with lists train.txt, val.txt, test.txt"
+    )
+
+  def rank(folder: str) -> tuple:
+    last = folder.rpartition("/")[2]
+    return PLACES.index(last) if last in PLACES else len(PLACES), folder.count("/"), folder
 
   return usable[min(usable, key=rank)] if usable else {}
 
 
-def _listed(tree: Folder, path: str, images: Sequence[str]) -> list[str]:
-  """The images that a list names, by path, by file name, or by folder.
+def _by_lists(
+  tree: Folder, lists: dict[str, str], images: Sequence[str]
+) -> tuple[dict[str, list[str]], bool]:
+  """Images by the lists that name them, and whether these name folders.
+
+  What is listed for testing is not for validation, nor for training.
+  """
+  by_end, by_folder = _ends(images), _folders(images)
+  divided, taken, by_folder_names = {}, set(), False
+  for split in reversed(SPLITS):
+    if split in lists:
+      listed, names_folders = _listed(tree, lists[split], by_end, by_folder)
+      by_folder_names |= names_folders
+      divided[split] = [image for image in dict.fromkeys(listed) if image not in taken]
+      taken.update(listed)
+  return divided, by_folder_names
+
+
+def _listed(tree: Folder, path: str, by_end: dict, by_folder: dict) -> tuple[list[str], bool]:
+  """The images that a list names, by path, by file name, or by folder; whether by folder.
 
   Raises:
     DataError: it names files out of the folder, several by one name, or nothing that is there.
@@ -154,26 +204,29 @@ def _listed(tree: Folder, path: str, images: Sequence[str]) -> list[str]:
     lines = tree.read(path).decode().splitlines()
   except ValueError as error:
     raise DataError(f"{tree.root / path} cannot be read: {error}") from None
-  by_end, by_folder = _ends(images), _folders(images)
-  found, missing = [], 0
-  for number, line in enumerate(lines, start=1):
-    if not (line := line.strip()) or line.startswith("#"):
+  found, missing, names_folders = [], 0, False
+  for number, line in enumerate(map(str.strip, lines), start=1):
+    if not line or line.startswith("#"):
       continue
     where = f"{tree.root / path} line {number}"
     entries = line.split()[0], line.split(",")[0], line  # some have columns, some names spaces
-    there = next(filter(None, (_named(entry, by_end, by_folder, where) for entry in entries)), [])
+    named = (_named(entry, by_end, by_folder, where) for entry in entries)
+    there, is_folder = next(filter(None, named), ([], False))
     if not there and os.path.isabs(line):
       raise DataError(
         f"{where} names a file out of the folder: {line!r}; name files in {tree.root}"
       )
     found += there
+    names_folders |= is_folder
     missing += not there
   if not found and missing:
     raise DataError(
       f"{tree.root / path} lists {missing} names, none of an image that is there; mend it, or say "
       f"--config.data.split_by={IMAGE}"
     )
-  return list(dict.fromkeys(found))
+  if missing:
+    logging.warning("%s lists %d names of no image that is there", tree.root / path, missing)
+  return found, names_folders
 
 
 def _ends(images: Sequence[str]) -> dict[str, list[str]]:
@@ -199,10 +252,10 @@ def _folders(images: Sequence[str]) -> dict[str, list[str]]:
   return found
 
 
-def _named(entry: str, by_end: dict, by_folder: dict, where: str) -> list[str]:
-  """The images that an entry names: those whose paths end so, or that lie in such a folder.
+def _named(entry: str, by_end: dict, by_folder: dict, where: str) -> tuple[list[str], bool] | None:
+  """The images that an entry names, and whether by their folder; None if none.
 
-  What the entry begins with may be missing here, as of a list that was made elsewhere.
+  Their paths end so, but for what the entry begins with, as in a list that was made elsewhere.
   """
   parts = [part for part in entry.replace("\\", "/").split("/") if part not in ("", ".")]
   if ".." in parts:
@@ -216,6 +269,8 @@ def _named(entry: str, by_end: dict, by_folder: dict, where: str) -> list[str]:
         f"{where} names {len(there)} images: {entry!r} is {there[0]} or {there[1]}; write their "
         "folders too"
       )
-    if there := there or by_folder.get(end, []):
-      return there
-  return []
+    if there:
+      return there, False
+    if end in by_folder:
+      return by_folder[end], True
+  return None

@@ -82,7 +82,7 @@ def _twins(images: Sequence[Name]) -> Iterator[tuple[str, dict[str, str]]]:
   for image in images:
     ending = image.path[image.path.rindex(".") :].lower()
     if ending not in _JPEG and (image.folders, image.stem) in jpegs:
-      pairs[f"*{ending} beside *.jpg"][image.path] = jpegs[image.folders, image.stem]
+      pairs[f"*{ending}"][image.path] = jpegs[image.folders, image.stem]
   yield from pairs.items()
 
 
