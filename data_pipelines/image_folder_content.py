@@ -45,11 +45,25 @@ def is_ramp(values: np.ndarray) -> bool:
   return np.median(steps) <= max(1, (distinct[-1] - distinct[0]) / RAMP_STEPS)
 
 
+def has_soft_edges(values: np.ndarray) -> bool:
+  """Whether most values [H, W] are those of pixels that stand between two others."""
+  distinct, numbers = np.unique(values, return_inverse=True)
+  if len(distinct) < RAMP_VALUES:
+    return False
+  numbers = numbers.reshape(values.shape)
+  changes = np.pad(numbers[:, 1:] != numbers[:, :-1], ((0, 0), (1, 1)))
+  alone = numbers[changes[:, :-1] & changes[:, 1:]]
+  counts = np.bincount(numbers.ravel(), minlength=len(distinct))
+  return np.mean(2 * np.bincount(alone, minlength=len(distinct)) > counts) > 0.5
+
+
 def _oddity(values: np.ndarray, colours: bool) -> str | None:
   """What is doubtful about a map [H, W] of ids, or of colours as single numbers."""
   count = len(np.unique(values))
   if not colours and is_ramp(values):
     return f"{count} values in one image that form a ramp, as depth or a soft matte has"
+  if has_soft_edges(values):
+    return f"{count} values in one image, most of them at edges, as a soft or resized mask has"
   return f"{count} ids in one image" if count > MANY_IDS else None
 
 

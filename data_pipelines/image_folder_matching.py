@@ -79,7 +79,8 @@ def _matched(
 def _ways(vocabulary: Vocabulary) -> list[tuple[Key, Key, bool]]:
   """(key of a mask, key of an image, whether an image may have many masks), the strictest first."""
   v = vocabulary
-  places = (v.plain_folders, v.other_folders, _split, _anywhere)
+  folders = (v.plain_folders, v.other_folders, lambda names: _unsplit(v.other_folders(names)))
+  places = (*folders, _split, _anywhere)
 
   @functools.cache  # one function for one pair, since tables of images are kept by it
   def key(place, stem):
@@ -89,10 +90,15 @@ def _ways(vocabulary: Vocabulary) -> list[tuple[Key, Key, bool]]:
   looser = [(v.shorter, v.core), (v.core, v.shorter), (v.shorter, v.shorter)]
   ways = [(key(p, m), key(p, i), False) for p in places for m, i in one]
   ways += [(key(p, m), key(p, i), False) for p in places for m, i in looser]
+  ways += [(key(p, v.number), key(p, v.number), False) for p in folders]
   ways += [(_by_last_folder(v, p), key(p, v.core), True) for p in places]
   ways += [(key(p, m), key(p, v.core), True) for p in places for m in (v.unnumbered, v.shorter)]
-  ways += [(key(p, _any_name), key(p, _any_name), True) for p in places[:2]]
+  ways += [(key(p, _any_name), key(p, _any_name), True) for p in folders]
   return ways
+
+
+def _unsplit(folders: tuple[str, ...]) -> tuple[str, ...]:
+  return tuple(folder for folder in folders if not split_of(f"{folder}/"))
 
 
 def _split(folders: tuple[str, ...]) -> str | None:

@@ -19,8 +19,8 @@ MASK_WORDS = frozenset(
   "silhouettes".split()
 )
 IMAGE_WORDS = frozenset(
-  "image images img imgs im rgb color colour photo photos picture pictures frame frames input "
-  "inputs raw original originals".split()
+  "image images img imgs im rgb rgba color colour photo photos picture pictures frame frames "
+  "input inputs raw original originals".split()
 )
 # Beside a word for masks they make a drawing of masks for people.
 DRAWN_WORDS = frozenset(
@@ -30,7 +30,8 @@ DRAWN_WORDS = frozenset(
 COLOUR_WORDS = frozenset(("color", "colors", "colour", "colours", "colored", "rgb"))
 OTHER_QUANTITIES = frozenset(
   "depth depths disparity disparities normal normals flow flows edge edges boundary boundaries "
-  "contour contours thumb thumbs thumbnail thumbnails".split()
+  "contour contours thumb thumbs thumbnail thumbnails coordinates albedo shading "
+  "reflectance".split()
 )
 CLASS_WORDS = frozenset(("class", "classes", "semantic", "semantics", "stuff"))
 INSTANCE_WORDS = frozenset(("instance", "instances", "inst", "object", "objects", "iseg"))
@@ -40,6 +41,7 @@ SPLIT_WORDS = {
 }  # fmt: skip
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _FUSED = re.compile(r"(train|val|test)(.+)")
+_KNOWN = re.compile("|".join(MASK_WORDS | IMAGE_WORDS | DRAWN_WORDS | OTHER_QUANTITIES))
 _PIECE = re.compile(r"[^\s._-]+")
 
 
@@ -116,6 +118,8 @@ class Vocabulary:
     """Parts of a file's name, between dots, dashes and so on, that have a role."""
     if ending := self._chosen_ending(stem):
       return [ending]
+    if not self._chosen and not _KNOWN.search(stem.lower()):  # most names, of which there are many
+      return []
     return [piece for piece in _PIECE.findall(stem) if self.of_name(piece)]
 
   def _chosen_ending(self, stem: str) -> str | None:
@@ -132,10 +136,8 @@ class Vocabulary:
     """The same for people, such as `SegmentationObject/` or `masks/*_mask`; data.masks takes it."""
     folders = [folder for folder in name.folders if self.of_name(folder)]
     ending = name.stem[len(self._without_end(name.stem)) :]
-    first = next(iter(_PIECE.findall(name.stem)), "").rstrip("0123456789")
-    beginning = first if not ending and self.of_name(first) else ""
-    pattern = f"{beginning}*{ending}" if beginning or ending else ""
-    return "/".join([*folders, pattern])
+    pattern = f"*{ending}" if ending else re.sub(r"\d+", "*", name.stem)
+    return "/".join([*folders, pattern if ending or not folders else ""])
 
   def _without_end(self, stem: str) -> str:
     if ending := self._chosen_ending(stem):
@@ -173,6 +175,11 @@ class Vocabulary:
   def unnumbered(self, stem: str) -> str | None:
     """The same without a number at its end; None if there is nothing else."""
     return re.sub(r" ?\d+$", "", self.core(stem)) or None
+
+  def number(self, stem: str) -> str | None:
+    """The number at its end; None if there is none."""
+    found = re.search(r"\d+$", stem)
+    return found and found[0]
 
   def plain_folders(self, folders: tuple[str, ...]) -> tuple[str, ...]:
     """Folders without their words that have a role."""

@@ -111,11 +111,15 @@ def coco(data: bytes) -> dict[str, Outlines] | None:
         kept = {key: item.get(key) for key in ("segmentation", "iscrowd")}
         by_image.setdefault(item["image_id"], []).append(kept)
     return {
-      item["file_name"]: _sized(item["width"], item["height"], by_image[number])
+      _file_name(item): _sized(item["width"], item["height"], by_image[number])
       for number, item in images.items()
     }
   except (ValueError, KeyError, TypeError):
     return None
+
+
+def _file_name(item: dict) -> str:
+  return item["file_name"] if "file_name" in item else item["coco_url"].rpartition("/")[2]  # LVIS
 
 
 def _sized(width, height, objects) -> Outlines:

@@ -67,7 +67,7 @@ def find(tree: Folder, paths: Sequence[str], choices: Choices) -> Found:
   left_out = Counter({"hidden": len(paths) - len(visible)})
   images, masks, others = _divided(pictures, choices, vocabulary, left_out)
   layers = _named_layers(tree, images, masks, vocabulary, left_out, choices)
-  _leave_out_others(images, others, vocabulary, left_out)
+  _leave_out_others(tree, images, others, vocabulary, left_out)
   if choices.masks is None:
     layers += _unnamed_layers(tree, images, left_out)
   outlines = {}
@@ -214,14 +214,21 @@ def _unmatched(
 
 
 def _leave_out_others(
-  images: list[Name], others: Sequence[Name], vocabulary: Vocabulary, left_out: Counter[str]
+  tree: Folder,
+  images: list[Name],
+  others: Sequence[Name],
+  vocabulary: Vocabulary,
+  left_out: Counter[str],
 ) -> None:
-  """Depth and the like of images is no image; without images it is."""
+  """Depth and the like of images is no image, nor are masks that were not chosen; else it is."""
   groups = defaultdict(list)
   for name in others:
     groups[vocabulary.kind(name)].append(name)
   for names in groups.values():
     found = match(names, images, vocabulary).images
+    are_masks = vocabulary.role(names[0]) in ("mask", "drawn")
+    if are_masks and not found and Look.at(tree, [name.path for name in names]).maps:
+      found = {name.path: "" for name in names}
     images += [name for name in names if name.path not in found]
     left_out[f"{vocabulary.title(names[0])} beside images"] += len(found)
 

@@ -101,6 +101,9 @@ def _parallel(images: Sequence[Name]) -> Iterator[tuple[tuple[str, str], dict[st
   """Two folders, "" for what lies above the other, and the files with equal names in them."""
   depth = max((len(image.folders) for image in images), default=0)
   for level in range(depth):
+    names = {image.folders[level] for image in images if len(image.folders) > level}
+    if len(names) > MOST_PARALLEL or all(map(_is_split, names)):
+      continue
     # All but one folder of a path and its name -> the path by that folder.
     places: dict[tuple, dict[str, str]] = defaultdict(dict)
     for image in images:
@@ -120,8 +123,6 @@ def _pairs_of_folders(
   for place in places.values():
     for folder in place:
       sizes[folder] += 1
-  if not 1 < len(sizes) <= MOST_PARALLEL:
-    return
   pairs: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
   for place in places.values():
     folders = sorted(folder for folder in place if not _is_split(folder))
