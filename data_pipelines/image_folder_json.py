@@ -6,6 +6,7 @@ layers, outlines = json_layers(tree, jsons, images, vocabulary, choice=None)
 from collections import defaultdict
 from collections.abc import Sequence
 
+from data_pipelines.common import DataError
 from data_pipelines.file_trees import Folder
 from data_pipelines.image_folder_layers import LABELME, Layer, fits, rank_of
 from data_pipelines.image_folder_matching import match
@@ -20,7 +21,11 @@ def json_layers(
   vocabulary: Vocabulary,
   choice: str | None,
 ) -> tuple[list[Layer], dict[tuple[str, str], Outlines]]:
-  """Layers of JSON files that fit a choice, and COCO's outlines by path of the JSON and image."""
+  """Layers of JSON files that fit a choice, and COCO's outlines by path of the JSON and image.
+
+  Raises:
+    DataError: a file looks like COCO's, but something is missing in it.
+  """
   jsons = [name for name in jsons if choice is None or fits(choice, name)]
   if not jsons or not images:
     return [], {}
@@ -31,7 +36,12 @@ def json_layers(
     layers.append(Layer("*.json (labelme)", LABELME, "labelme", masks))
     jsons = [name for name in jsons if name.path not in found]
   for name in jsons:
-    by_file_name = coco(tree.read(name.path))
+    try:
+      by_file_name = coco(tree.read(name.path))
+    except ValueError as error:
+      raise DataError(
+        f"{tree.root / name.path} looks like COCO's, but cannot be read: {error}; mend or remove it"
+      ) from None
     by_image = _by_image(name.path, by_file_name, images) if by_file_name else None
     if by_image:
       masks = dict.fromkeys(by_image, (name.path,))

@@ -132,15 +132,13 @@ def mask_values(
   Raises:
     ValueError: a file is missing or damaged, or of another size than the image.
   """
-  if example.kind == "coco":
-    found = outlines[example.image]
-    _check_size(example.masks[0], (found.width, found.height), size)
-    return found.ids()
-  if example.kind == "labelme":
+  if example.kind in ("coco", "labelme"):
     try:
+      if example.kind == "coco":
+        return outlines[example.image].ids(*size)
       return labelme(tree.read(example.masks[0]), *size)
-    except ValueError as error:
-      raise ValueError(f"its mask {example.masks[0]}: {error}") from None
+    except (ValueError, TypeError) as error:
+      raise ValueError(f"its mask in {example.masks[0]}: {error}") from None
   parts = [_values(tree, path, size) for path in example.masks]
   if example.kind == "map":
     return parts[0]
@@ -155,12 +153,7 @@ def _values(tree: Folder, path: str, size: tuple[int, int]) -> np.ndarray:
     values, _ = packed(decoded(tree.read(path), ALL_FORMATS))
   except ValueError as error:
     raise ValueError(f"its mask {path}: {error}") from None
-  _check_size(path, (values.shape[1], values.shape[0]), size)
+  height, width = values.shape
+  if (width, height) != size:
+    raise ValueError(f"its mask {path} is {width}x{height} pixels instead of {size[0]}x{size[1]}")
   return values
-
-
-def _check_size(path: str, found: tuple[int, int], size: tuple[int, int]) -> None:
-  if found != size:
-    raise ValueError(
-      f"its mask {path} is {found[0]}x{found[1]} pixels instead of {size[0]}x{size[1]}"
-    )

@@ -1,5 +1,6 @@
 """Layouts of published data sets, in small: which masks and splits are recognised, and refused."""
 
+import json
 import re
 
 import numpy as np
@@ -8,6 +9,7 @@ from image_trees import id_map, make_config, palette, photo, put
 from PIL import Image, ImageFilter
 
 from data_pipelines import DataError, image_folder_contents
+from data_pipelines import image_folder_outlines as outlines
 from data_pipelines.file_trees import Folder
 from data_pipelines.image_files import ALL_FORMATS, read_rgb
 from data_pipelines.image_folder_masks import Ids, mask_values, numbered
@@ -129,7 +131,7 @@ LAYOUTS = {
     r"3 of 4 images from masks/ \(a file an object\); split by folders, val held out", 3,
     {0, 1, 2, 3},
   ),
-  "davis": (davis(), r"from Annotations/; split by lists ImageSets/2017/train.txt", 9, {0, 1, 2, 3}),
+  "davis": (davis(), "Annotations/; split by lists ImageSets/2017/train.txt", 9, {0, 1, 2, 3}),
   "clevr, folders of masks": (
     per_object("images/{:06d}.png", "masks/{:06d}/{}.png"), "from masks/ ", 3, {0, 1, 2, 3},
   ),
@@ -312,6 +314,28 @@ def test_masks_that_look_like_something_else(tmp_path, mask, doubt):
   put(tmp_path, pairs("images/{}.jpg", "masks/{}.png", picture=mask))
   doubts = look(tmp_path).doubts
   assert re.search(doubt, *doubts) if doubt else not doubts
+
+
+def test_run_lengths_in_both_spellings():
+  inside = np.zeros((4, 5), bool)
+  inside[1:3, 1:4] = True
+  # Five bits a character, and from the fourth number on differences to the last but one.
+  for spelling in ([5, 2, 2, 2, 2, 2, 5], "5220003"):
+    found = outlines.run_lengths(dict(size=[4, 5], counts=spelling), 5, 4)
+    np.testing.assert_array_equal(found, inside)
+  column = outlines.run_lengths(dict(size=[2051, 1], counts="Xo0h0PP1[O"), 1, 2051)
+  assert np.flatnonzero(np.diff(column[:, 0])).tolist() == [999, 1023, 2047]  # 1000, 24, 1024, 3
+  with pytest.raises(ValueError, match="do not fill"):
+    outlines.run_lengths(dict(size=[4, 5], counts=[5, 2]), 5, 4)
+
+
+def test_outlines_cover_what_they_surround():
+  found = outlines.coco(json.dumps(coco("a.jpg", **CROWD)).encode())["a.jpg"].ids(24, 24)
+  expected = np.zeros((24, 24), int)
+  expected[:, 20:], expected[2:10, 2:10] = -1, 1
+  np.testing.assert_array_equal(found, expected)
+  expected[:, 20:], expected[12:20, 12:20] = 0, 2
+  np.testing.assert_array_equal(outlines.labelme(json.dumps(SHAPES).encode(), 24, 24), expected)
 
 
 def test_images_that_look_like_maps(tmp_path):
