@@ -16,8 +16,8 @@ from absl import logging
 from data_pipelines.common import DataError
 from data_pipelines.defaults import OWN_FIELDS
 from data_pipelines.file_trees import Folder, stamps
-from data_pipelines.image_folder_content import doubtful_files, doubtful_images, doubtful_masks
 from data_pipelines.image_folder_layers import CLASSES, Choices, Example, Layer
+from data_pipelines.image_folder_looks import doubtful_files, doubtful_images, doubtful_masks
 from data_pipelines.image_folder_masks import Ids, parse_ids, usual_ids
 from data_pipelines.image_folder_pairs import Found, find
 from data_pipelines.image_folder_splits import divide, doubtful_films

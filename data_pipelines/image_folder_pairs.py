@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from data_pipelines.common import DataError
 from data_pipelines.file_trees import Folder
-from data_pipelines.image_folder_content import Look, spread
 from data_pipelines.image_folder_json import json_layers
 from data_pipelines.image_folder_layers import (
   NONE,
@@ -29,6 +28,7 @@ from data_pipelines.image_folder_layers import (
   fits,
   rank_of,
 )
+from data_pipelines.image_folder_looks import Look, spread
 from data_pipelines.image_folder_matching import Match, conflict, match
 from data_pipelines.image_folder_names import ENDINGS, Name, Vocabulary
 from data_pipelines.image_folder_outlines import Outlines

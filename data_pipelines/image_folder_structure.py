@@ -2,7 +2,7 @@
 
     layers = unnamed(tree, images)       # a.png beside a.jpg, a_foo.png beside a.png, foo/a.png
 
-Of two such groups of files the one that looks like a map of ids (see `image_folder_content`) is the
+Of two such groups of files the one that looks like a map of ids (see `image_folder_looks`) is the
 other one's masks; where both look so, the grey one.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from data_pipelines.common import DataError
 from data_pipelines.file_trees import Folder
-from data_pipelines.image_folder_content import Look
+from data_pipelines.image_folder_looks import Look
 from data_pipelines.image_folder_names import SPLIT_WORDS, Name, words
 
 MOST_PARALLEL = 8  # folders side by side: of more, each is a class or a film
