@@ -5,11 +5,12 @@ import zlib
 
 import numpy as np
 import pytest
-from image_trees import make_config, picture, read, save
+from image_trees import id_map, make_config, photo, picture, put, read, save
 from PIL import Image
 
 import data_pipelines
-from data_pipelines import DataError
+from data_pipelines import DataError, preparation
+from data_pipelines.defaults import settings
 from data_pipelines.image_folder_contents import contents_of
 
 
@@ -233,3 +234,17 @@ def test_an_example_folder_is_rendered_when_none_is_given(tmp_path, monkeypatch)
   assert batch["image"].std() > 20 and set(np.unique(batch["instances"])) <= {0, 1, 2, 3, 4}
   assert (batch["instances"] > 0).any((1, 2)).all()
   assert data_pipelines.resolve(config) == source  # not rendered again
+
+
+def test_what_is_ignored_and_chosen_of_ones_own_images_is_kept(tmp_path):
+  files = {f"{name}/{i}.png": array for i in range(4)
+           for name, array in (("images", photo(i)), ("masks", id_map(1, 2, 3)))}  # fmt: skip
+  own = dict(image_size=24, split_by="image")
+  source = settings("image_folder", data_dir=str(put(tmp_path / "in", files)), ignore_ids=3, **own)
+  preparation.carry_out(preparation.plan(source, ("train",), None), tmp_path / "out")
+  config = make_config("image_folder", tmp_path / "out", ignore_ids="3", **own)
+  assert "prepared set" in data_pipelines.resolve(config).description
+  assert set(np.unique(read(config)["instances"])) == {-1, 0, 1, 2}
+  config.ignore_ids = "2"
+  with pytest.raises(DataError, match="does not fit: ignore_ids is 3, wanted 2"):
+    data_pipelines.resolve(config)

@@ -7,7 +7,7 @@ from image_trees import id_map, make_config, photo, put, read
 from test_image_folder_layouts import davis, look, masked, num
 
 import data_pipelines
-from data_pipelines import DataError, file_trees
+from data_pipelines import DataError, file_trees, inspect
 
 
 def names(contents, split):
@@ -89,6 +89,10 @@ def test_images_without_a_mask(tmp_path):
   batch = read(make_config("image_folder", tmp_path, on_corrupt="error"))
   without = (batch["instances"] == -1).all((1, 2))
   assert len(without) == len(contents.examples["train"]) and without.any() and not without.all()
+  report = inspect.Report()
+  inspect._add(report, batch)
+  assert report.instances == {-1: without.sum(), 2: (~without).sum()}
+  assert "without a mask" in inspect.table({"train": report})
 
 
 def test_links_are_followed_but_not_round_in_circles(tmp_path):
@@ -103,7 +107,7 @@ def test_links_are_followed_but_not_round_in_circles(tmp_path):
   assert contents.examples["val"][0].image == "val/deep/b.png"
   assert "2 links that lead round in circles" in contents.description
   assert "1 links to nothing" in contents.description
-  assert len(read(make_config("image_folder", root))["image"]) == sum(num(contents)) - 1
+  assert len(read(make_config("image_folder", root))["image"]) == num(contents)[0]
   with pytest.raises(ValueError, match="its name leads out of"):
     file_trees.Folder(root).read("../elsewhere/deep/b.png")
 
