@@ -29,7 +29,7 @@ def json_layers(
   jsons = [name for name in jsons if choice is None or fits(choice, name)]
   if not jsons or not images:
     return [], {}
-  found = match(jsons, images, vocabulary).images
+  found = match(jsons, images, vocabulary)
   layers, outlines = [], {}
   if found and is_labelme(tree.read(next(iter(found)))):
     masks = {image: (path,) for path, image in found.items()}

@@ -1,44 +1,35 @@
 """Which image a mask belongs with, by names that differ as little as possible.
 
-    found = match(masks, images, vocabulary)      # lists of Name
-    found.images                                  # path of a mask -> path of its image
-    found.many                                    # several masks make up one image's, one an object
+    match(masks, images, vocabulary)      # of lists of Name: path of a mask -> path of its image
 
 Keys are tried from those that say most (all folders, all of the file's name) to those that say
-least (the split, the words of the name); the first under which every mask has an image is taken, or
-the one under which most have.
+least (the split, the words of the name); the first under which nearly every mask has an image is
+taken, or the one under which most have. Last come keys that several masks may share, each of an
+object in one image.
 """
 
 import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from data_pipelines.image_folder_names import Name, Vocabulary, split_of
 
-ENOUGH = 0.5  # of the masks must have an image for a way to count
+ENOUGH = 0.5  # of the masks must have an image for a way to count ...
+SURE = 0.95  # ... and so many for no other to be tried
 Key = Callable[[Name], tuple]
 
 
-class Match(NamedTuple):
-  """Masks with their images, by path."""
-
-  images: dict[str, str]
-  many: bool = False
-
-
-def match(masks: Sequence[Name], images: Sequence[Name], vocabulary: Vocabulary) -> Match:
-  """The best match; empty if fewer than half of the masks have an image."""
-  best, tables = Match({}), {}
+def match(masks: Sequence[Name], images: Sequence[Name], vocabulary: Vocabulary) -> dict[str, str]:
+  """The image of each mask, by path; empty if fewer than half of the masks have one."""
+  best, tables = {}, {}
   for of_mask, of_image, many in _ways(vocabulary):
     if of_image not in tables:
       tables[of_image] = _by_key(images, of_image)
     found = _matched(masks, of_mask, tables[of_image], many)
-    if len(found) > len(best.images):
-      best = Match(found, many)
-    if len(found) == len(masks):
+    best = max(best, found, key=len)
+    if len(best) >= SURE * len(masks):
       break
-  return best if len(best.images) >= ENOUGH * len(masks) else Match({})
+  return best if len(best) >= ENOUGH * len(masks) else {}
 
 
 def conflict(
@@ -93,8 +84,7 @@ def _ways(vocabulary: Vocabulary) -> list[tuple[Key, Key, bool]]:
   ways += [(key(p, v.number), key(p, v.number), False) for p in folders]
   ways += [(_by_last_folder(v, p), key(p, v.core), True) for p in places]
   ways += [(key(p, m), key(p, v.core), True) for p in places for m in (v.unnumbered, v.shorter)]
-  ways += [(key(p, _any_name), key(p, _any_name), True) for p in folders]
-  return ways
+  return ways + [(_by_place(p), _by_place(p), True) for p in folders]
 
 
 def _unsplit(folders: tuple[str, ...]) -> tuple[str, ...]:
@@ -109,8 +99,9 @@ def _anywhere(folders: tuple[str, ...]) -> None:
   return None
 
 
-def _any_name(stem: str) -> str:
-  return "the only image of its folder"
+def _by_place(place: Callable) -> Key:
+  """The folder of an image has no other one."""
+  return lambda name: (place(name.folders), place(name.folders) or None)
 
 
 def _by_last_folder(vocabulary: Vocabulary, place: Callable) -> Key:

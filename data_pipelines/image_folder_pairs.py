@@ -29,7 +29,7 @@ from data_pipelines.image_folder_layers import (
   rank_of,
 )
 from data_pipelines.image_folder_looks import Look, spread
-from data_pipelines.image_folder_matching import Match, conflict, match
+from data_pipelines.image_folder_matching import conflict, match
 from data_pipelines.image_folder_names import ENDINGS, Name, Vocabulary
 from data_pipelines.image_folder_outlines import Outlines
 from data_pipelines.image_folder_structure import unnamed
@@ -167,11 +167,11 @@ def _named_layers(
   images[:] = [image for image in images if image.path not in copies]
   for names in masks.values():
     found = match(names, images, vocabulary)
-    if found.images:
+    if found:
       titles = {vocabulary.title(name) for name in spread(names, MOST_TITLES)}
       title = choices.masks or ",".join(sorted(titles))
       layers.append(_layer(title, vocabulary.role(names[0]), found))
-      left_out["masks without an image"] += len(names) - len(found.images)
+      left_out["masks without an image"] += len(names) - len(found)
     else:
       unmatched.append(names)
   only_masks = not images
@@ -189,9 +189,9 @@ def _labelme_copies(images: Sequence[Name]) -> set[str]:
   return {image.path for image in images if image.stem == "img" and image.folders in known}
 
 
-def _layer(title: str, role: str | None, found: Match) -> Layer:
+def _layer(title: str, role: str | None, found: dict[str, str]) -> Layer:
   masks = defaultdict(list)
-  for mask, image in found.images.items():
+  for mask, image in found.items():
     masks[image].append(mask)
   sorted_masks = {image: tuple(sorted(paths)) for image, paths in masks.items()}
   if any(len(paths) > 1 for paths in masks.values()):
@@ -225,7 +225,7 @@ def _leave_out_others(
   for name in others:
     groups[vocabulary.kind(name)].append(name)
   for names in groups.values():
-    found = match(names, images, vocabulary).images
+    found = match(names, images, vocabulary)
     are_masks = vocabulary.role(names[0]) in ("mask", "drawn")
     if are_masks and not found and Look.at(tree, [name.path for name in names]).maps:
       found = {name.path: "" for name in names}

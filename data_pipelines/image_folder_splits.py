@@ -65,6 +65,8 @@ def divide(tree: Folder, paths: Sequence[str], images: Sequence[str], split_by=N
   else:
     divided, how = {"train": list(images)}, f"split by a hash of each {by}"
   held_out = [split for split in HELD_OUT if not divided.get(split)]
+  if by_folder and len(held_out) == len(HELD_OUT):  # a folder train, on purpose without others
+    held_out = []
   if held_out and (by_folder or lists):
     how += f", {' and '.join(held_out)} held out of train by a hash of each {by}"
   _hold_out(divided, held_out, by)
@@ -96,7 +98,7 @@ def _are_frames(stems: Sequence[str]) -> bool:
 
 
 def _by_folders(tree: Folder, images: Sequence[str]) -> dict[str, list[str]] | None:
-  """Images by the folders that are named like splits; None if not all lie in some.
+  """Images by the folders that are named like splits; None if not all lie in some, or all in one.
 
   Raises:
     DataError: there are train, val or test right in the root, and images beside them.
@@ -105,16 +107,14 @@ def _by_folders(tree: Folder, images: Sequence[str]) -> dict[str, list[str]] | N
   for image in images:
     split = split_of(image)
     (divided[split] if split else outside).append(image)
-  if not outside and "train" in divided:
-    return dict(divided)
   if any((tree.root / split).is_dir() for split in SPLITS):
     if not outside:
-      return dict(divided)
+      return {"train": [], **divided}
     raise DataError(
       f"{tree.root / outside[0]} and {len(outside) - 1} more are in none of the folders train, val "
       f"and test of {tree.root}; move them there, or say --config.data.split_by={IMAGE}"
     )
-  return None
+  return dict(divided) if not outside and "train" in divided and len(divided) > 1 else None
 
 
 def _part(text: str) -> int:

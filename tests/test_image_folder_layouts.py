@@ -121,8 +121,9 @@ LAYOUTS = {
     3, {-1, 0, 1},
   ),
   "carvana": (
-    pairs("train/f{}_0.jpg", "train_masks/f{}_0_mask.gif", picture=ONE),
-    r"masks of 3 of 3 images from train_masks/\*_mask; split by folders, val and test held out",
+    pairs("train/f{}_0.jpg", "train_masks/f{}_0_mask.gif", picture=ONE)
+    | {"test/g.jpg": photo()},
+    r"masks of 3 of 4 images from train_masks/\*_mask; split by folders, val held out of train",
     3, {0, 1},
   ),
   "data science bowl": (
