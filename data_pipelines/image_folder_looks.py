@@ -17,7 +17,7 @@ from data_pipelines.image_folder_layers import Layer
 from data_pipelines.image_folder_masks import Ids, packed, within
 
 SAMPLES = 4  # files of a folder that are looked at
-MAX_ROWS = 512  # of a file
+MAX_ROWS = 512  # of a file, in its middle
 MOST_COLOURS = 256  # of a map
 MANY_IDS = 100  # in one image
 EQUAL = 0.6  # so many neighbours are equal in a map; in photographs a third at most
@@ -38,11 +38,16 @@ def is_ramp(values: np.ndarray) -> bool:
   """Whether values [H, W] change in small steps, as depth or a soft matte does."""
   values = np.maximum(values.astype(np.int64), 0)
   distinct = np.unique(values)
-  steps = np.abs(np.diff(values))
+  steps = _steps(values)
   steps = steps[steps > 0]
   if len(distinct) < RAMP_VALUES or not len(steps):
     return False
   return np.median(steps) <= max(1, (distinct[-1] - distinct[0]) / RAMP_STEPS)
+
+
+def _steps(values: np.ndarray) -> np.ndarray:
+  """By how much neighbours differ, along both axes."""
+  return np.abs(np.concatenate([np.diff(values, axis=axis).ravel() for axis in (0, 1)]))
 
 
 def has_soft_edges(values: np.ndarray) -> bool:
@@ -97,10 +102,12 @@ def _look(tree: Folder, path: str) -> Look | None:
     values, colours = packed(image)
   except ValueError:  # a photograph, by its format
     return Look(False, len(image.getbands()) == 1)
-  values = values[:: max(1, len(values) // MAX_ROWS)]
-  equal = np.mean(values[:, 1:] == values[:, :-1]) if values.shape[1] > 1 else 0
-  flat = equal >= EQUAL and len(np.unique(values)) <= MOST_COLOURS
-  return Look(bool(flat and (colours or not is_ramp(values))), not colours)
+  first = max(0, len(values) - MAX_ROWS) // 2
+  values = values[first : first + MAX_ROWS]
+  steps = _steps(values)
+  flat = np.sum(steps == 0) >= EQUAL * len(steps) and len(np.unique(values)) <= MOST_COLOURS
+  smooth = not colours and (is_ramp(values) or has_soft_edges(values))
+  return Look(bool(flat and not smooth), not colours)
 
 
 def doubtful_masks(tree: Folder, layers: Sequence[Layer], ids: Ids) -> list[str]:
