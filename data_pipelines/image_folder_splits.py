@@ -65,8 +65,8 @@ def divide(tree: Folder, paths: Sequence[str], images: Sequence[str], split_by=N
   else:
     divided, how = {"train": list(images)}, f"split by a hash of each {by}"
   held_out = [split for split in HELD_OUT if not divided.get(split)]
-  if by_folder and len(held_out) == len(HELD_OUT):  # a folder train, on purpose without others
-    held_out = []
+  if by_folder and len(held_out) == len(HELD_OUT) and len(images) < PART:
+    held_out = []  # few images in a folder train, without others, are all meant to be trained on
   if held_out and (by_folder or lists):
     how += f", {' and '.join(held_out)} held out of train by a hash of each {by}"
   _hold_out(divided, held_out, by)

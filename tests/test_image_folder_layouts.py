@@ -309,7 +309,8 @@ SOFT = Image.fromarray(np.kron(id_map(255), np.ones((6, 6), np.uint8)))
 @pytest.mark.parametrize("mask, doubt", [
   (RAMP, "values in one image that form a ramp"),
   (np.arange(24, dtype=np.uint8)[:, None].repeat(24, 1), "24 values in one image that form a ramp"),
-  (RAMP.T.astype(np.uint16) * 256, "values in one image that form a ramp"), (MANY.astype(np.uint8), "144 ids in one image"),
+  (RAMP.T.astype(np.uint16) * 256, "values in one image that form a ramp"),
+  (MANY.astype(np.uint8), "144 ids in one image"),
   (SOFT.filter(ImageFilter.GaussianBlur(2)), "most of them at edges, as a soft or resized mask"),
   (id_map(1, 2, 255), "the values 1 to 2 and 255, .*--config.data.ignore_ids=255"), (THREE, None),
 ])  # fmt: skip

@@ -23,6 +23,11 @@ def test_without_validation_some_is_held_out_of_training(tmp_path):
   assert num(contents) == [2, 1, 3] and "val held out of train by a hash" in contents.description
 
 
+def test_a_lone_folder_for_training_is_divided_unless_it_is_tiny(tmp_path):
+  assert num(look(put(tmp_path, {f"train/{i}.jpg": photo() for i in range(9)}))) == [9, 0, 0]
+  assert min(num(look(put(tmp_path, {f"train/{i}.jpg": photo() for i in range(20)})))) > 0
+
+
 @pytest.mark.parametrize("entry", [
   "pics/{}.jpg", "{}", "{}.jpg", "./pics/{}.jpg 1 1", "/pics/{}.jpg /masks/{}.png", "pics/{},label",
   "/elsewhere/mine/pics/{}.jpg", "{}.png",
