@@ -13,6 +13,7 @@ from data_pipelines.common import DataError
 from data_pipelines.image_folder_names import CLASS_WORDS, INSTANCE_WORDS, Name, words
 
 NONE = "none"  # as data.masks: all are images
+SIGNS = (".", "_", "-", " ")  # with which ends of names begin
 INSTANCES, MASKS, CLASSES, UNNAMED, DRAWN, LABELME = range(6)  # ranks, the best first
 
 
@@ -68,9 +69,10 @@ def fits(choice: str, name: Name) -> bool:
 
 def _fits(choice: str, name: Name) -> bool:
   folders, _, pattern = choice.rpartition("/")
+  if choice.startswith(SIGNS):
+    return name.stem.endswith(choice) and name.stem != choice
   if "*" not in pattern:
-    is_end = name.stem.endswith(choice) and name.stem != choice
-    return is_end or name.path == choice or _lies_in(choice, name)
+    return name.path == choice or _lies_in(choice, name)
   file_name = name.path.rpartition("/")[2]
   matches = fnmatchcase(name.stem, pattern) or fnmatchcase(file_name, pattern)
   return matches and (not folders or _lies_in(folders, name))
@@ -78,6 +80,21 @@ def _fits(choice: str, name: Name) -> bool:
 
 def _lies_in(folders: str, name: Name) -> bool:
   return all(folder in name.folders for folder in folders.strip("/").split("/"))
+
+
+def choice_parts(choice: str) -> set[str]:
+  """The names in a choice: folders, beginnings, and ends of names, these with * before them."""
+  parts = set()
+  for part in map(str.strip, choice.split(",")):
+    folders, _, pattern = part.rpartition("/")
+    beginning, star, end = pattern.partition("*")
+    if part.startswith(SIGNS):
+      parts.add(f"*{part}")
+    elif star:
+      parts |= {*folders.split("/"), beginning.rstrip("".join(SIGNS)), f"*{end.partition('.')[0]}"}
+    else:
+      parts |= set(part.split("/"))
+  return parts - {"", "*"}
 
 
 def rank_of(title: str, role: str | None) -> int:

@@ -83,7 +83,8 @@ class Vocabulary:
   """Which names mean what.
 
   Args:
-    chosen: names that a user chose, of folders or ends of file names -> "image" or "mask".
+    chosen: names that a user chose, of folders or beginnings of file names, or of their ends, these
+      with * before them -> "image" or "mask".
   """
 
   def __init__(self, chosen: dict[str, str] | None = None):
@@ -123,7 +124,8 @@ class Vocabulary:
     return [piece for piece in _PIECE.findall(stem) if self.of_name(piece)]
 
   def _chosen_ending(self, stem: str) -> str | None:
-    return next((name for name in self._chosen if stem.endswith(name) and stem != name), None)
+    ends = (name[1:] for name in self._chosen if name.startswith("*"))
+    return next((end for end in ends if stem.endswith(end) and stem != end), None)
 
   def kind(self, name: Name) -> str:
     """What files of one layer have in common: their folders and ends of names with a role."""

@@ -10,7 +10,6 @@ come before anything else, before classes, before drawings for people; two of eq
 user to choose from.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,6 +24,7 @@ from data_pipelines.image_folder_layers import (
   Example,
   Layer,
   best_layers,
+  choice_parts,
   fits,
   rank_of,
 )
@@ -112,8 +112,8 @@ def _chosen_names(tree: Folder, names: Sequence[Name], choices: Choices) -> dict
         f"data.{role}s is {choice!r}, but no file below {tree.root} is so; name a folder, such as "
         "labels, or the end of file names, such as _seg"
       )
-    for part in filter(None, re.split(r"[*/,]", choice)):
-      if plain.of_name(part) not in (role, "drawn") and not part.startswith("."):
+    for part in choice_parts(choice):
+      if plain.of_name(part) not in (role, "drawn"):
         chosen[part] = role
   return chosen
 

@@ -55,13 +55,13 @@ class Plan:
   def identity(self) -> dict:
     """What a folder must have been made from for this plan to go on with it, or to leave it."""
     fields = ("variant", "image_size", "resize", "limit")
-    own = OWN_FIELDS.get(self.config.name, ())
+    own = prepared_format.own_choices(self.config)
     return {field: getattr(self.config, field) for field in fields} | dict(
       dataset=self.config.name,
       protocol=getattr(self.config, "protocol", None),
       images=self.promised,
       files=self.fingerprint,
-      **dict.fromkeys(own) | prepared_format.own_choices(self.config),
+      **({"choices": own} if self.config.name in OWN_FIELDS else {}),
     )
 
 
@@ -125,7 +125,7 @@ def _existing(plan: Plan, root: Path) -> Card:
     raise DataError(f"{root} exists and is no prepared set; remove it or choose another --out")
   card = read_card(root)
   images = {name: split.promised for name, split in card.splits.items()}
-  made_from = dataclasses.asdict(card) | dict(images=images, files=card.fingerprint) | card.choices
+  made_from = dataclasses.asdict(card) | dict(images=images, files=card.fingerprint)
   check_same(made_from, plan.identity(), f"{root} has a set that was prepared")
   return card
 

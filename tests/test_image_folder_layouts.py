@@ -280,10 +280,18 @@ def test_choices(tmp_path):
   assert [e.image for e in contents.found.examples] == [f"images/{i}.jpg" for i in range(3)]
   assert "from xyz" in contents.description and "3 labels/ beside" in contents.description
   assert masked(look(tmp_path, images="images", masks="none")) == 0
+  for choice in ("_q", "xyz/*_q", "*_q.png"):
+    assert masked(look(tmp_path, images="other", masks=choice)) == 3
   with pytest.raises(DataError, match="data.masks is 'maks', but no file below .*name a folder"):
     look(tmp_path, masks="maks")
   with pytest.raises(ValueError, match="data.ignore_ids is 'many'; allowed: whole numbers"):
     look(tmp_path, images="images", masks="labels", ignore_ids="many")
+
+
+def test_a_folder_that_was_chosen_is_no_end_of_a_name(tmp_path):
+  put(tmp_path, pairs("a/thumb{}b.png", "b/thumb{}b.png"))
+  contents = look(tmp_path, masks="b")
+  assert masked(contents) == len(contents.found.examples) == 3
 
 
 @pytest.mark.parametrize("ignore", [3, (3,), "3", "3-9", [3, 200], "#000003"])
