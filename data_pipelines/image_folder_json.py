@@ -36,8 +36,9 @@ def json_layers(
     layers.append(Layer("*.json (labelme)", LABELME, "labelme", masks))
     jsons = [name for name in jsons if name.path not in found]
   for name in jsons:
+    data = tree.read(name.path)
     try:
-      by_file_name = coco(tree.read(name.path))
+      by_file_name = coco(data)
     except ValueError as error:
       raise DataError(
         f"{tree.root / name.path} looks like COCO's, but cannot be read: {error}; mend or remove it"

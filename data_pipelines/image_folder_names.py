@@ -16,7 +16,7 @@ MASK_WORDS = frozenset(
   "mask masks label labels labeled labelled annotation annotations annot annots anno annos seg "
   "segs segm segmentation segmentations semantic semantics gt gts groundtruth truth instance "
   "instances iseg inst ids trimap trimaps matte mattes manual panoptic parsing silhouette "
-  "silhouettes".split()
+  "silhouettes bitmask bitmasks".split()
 )
 IMAGE_WORDS = frozenset(
   "image images img imgs im rgb rgba color colour photo photos picture pictures frame frames "
@@ -25,13 +25,13 @@ IMAGE_WORDS = frozenset(
 # Beside a word for masks they make a drawing of masks for people.
 DRAWN_WORDS = frozenset(
   "viz vis visualization visualizations visualisation visualisations overlay overlays preview "
-  "previews".split()
+  "previews colormap colormaps".split()
 )
 COLOUR_WORDS = frozenset(("color", "colors", "colour", "colours", "colored", "rgb"))
 OTHER_QUANTITIES = frozenset(
   "depth depths disparity disparities normal normals flow flows edge edges boundary boundaries "
   "contour contours thumb thumbs thumbnail thumbnails coordinates albedo shading "
-  "reflectance".split()
+  "reflectance parts".split()
 )
 CLASS_WORDS = frozenset(("class", "classes", "semantic", "semantics", "stuff"))
 INSTANCE_WORDS = frozenset(("instance", "instances", "inst", "object", "objects", "iseg"))
@@ -42,14 +42,15 @@ SPLIT_WORDS = {
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _FUSED = re.compile(r"(train|val|test)(.+)")
 _KNOWN = re.compile("|".join(MASK_WORDS | IMAGE_WORDS | DRAWN_WORDS | OTHER_QUANTITIES))
-_PIECE = re.compile(r"[^\s._-]+")
+_GROUND_TRUTH = re.compile("ground[ ._-]truth", re.IGNORECASE)
+_PIECE = re.compile(rf"{_GROUND_TRUTH.pattern}|[^\s._-]+", re.IGNORECASE)
 
 
 @functools.lru_cache(maxsize=2**14)
 def words(name: str) -> tuple[str, ...]:
   """`train_masksPNG2` -> train, masks, png, 2; `trainannot` -> train, annot."""
   found = []
-  for word in map(str.lower, _WORD.findall(name)):
+  for word in map(str.lower, _WORD.findall(_GROUND_TRUTH.sub("groundtruth", name))):
     fused = _FUSED.fullmatch(word)
     known = fused and fused[2] in MASK_WORDS | IMAGE_WORDS
     found += [fused[1], fused[2]] if known else [word]
@@ -97,7 +98,7 @@ class Vocabulary:
       return self._chosen[name]
     found = set(words(name))
     if found & MASK_WORDS:
-      return "drawn" if found & (DRAWN_WORDS | COLOUR_WORDS) else "mask"
+      return "drawn" if found & (DRAWN_WORDS | COLOUR_WORDS | OTHER_QUANTITIES) else "mask"
     if found & (OTHER_QUANTITIES | DRAWN_WORDS):
       return "other"
     return "image" if found & IMAGE_WORDS else None
@@ -108,9 +109,12 @@ class Vocabulary:
     The nearest folder that says something counts; the file's own name only if it says more than
     that it is an image.
     """
-    roles = (self.of_name(folder) for folder in reversed(name.folders))
-    by_folder = next(filter(None, roles), None)
-    by_stem = self.of_name(" ".join(self._pieces(name.stem)))
+    roles = [role for folder in name.folders if (role := self.of_name(folder))]
+    by_folder = roles[-1] if roles else None
+    pieces = " ".join(self._pieces(name.stem))
+    by_stem = self.of_name(pieces)
+    if "mask" in roles and COLOUR_WORDS & {*words(pieces), *words(name.folders[-1])}:
+      return "drawn"
     if by_folder in ("mask", "drawn", "other") and by_stem in ("image", None):
       return by_folder
     return by_stem or by_folder

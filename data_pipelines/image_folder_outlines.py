@@ -119,6 +119,8 @@ def coco(data: bytes) -> dict[str, Outlines] | None:
   Raises:
     ValueError: it is, but something is missing in it.
   """
+  if b'"segmentation"' not in data:  # which takes less time than reading it all
+    return None
   try:
     content = json.loads(data)
     images, annotations = content["images"], content["annotations"]

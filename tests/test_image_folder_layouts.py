@@ -222,6 +222,36 @@ LAYOUTS = {
     | {f"b/train/good/{i:03d}.png": photo() for i in range(4)},
     "3 of 7 images from ground_truth/", 3, {0, 1},
   ),
+  "synthia": (
+    pairs("RGB/{}.png", "GT/LABELS/{}.png")
+    | {f"GT/COLOR/{i}.png": np.stack([THREE * 60, THREE, THREE], -1) for i in range(3)},
+    "from GT/LABELS/; .*left out: 3 masks in GT/COLOR/", 3, {0, 1, 2, 3},
+  ),
+  "virtual kitti": (
+    pairs("S/frames/rgb/C_0/rgb_{}.jpg", "S/frames/instanceSegmentation/C_0/instancegt_{}.png")
+    | {f"S/frames/classSegmentation/C_0/classgt_{i}.png": THREE for i in range(3)}
+    | {f"S/frames/depth/C_0/depth_{i}.png": THREE for i in range(3)},
+    "instanceSegmentation/; .*3 masks in frames/classSegmentation/", 3, {0, 1, 2, 3},
+  ),
+  "penn-fudan": (
+    pairs("PNGImages/F{:05d}.png", "PedMasks/F{:05d}_mask.png"), r"from PedMasks/\*_mask", 3,
+    {0, 1, 2, 3},
+  ),
+  "cellpose": (
+    pairs("train/{:03d}_img.png", "train/{:03d}_masks.png")
+    | pairs("test/{:03d}_img.png", "test/{:03d}_masks.png"),
+    r"from \*_masks; split by folders, val held out", 6, {0, 1, 2, 3},
+  ),
+  "ground truth": (pairs("{}.jpg", "{}_ground_truth.png"), r"\*_ground_truth", 3, {0, 1, 2, 3}),
+  "cell tracking": (
+    pairs("01/t{:03d}.tif", "01_GT/SEG/man_seg{:03d}.tif"), "from 01_GT/SEG/", 3, {0, 1, 2, 3},
+  ),
+  "kubric": (
+    pairs("s/rgba_{:05d}.png", "s/segmentation_{:05d}.png", picture=palette(THREE))
+    | {f"s/{name}_{i:05d}.png": photo(9) for i in range(3)
+       for name in ("normal", "object_coordinates", "depth")},
+    r"from segmentation_\*", 3, {0, 1, 2, 3},
+  ),
   "videos of equal numbers": (
     {f"film{i}/{t:05d}.jpg": photo() for i in range(3) for t in range(3)}, "no masks", 0, set(),
   ),
@@ -239,7 +269,22 @@ def test_layouts_of_published_data_sets(tmp_path, name):
   assert re.search(description, contents.description), contents.description
   assert masked(contents) == num_masked and ids_of(tmp_path, contents) == ids
   # No mask, and nothing else beside an image, has become one.
-  masks = ("mask", "seg", "annot", "label", "gt", "flat", "depth", "1st", "bmp", "stuff", "Ground")
+  masks = (
+    "mask",
+    "seg",
+    "normal",
+    "coord",
+    "COLOR",
+    "annot",
+    "label",
+    "gt",
+    "flat",
+    "depth",
+    "1st",
+    "bmp",
+    "stuff",
+    "Ground",
+  )
   images = [example.image for example in contents.found.examples]
   assert name.startswith("photographs") or not [i for i in images if any(m in i for m in masks)]
 
