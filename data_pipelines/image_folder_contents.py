@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from absl import logging
 
-from data_pipelines.common import DataError
+from data_pipelines.common import STAND_IN_FILE, DataError
 from data_pipelines.defaults import OWN_FIELDS
 from data_pipelines.file_trees import Folder, stamps
 from data_pipelines.image_folder_layers import CLASSES, Choices, Example, Layer
@@ -80,11 +80,12 @@ def _look_through(root: Path, own: dict) -> Contents:
   seen = time.time_ns()
   tree = Folder(root)
   listing = tree.listing()
-  found = find(tree, listing.paths, Choices(own["images"], own["masks"]))
+  paths = [path for path in listing.paths if path != STAND_IN_FILE]
+  found = find(tree, paths, Choices(own["images"], own["masks"]))
   if not found.examples:
     raise DataError(f"{root} has no images; {HELP}")
   images = [example.image for example in found.examples]
-  splits = divide(tree, listing.paths, images, own["split_by"])
+  splits = divide(tree, paths, images, own["split_by"])
   by_path = {example.image: example for example in found.examples}
   left_out = listing.left_out + found.left_out + splits.left_out
   left_out[".txt files"] -= len(splits.files)
@@ -98,7 +99,7 @@ def _look_through(root: Path, own: dict) -> Contents:
   doubts = [
     *doubtful_masks(tree, found.layers, ids),
     *doubtful_images(tree, images),
-    *doubtful_files(listing.paths, images),
+    *doubtful_files(paths, images),
     *doubtful_films(splits),
   ]
   jsons = {path for example in found.examples for path in example.masks if example.kind == "coco"}
