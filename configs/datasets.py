@@ -78,7 +78,14 @@ def apc() -> ml_collections.ConfigDict:
 
 def image_folder() -> ml_collections.ConfigDict:
   """Your own images; `data_dir` says where they are."""
-  return ml_collections.ConfigDict(_common("image_folder", "default", 64, 7, "bilinear"))
+  own = dict(  # unset: recognised, see docs/data.md
+    images=config_dict.placeholder(str),  # which files: a folder, an end of names, or a pattern
+    masks=config_dict.placeholder(str),  # the same, a JSON file, or none
+    ignore_ids=config_dict.placeholder(object),  # values in masks that are not scored: 255, "0-9"
+    background_ids=config_dict.placeholder(object),  # values that are no instance; usually 0
+    split_by=config_dict.placeholder(str),  # image, folder, or a folder with train.txt, val.txt
+  )
+  return ml_collections.ConfigDict(_common("image_folder", "default", 64, 7, "bilinear") | own)
 
 
 def own(

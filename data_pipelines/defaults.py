@@ -25,6 +25,8 @@ class Defaults(NamedTuple):
   standin_scenes: int = 2_000
 
 
+# Fields that only one data set has, unset.
+OWN_FIELDS = {"image_folder": ("images", "masks", "ignore_ids", "background_ids", "split_by")}
 DEFAULTS = {
   "gqn": Defaults("rooms_ring_camera", 64),
   "multi_dsprites": Defaults("default", 64),
@@ -56,6 +58,7 @@ def settings(name: str, **changes) -> SimpleNamespace:
     resident=False,
     num_val=10_000,
     num_test=10_000,
+    **dict.fromkeys(OWN_FIELDS.get(name, ())),
   )
   for field, value in changes.items():
     if value is None:
@@ -72,7 +75,8 @@ def training_command(config: SimpleNamespace, data_dir: str) -> str:
   words = ["python", "-m", "experiments.main"]
   words.append(f"--config=configs/experiment.py:genesis,{config.name}")
   words.append(f"--config.data.data_dir={data_dir}")
-  for field in ("variant", "protocol", "resize", "limit", "image_size"):
+  own = OWN_FIELDS.get(config.name, ())
+  for field in ("variant", "protocol", "resize", "limit", "image_size", *own):
     value = getattr(config, field, None)
     if value != getattr(published, field, None):
       words.append(f"--config.{'model' if field == 'image_size' else 'data'}.{field}={value}")

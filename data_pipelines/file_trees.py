@@ -11,7 +11,10 @@ import os
 import struct
 import zipfile
 import zlib
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from data_pipelines.common import DataError
 
@@ -19,41 +22,76 @@ MAX_FILE_BYTES = 2**30  # of a file, unpacked; more are a mistake or an attack
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of name and extra field
 
 
+class Listing(NamedTuple):
+  """What is below a folder.
+
+  Attributes:
+    paths: files, relative to the folder, with "/", sorted as strings.
+    left_out: links that are not followed, by reason.
+    stamps: what would change if a folder did, by the folders' absolute paths (see `stamps`).
+  """
+
+  paths: list[str]
+  left_out: Counter[str]
+  stamps: dict[str, tuple]
+
+
+def stamps(paths: Iterable[str | Path]) -> dict[str, tuple]:
+  """Per file or folder, what changes when it does: its time, number and size; None: it is gone."""
+  found = {}
+  for path in map(str, paths):
+    try:
+      stat = os.stat(path)
+    except OSError:
+      found[path] = None
+    else:
+      found[path] = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+  return found
+
+
 class Folder:
-  """The files below a folder."""
+  """The files below a folder; links to files and folders are followed, wherever they lead."""
 
   def __init__(self, root: Path):
     self.root = root
-    self._top = os.path.realpath(root)
+
+  def listing(self, start: str = "") -> Listing:
+    """All files below `start`; a link to a folder that it lies in is left out."""
+    found, left_out, folders = [], Counter(), {}
+    waiting = [(os.path.join(self.root, start), start.strip("/"), ())]
+    while waiting:
+      folder, prefix, above = waiting.pop()
+      if (stamp := stamps([folder])[folder]) is None:
+        continue
+      folders[folder] = stamp
+      above = (*above, os.path.realpath(folder))
+      for entry in os.scandir(folder):
+        path = f"{prefix}/{entry.name}" if prefix else entry.name
+        if entry.is_dir():
+          if entry.is_symlink() and os.path.realpath(entry.path) in above:
+            left_out["links that lead round in circles"] += 1
+          else:
+            waiting.append((entry.path, path, above))
+        elif entry.is_symlink() and not os.path.exists(entry.path):
+          left_out["links to nothing"] += 1
+        else:
+          found.append(path)
+    return Listing(sorted(found), left_out, folders)
 
   def paths(self, start: str = "") -> list[str]:
-    """All files below `start`, relative to the root, with "/", sorted as strings.
-
-    Raises:
-      DataError: a folder is a link: it may lead out of the root, or round in circles.
-    """
-    found = []
-    for folder, subfolders, names in os.walk(os.path.join(self._top, start)):
-      for name in subfolders:
-        if os.path.islink(os.path.join(folder, name)):
-          raise DataError(
-            f"{os.path.join(folder, name)} is a link to a folder, which may lead out of "
-            f"{self.root}; put the folder itself there"
-          )
-      prefix = os.path.relpath(folder, self._top).replace(os.sep, "/")
-      found += [name if prefix == "." else f"{prefix}/{name}" for name in names]
-    return sorted(found)
+    """All files below `start`, relative to the root, with "/", sorted as strings."""
+    return self.listing(start).paths
 
   def read(self, path: str) -> bytes:
     """The bytes of a file.
 
     Raises:
-      ValueError: it is not there, is huge, or it or a folder on the way is a link out of the root.
+      ValueError: it is not there, is huge, or its name leads out of the root.
       OSError: it cannot be read.
     """
-    target = os.path.realpath(os.path.join(self._top, path))
-    if os.path.commonpath([self._top, target]) != self._top:
-      raise ValueError(f"it is a link out of {self.root}, to {target}")
+    if os.path.isabs(path) or ".." in path.split("/"):
+      raise ValueError(f"its name leads out of {self.root}")
+    target = os.path.join(self.root, path)
     if not os.path.isfile(target):
       raise ValueError("there is no such file")
     size = os.path.getsize(target)

@@ -1,4 +1,4 @@
-"""Pictures and maps of ids in PNG and JPEG files: decoded, cropped and resized one at a time.
+"""Pictures and maps of ids in files: decoded, cropped and resized one at a time.
 
     image = read_rgb(path.read_bytes())                  # PIL, 8 bits, 3 channels
     small = resize_rgb(centre_cropped(image, 196), 64, "bilinear")         # uint8 [64, 64, 3]
@@ -18,21 +18,23 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 MAX_PIXELS = 2**26  # per file; more are a mistake or an attack
-FORMATS = ("PNG", "JPEG")
+FORMATS = ("PNG", "JPEG")  # of published data sets
+ALL_FORMATS = (*FORMATS, "WEBP", "BMP", "TIFF", "GIF")  # of people's own
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "area": Image.Resampling.BOX}
 _JPEG = b"\xff\xd8"
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # refused anyway
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I")  # Pillow's modes for grey PNGs of 16 bits
 
 
-def _decoded(data: bytes) -> Image.Image:
+def decoded(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
   """An image, the right way up; ValueError if it is damaged or, before decoding, too large."""
   try:
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    image = Image.open(io.BytesIO(data), formats=formats)
   except Image.DecompressionBombError as error:
     raise ValueError(f"it is too large: {error}") from None
   except Image.UnidentifiedImageError:
-    raise ValueError("it is no PNG or JPEG with a readable header") from None
+    names = f"{', '.join(formats[:-1])} or {formats[-1]}"
+    raise ValueError(f"it is no {names} with a readable header") from None
   except Exception as error:  # Pillow has many ways to say that a header is broken
     raise ValueError(f"its header is broken: {error}") from None
   width, height = image.size
@@ -43,19 +45,21 @@ def _decoded(data: bytes) -> Image.Image:
     ImageOps.exif_transpose(image, in_place=True)
   except Exception as error:  # as above
     raise ValueError(f"it cannot be decoded: {error}") from None
+  if image.mode == "F":
+    raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
   return image
 
 
-def read_rgb(data: bytes) -> Image.Image:
+def read_rgb(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
   """A picture as 8-bit RGB, the right way up.
 
   Of 16 bits the upper 8 count; transparent parts lie on black; of an animation the first picture
   counts; a rotation that a camera noted is carried out.
 
   Raises:
-    ValueError: it is no PNG or JPEG, is damaged, or has more than `MAX_PIXELS`.
+    ValueError: it is of none of these formats, is damaged, or has more than `MAX_PIXELS`.
   """
-  image = _decoded(data)
+  image = decoded(data, formats)
   if image.mode in _SIXTEEN_BITS:
     grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255)
     image = Image.fromarray(grey.astype(np.uint8))
@@ -73,7 +77,7 @@ def read_map(data: bytes) -> np.ndarray:
   """
   if data[:2] == _JPEG:
     raise ValueError("it is a JPEG; ids must be in a PNG, which keeps them as they are")
-  image = _decoded(data)
+  image = decoded(data)
   if image.mode == "LA":
     image = image.getchannel("L")
   return np.asarray(image)

@@ -71,7 +71,8 @@ class Report:
   smallest: int | None = None
   largest: int | None = None
   channel_means: list[float] = dataclasses.field(default_factory=list)
-  instances: dict[int, int] = dataclasses.field(default_factory=dict)  # images by how many
+  instances: dict[int, int] = dataclasses.field(default_factory=dict)  # images by how many; -1:
+  # those without a mask
   labels: dict[str, Label] = dataclasses.field(default_factory=dict)
   num_corrupt: int = 0
   seconds_to_first: float = 0.0
@@ -104,7 +105,9 @@ def _add(report: Report, batch: dict[str, np.ndarray]) -> None:
     a + b for a, b in zip(report.channel_means or [0.0] * 3, sums, strict=True)
   ]
   if "instances" in batch:
-    _count(report.instances, instances_per_image(batch["instances"]))
+    ids = batch["instances"]
+    masked = (ids >= 0).any((1, 2))
+    _count(report.instances, np.where(masked, instances_per_image(ids), -1))
   for name in sorted(batch.keys() - {"image", "instances"}):
     values = batch[name]
     label = report.labels.setdefault(name, Label(str(values.dtype), list(values.shape[1:])))
@@ -169,7 +172,10 @@ def _names(instances: list[int], labels: list[str]) -> list[str]:
     "image",
     "pixels",
     "mean R, G, B",
-    *(f"  with {count} instance{'s' * (count != 1)}" for count in instances),
+    *(
+      f"  with {count} instance{'s' * (count != 1)}" if count >= 0 else "  without a mask"
+      for count in instances
+    ),
     *labels,
     "damaged records",
     "first batch after",

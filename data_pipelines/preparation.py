@@ -17,6 +17,7 @@ from absl import logging
 import data_pipelines
 from data_pipelines import preparation_progress, prepared_format, tfds_format
 from data_pipelines.common import DataError, Source, stand_in_notes
+from data_pipelines.defaults import OWN_FIELDS
 from data_pipelines.indexed import Indexed
 from data_pipelines.preparation_progress import Damaged, Progress, check_same, only_one
 from data_pipelines.prepared_format import CARD_FILE, VERSION, Card, Split, read_card
@@ -54,11 +55,13 @@ class Plan:
   def identity(self) -> dict:
     """What a folder must have been made from for this plan to go on with it, or to leave it."""
     fields = ("variant", "image_size", "resize", "limit")
+    own = prepared_format.own_choices(self.config)
     return {field: getattr(self.config, field) for field in fields} | dict(
       dataset=self.config.name,
       protocol=getattr(self.config, "protocol", None),
       images=self.promised,
       files=self.fingerprint,
+      **({"choices": own} if self.config.name in OWN_FIELDS else {}),
     )
 
 
@@ -210,6 +213,7 @@ def _card(plan: Plan, splits: dict[str, Split], progress: Progress) -> Card:
     labels=progress.labels,
     splits=splits,
     versions=_versions(),
+    choices=prepared_format.own_choices(config),
   )
 
 

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 from data_pipelines.command_line import Parser, checked_arguments, one_line_errors, whole_number
 from data_pipelines.common import ON_CORRUPT, RESIZE, SPLITS, check_choice
-from data_pipelines.defaults import DEFAULTS, settings, training_command
+from data_pipelines.defaults import DEFAULTS, OWN_FIELDS, settings, training_command
 from data_pipelines.prepared_format import Card
 
 
@@ -33,6 +33,8 @@ def _parse_arguments() -> argparse.Namespace:
   parser.add_argument("--image_size", type=whole_number(1), help="pixels; default: likewise")
   parser.add_argument("--resize", help=f"{', '.join(RESIZE)}; default: likewise")
   parser.add_argument("--protocol", help="of clevr and tetrominoes: genesis (default) or iodine")
+  for field in OWN_FIELDS["image_folder"]:
+    parser.add_argument(f"--{field}", help="of image_folder, as config.data has it")
   parser.add_argument("--on_corrupt", choices=ON_CORRUPT, help="error (default), or skip and count")
   parser.add_argument("--limit", type=whole_number(0), help="images of each split; default: all")
   parser.add_argument("--splits", default=",".join(SPLITS), help="default: %(default)s")

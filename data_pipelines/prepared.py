@@ -3,9 +3,10 @@
     source = resolve(config)               # the set that fits the configuration
     records = split_records(config, source, "train")
 
-Records are tf.Examples: `image`, PNG [S, S, 3]; maybe `instances`, PNG of 16 bits [S, S]; labels,
-numbers; `id`, position in the split of the source. Splits are those of the source when it was
-prepared: `num_val` and `num_test` have no influence any more, `limit` makes a split shorter still.
+Records are tf.Examples: `image`, PNG [S, S, 3]; maybe `instances`, PNG of 16 bits [S, S], 65535 for
+what is to be ignored (-1); labels, numbers; `id`, position in the split of the source. Splits are
+those of the source when it was prepared: `num_val` and `num_test` have no influence any more,
+`limit` makes a split shorter still.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from absl import logging
 
 from data_pipelines import prepared_format, tfrecords
 from data_pipelines.common import DataError, Source, check_reading
-from data_pipelines.prepared_format import Card, read_card, shard_name
+from data_pipelines.prepared_format import IGNORED, Card, read_card, shard_name
 from data_pipelines.records import Range, Records
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -120,7 +121,8 @@ class _Codec:
     batch = {"image": tf.ensure_shape(images, [None, self.side, self.side, 3])}
     if ids:
       ids = tf.ensure_shape(ids[0], [None, self.side, self.side, 1])[..., 0]
-      batch["instances"] = tf.cast(ids, tf.int32)
+      ids = tf.cast(ids, tf.int32)
+      batch["instances"] = tf.where(ids == IGNORED, -1, ids)
     named = zip(self.labels.items(), features[num_pngs:], strict=True)
     for (name, (dtype, shape)), encoded in named:
       batch[name] = tf.reshape(tf.io.decode_raw(encoded, _raw_type(dtype)), [-1, *shape])

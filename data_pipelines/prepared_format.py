@@ -17,9 +17,11 @@ import numpy as np
 from absl import logging
 
 from data_pipelines.common import DataError
+from data_pipelines.defaults import OWN_FIELDS
 
 VERSION = "1.0.0"  # of the format
 CARD_FILE = "prepared.json"
+IGNORED = 2**16 - 1  # in the files, in place of the id -1
 PLACES = ("data/prepared", "data")  # searched when no data_dir is given
 KINDS = {  # of the entries of a card
   **dict.fromkeys(("dataset", "variant", "resize", "on_corrupt", "source", "fingerprint"), str),
@@ -28,6 +30,7 @@ KINDS = {  # of the entries of a card
   "protocol": str | None,
   "stand_in": dict | None,
   "instances": bool,
+  "choices": dict,
 }
 
 
@@ -65,6 +68,7 @@ class Card:
     labels: per label, its type and its shape for one image.
     splits: by name.
     versions: of what made it.
+    choices: fields of the configuration that only this data set has, as far as they were set.
   """
 
   dataset: str
@@ -83,6 +87,7 @@ class Card:
   labels: dict[str, tuple[str, list[int]]]
   splits: dict[str, Split]
   versions: dict[str, str]
+  choices: dict = dataclasses.field(default_factory=dict)
 
   def differences(self, config) -> list[str]:
     """What keeps the set from being what a configuration asks for."""
@@ -95,6 +100,9 @@ class Card:
     )
     found = {field: getattr(self, field) for field in wanted}
     pairs = [(field, found[field], wanted[field]) for field in wanted]
+    choices = own_choices(config)
+    for field in sorted(choices.keys() | self.choices.keys()):
+      pairs.append((field, self.choices.get(field), choices.get(field)))
     if self.limit and not 0 < config.limit <= self.limit:
       pairs.append(("limit", self.limit, config.limit))
     return [f"{field} is {is_}, wanted {want}" for field, is_, want in pairs if is_ != want]
@@ -102,6 +110,12 @@ class Card:
   def to_json(self) -> str:
     """The text of the card."""
     return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+
+def own_choices(config) -> dict[str, str]:
+  """What is set of the fields that only one data set has, as text."""
+  values = {field: getattr(config, field, None) for field in OWN_FIELDS.get(config.name, ())}
+  return {field: str(value) for field, value in values.items() if value is not None}
 
 
 def _check_types(card: Card) -> None:
@@ -245,6 +259,7 @@ def advice(config, misfits: list[str]) -> str:
   options = dict(variant=config.variant, image_size=config.image_size, resize=config.resize)
   if hasattr(config, "protocol"):
     options["protocol"] = config.protocol
+  options |= own_choices(config)
   command = " ".join(f"--{option} {value}" for option, value in options.items())
   return (
     f"{'; '.join(misfits)}; configure what was prepared, or prepare this: "

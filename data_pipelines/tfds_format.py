@@ -17,11 +17,11 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from data_pipelines.common import DataError
-from data_pipelines.prepared_format import VERSION, Card
+from data_pipelines.prepared_format import IGNORED, VERSION, Card
 
 QUEUE = 8  # batches that may wait for the encoders
 PNG_LEVEL = 1  # of zlib: half the time of 6 for a tenth more bytes
-MAX_ID = 2**16 - 1
+MAX_ID = IGNORED - 1
 
 
 def describe(side: int, *, instances: bool, labels: dict) -> tfds.features.FeaturesDict:
@@ -46,14 +46,14 @@ def _png(array: np.ndarray) -> io.BytesIO:
 def _encode(batch: dict[str, np.ndarray], first_id: int, features) -> list[bytes]:
   """Serialised tf.Examples of the images of a batch."""
   ids = batch.get("instances")
-  if ids is not None and not 0 <= ids.min() <= ids.max() <= MAX_ID:
-    raise DataError(f"ids of instances from {ids.min()} to {ids.max()}; allowed: 0 to {MAX_ID}")
+  if ids is not None and not -1 <= ids.min() <= ids.max() <= MAX_ID:
+    raise DataError(f"ids of instances from {ids.min()} to {ids.max()}; allowed: -1 to {MAX_ID}")
   records = []
   for i in range(len(batch["image"])):
     values = {name: array[i] for name, array in batch.items()}
     values |= {"image": _png(values["image"]), "id": first_id + i}
     if ids is not None:
-      values["instances"] = _png(ids[i].astype(np.uint16))
+      values["instances"] = _png(np.where(ids[i] < 0, IGNORED, ids[i]).astype(np.uint16))
     records.append(features.serialize_example(features.encode_example(values)))
   return records
 

@@ -109,13 +109,12 @@ def test_stacks_that_are_not_there_are_an_empty_split(tmp_path):
     read(make_config("shapestacks", root), "val")
 
 
-def test_a_scenario_that_is_a_link_out_of_the_folder_is_not_followed(tmp_path):
+def test_links_to_folders_are_followed(tmp_path):
   root, elsewhere = write_stacks(tmp_path / "stacks", iseg=False), tmp_path / "elsewhere"
   scenario = root / "recordings" / SCENARIOS["eval"][0]
   scenario.rename(elsewhere)
   scenario.symlink_to(elsewhere)
-  with pytest.raises(DataError, match=r"cam_1-mono-0.png is damaged: it is a link out of"):
-    read(make_config("shapestacks", root), "val")
+  assert len(read(make_config("shapestacks", root), "val")["image"])
   (tmp_path / "link").symlink_to(root)  # the folder itself may be one
   assert len(read(make_config("shapestacks", tmp_path / "link"), "test")["image"]) == 6
 
