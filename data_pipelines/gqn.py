@@ -21,6 +21,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from absl import logging
 
+from data_pipelines import tfrecords
 from data_pipelines.common import (
   STAND_IN_FILE,
   DataError,
@@ -190,7 +191,7 @@ def _features(record: bytes):
 def _has_instances(ranges: list[Range]) -> bool:
   """Whether the first readable record has ids of instances."""
   for part in ranges:
-    for record in tf.data.TFRecordDataset(str(part.path)).ignore_errors().as_numpy_iterator():
+    for record in tfrecords.dataset(part.path).ignore_errors().as_numpy_iterator():
       try:
         features = _features(record)
       except ValueError:

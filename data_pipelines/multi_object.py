@@ -20,6 +20,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from absl import logging
 
+from data_pipelines import gzipped, tfrecords
 from data_pipelines import multi_object_protocols as protocols
 from data_pipelines import multi_object_wire as wire
 from data_pipelines.common import (
@@ -100,7 +101,8 @@ LAYOUTS = {
 PLACES = ("data/multi-object-datasets", "data/multi_object_datasets", "data")
 STAND_INS = Path("data/stand_ins")
 STAND_IN_PART = 10  # test and val are at most one in so many images of a stand-in
-COUNTABLE_BYTES = 2**27  # larger files are not counted: that would unpack all of them
+COUNTABLE_BYTES = 2**27  # larger files, packed, are taken for whole ones ...
+COUNTABLE_UNPACKED = 2**31  # ... and of this size, unpacked, are not counted to their end
 
 
 def file_name(layout: Layout, variant: str) -> str:
@@ -194,15 +196,14 @@ def _range(config, source: Source, split: str) -> Range:
   if protocol.train_first and path.stat().st_size <= COUNTABLE_BYTES:
     # A small file is no whole one: what is set aside comes from its end.
     held_out = num_val + min(num_test, protocol.max_test)
-    used = min(used, max(Range(path, 0, None, "GZIP").num_records() - held_out, 0))
-  first, count = protocol.span(split, used=used, num_val=num_val, num_test=num_test)
-  return Range(path, first, count, "GZIP")
+    used = max(Range(path).num_records(used + held_out) - held_out, 0)
+  return Range(path, *protocol.span(split, used=used, num_val=num_val, num_test=num_test))
 
 
 def _first_record(path: Path) -> bytes | None:
   """The first record of a file; None where there is none or it cannot be read."""
   try:
-    return next(iter(tf.data.TFRecordDataset(str(path), "GZIP").take(1).as_numpy_iterator()), None)
+    return next(iter(tfrecords.dataset(path).take(1).as_numpy_iterator()), None)
   except tf.errors.OpError:
     return None
 
@@ -260,5 +261,7 @@ def split_records(config, source: Source, split: str) -> Records:
 def num_examples(config, source: Source, split: str) -> int | None:
   """Images of a split by the headers of its records; None where counting would take long."""
   records = split_records(config, source, split)
-  small = records.ranges[0].path.stat().st_size <= COUNTABLE_BYTES
-  return records.num_images() if small or config.limit or split != "train" else None
+  (part,) = records.ranges
+  if part.count is None and gzipped.estimate(part.path).unpacked > COUNTABLE_UNPACKED:
+    return None
+  return records.num_images(most=part.count)

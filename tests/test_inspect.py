@@ -222,7 +222,7 @@ def test_ceilings_of_both_kinds_of_splits(tmp_path, hurried):
     for number in range(20):
       writer.write(bytes([number] * 12))
   (tmp_path / "a.gz").write_bytes(gzip.compress(path.read_bytes()))
-  ranges = (Range(tmp_path / "a.gz", 5, None, "GZIP"),)
+  ranges = (Range(tmp_path / "a.gz", 5),)
   records = Records(ranges, 1, lambda record: [(record,)], 1, decode, "")
   assert benchmark.decoding_ceiling(records, 2, 10).rate > 0
   part, rate = benchmark.gunzip_ceiling(records)
