@@ -20,6 +20,7 @@ from data_pipelines.checksums import masked_crc
 HEADER, FOOTER = 12, 4  # bytes around the data of a record
 ENDS_INSIDE = "the file ends inside the record"
 BAD_LENGTH = "checksum of the length is wrong"
+SPEED = 3e8  # bytes unpacked per second, about
 SAMPLE = 2**21  # bytes at the start of a file that tell of the rest ...
 MOST_UNPACKED = 2**28  # ... as far as they unpack to no more than this
 _MAGIC = b"\x1f\x8b\x08"

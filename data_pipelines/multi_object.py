@@ -25,12 +25,14 @@ from data_pipelines import multi_object_protocols as protocols
 from data_pipelines import multi_object_wire as wire
 from data_pipelines.common import (
   STAND_IN_FILE,
+  DataError,
   Source,
   check_config,
   nothing_found,
   stand_in_notes,
 )
 from data_pipelines.multi_object_codec import GREY, RGB, Codec, Factor, Form
+from data_pipelines.record_files import is_empty, left_out
 from data_pipelines.records import Range, Records, check_not_empty
 
 
@@ -125,7 +127,8 @@ def _find(config, layout: Layout) -> Path | None:
         return root
   if given is None:
     return None
-  raise nothing_found(given, f"has no {name}", _help(layout, config.variant, given))
+  beside = left_out([given / layout.folder, given], prefix=name)
+  raise nothing_found(given, f"has no {name}{beside}", _help(layout, config.variant, given))
 
 
 def _download(layout: Layout, folder: Path) -> str:
@@ -159,11 +162,20 @@ def _render_stand_in(config, layout: Layout) -> Path:
   return root
 
 
+def _describe(path: Path) -> str:
+  """A published file, and whether it is all of it, as far as is seen at once."""
+  size = path.stat().st_size / 1e9
+  cut = (
+    f", of which only the beginning ({size:.3g} GB) was fetched" if tfrecords.is_cut(path) else ""
+  )
+  return f"{path}{cut}{left_out([path.parent], prefix=path.name)}"
+
+
 def resolve(config) -> Source:
   """Finds the file (or renders a stand-in when no data_dir is given and none is found).
 
   Raises:
-    DataError: data_dir does not exist or does not have the file.
+    DataError: data_dir does not exist or does not have the file, or there is nothing in it.
     ValueError: a field of `config` has an impossible value.
   """
   layout, protocol = LAYOUTS[config.name], protocols.named(config)
@@ -171,13 +183,15 @@ def resolve(config) -> Source:
   check_config(config, layout.forms, resize, num_val=0, num_test=0)
   protocols.get(config.name, protocol)
   root = _find(config, layout) or _render_stand_in(config, layout)
+  if is_empty(path := root / file_name(layout, config.variant)):
+    raise DataError(f"{path} is empty; fetch it again: {_download(layout, root.parent)}")
   notes = stand_in_notes(root)
   what = f"{config.name} {config.variant}" + (f", protocol {protocol}" if protocol else "")
   if notes:
     images = f"{notes['num_images']} images"
     description = f"{what}: RENDERED STAND-IN, not the published images ({images}) in {root}"
   else:
-    description = f"{what}: {root / file_name(layout, config.variant)}"
+    description = f"{what}: {_describe(root / file_name(layout, config.variant))}"
   logging.info("%s", description)
   return Source(
     config.name, config.variant, root, bool(notes), description, {"train": 1}, protocol=protocol

@@ -100,6 +100,14 @@ class Records:
       total += there if part.count is None else min(there, part.count)
     return round(total * self.views)
 
+  def seconds_to_first(self) -> float:
+    """About how long it takes to unpack what lies before the first record."""
+    part = self.ranges[0]
+    if not part.first or not tfrecords.compression(part.path):
+      return 0.0
+    whole = gzipped.estimate(part.path)
+    return part.first / max(whole.num_records, 1) * whole.unpacked / gzipped.SPEED
+
   def describe(self, place: int) -> str:
     """Where a record is, for error messages."""
     file, index = divmod(place, PLACES)
