@@ -5,9 +5,10 @@
 
 Of each split: how many images there are; and of the first --num of them (0: all) shapes, types, the
 range and mean of the pixels, instances per image, labels, damaged records (which are left out, and
-counted), and how fast they are read. Where only reading everything would count the images of a
-split, its beginning tells about how many there are; --num=0 counts. Exit status: 0 when all is well; 1 if a split is empty or
-cannot be read, or has damaged records; 2 for a mistake on the command line.
+counted), and how fast they are read. Where only reading everything would count the images, the
+beginning of the files tells about how many there are, and --num=0 counts. Exit status: 0 when all
+is well; 1 if a split is empty or cannot be read, or has damaged records; 2 for a mistake on the
+command line.
 """
 
 import contextlib
@@ -168,7 +169,7 @@ def inspect(config, split: str, num: int = 0) -> Report:
     there = report.promised or report.about or num
     total = -(-min(there, config.limit or there) // BATCH_SIZE)
     with _telling():
-      for batch in with_progress(stream, total, f"looking at {split}", f"{BATCH_SIZE} image"):
+      for batch in with_progress(stream, total, f"looking at {split}", "part"):
         if not report.looked_at:
           first = time.perf_counter()
           report.seconds_to_first = first - start
