@@ -110,6 +110,18 @@ def num_examples(config, split: str) -> int | None:
   return reader(config).num_examples(config, resolve(config), split)
 
 
+def tell_of_records(config, split: str) -> tuple[int, float] | None:
+  """About how many images a split has, and seconds to its first: what its files tell at once.
+
+  None where images are no records of files, which are counted and found without reading them.
+  """
+  if is_generated(config):
+    return None
+  module = reader(config)
+  records = module.split_records(config, module.resolve(config), split)
+  return (records.about(), records.seconds_to_first()) if hasattr(records, "about") else None
+
+
 def batches(
   config,
   *,

@@ -30,6 +30,7 @@ from absl import logging
 from PIL import Image
 
 import data_pipelines
+from data_pipelines import gzipped
 from data_pipelines.command_line import Parser, whole_number
 from data_pipelines.defaults import settings
 
@@ -92,10 +93,10 @@ def reading_rate(config, batch_size: int, most: int) -> float:
 
 def _records_unpacked(records) -> Iterable[tuple[bytes, ...]]:
   """Encoded features of the images of a split of tfrecords, in the order of the files."""
-  import tensorflow as tf
+  from data_pipelines import tfrecords  # imports TensorFlow
 
   for part in records.ranges:
-    encoded = tf.data.TFRecordDataset(str(part.path), part.compression).skip(part.first)
+    encoded = tfrecords.dataset(part.path).skip(part.first)
     for record in encoded.take(-1 if part.count is None else part.count).as_numpy_iterator():
       compact = records.compact(record) if records.compact else record
       yield from records.unpack(compact)
@@ -166,7 +167,7 @@ def gunzip_ceiling(records) -> Ceiling:
   else:
     from data_pipelines import tfrecords
 
-    lengths = tfrecords.framing(part.path, 100, part.compression).lengths
+    lengths = tfrecords.framing(part.path, 100).lengths
     images = unpacked / (sum(lengths) / len(lengths) + tfrecords.HEADER + tfrecords.FOOTER)
   return Ceiling("gunzip", images / seconds)
 
@@ -179,7 +180,7 @@ def measure(config, batch_size: int, most: int) -> tuple[float, list[Ceiling]]:
   for _ in range(ROUNDS):
     rates.append(reading_rate(config, batch_size, most))
     found = [decoding_ceiling(split, batch_size, most)]
-    if hasattr(split, "ranges") and split.ranges[0].compression:
+    if hasattr(split, "ranges") and gzipped.compression(split.ranges[0].path):
       found.append(gunzip_ceiling(split))
     for part, rate in found:
       limits[part].append(rate)

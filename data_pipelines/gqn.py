@@ -12,15 +12,13 @@ a partial download has none of them, the last 60th (at least one) of the files t
 and where there is one train file, the last 60th of its records.
 """
 
-import re
-import shlex
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import tensorflow as tf
 from absl import logging
 
+from data_pipelines import gqn_files, tfrecords
 from data_pipelines.common import (
   STAND_IN_FILE,
   DataError,
@@ -31,51 +29,16 @@ from data_pipelines.common import (
   resize_images,
   stand_in_notes,
 )
+from data_pipelines.gqn_files import FOLDERS, VARIANTS
 from data_pipelines.jpeg import jpeg_size
 from data_pipelines.records import Range, Records, check_not_empty
 
-
-class Variant(NamedTuple):
-  """Published size of a set: numbers of files, image side in pixels, views per record."""
-
-  train_files: int
-  test_files: int
-  side: int
-  views: int
-
-
-VARIANTS = {
-  "jaco": Variant(3600, 400, 64, 11),
-  "mazes": Variant(1080, 120, 84, 300),
-  "rooms_free_camera_with_object_rotations": Variant(2034, 226, 128, 10),
-  "rooms_ring_camera": Variant(2160, 240, 64, 10),
-  "rooms_free_camera_no_object_rotations": Variant(2160, 240, 64, 10),
-  "shepard_metzler_5_parts": Variant(900, 100, 64, 15),
-  "shepard_metzler_7_parts": Variant(900, 100, 64, 15),
-}
 VAL_PART = 60  # one in so many train files is for validation
 PLACES = ("data/gqn", "data/gqn-dataset", "data")  # searched when no data_dir is given
 STAND_INS = Path("data/stand_ins")
 VIEWS_PER_STAND_IN_SCENE = 10  # standin_scenes counts scenes of so many views
 COUNTABLE_BYTES = 2**31  # larger splits are not counted: that would read in every part of them
-_NUMBER = re.compile(r"(\d+)-of-(\d+)\.tfrecord")
 _PNG = b"\x89PNG\r\n\x1a\n"
-
-
-def _files(root: Path, split: str) -> list[Path]:
-  """Record files of the folder train or test, by number."""
-  found = [(path, _NUMBER.fullmatch(path.name)) for path in (root / split).glob("*-of-*.tfrecord")]
-  numbered = [(int(m[2]), int(m[1]), path) for path, m in found if m]
-  return [path for _, _, path in sorted(numbered)]
-
-
-def _help(variant: str, folder: Path) -> str:
-  size = VARIANTS[variant].train_files
-  first = f"train/{1:0{len(str(size))}d}-of-{size}.tfrecord"
-  return (
-    f"expected files such as {folder / first}; "
-    f"download: gsutil -m cp -r gs://gqn-dataset/{variant} {shlex.quote(str(folder.parent))}"
-  )
 
 
 def _find(config) -> Path | None:
@@ -86,12 +49,13 @@ def _find(config) -> Path | None:
     given = Path(config.data_dir).expanduser()
     places = [given / config.variant, given]
   for root in places:
-    if _files(root, "train") or _files(root, "test"):
+    if gqn_files.files(root, "train") or gqn_files.files(root, "test"):
       return root
   if config.data_dir is None:
     return None
   folder = given if given.name == config.variant else given / config.variant
-  raise nothing_found(given, "has no GQN records", _help(config.variant, folder))
+  what = "has no GQN records" + next(filter(None, map(gqn_files.beside, places)), "")
+  raise nothing_found(given, what, gqn_files.expected(config.variant, folder))
 
 
 def _render_stand_in(config) -> Path:
@@ -109,7 +73,7 @@ def _render_stand_in(config) -> Path:
     1,
     ", ".join(PLACES),
     root,
-    _help(config.variant, Path("data/gqn", config.variant)),
+    gqn_files.expected(config.variant, Path("data/gqn", config.variant)),
   )
   if not (root / STAND_IN_FILE).exists():
     standins.write_gqn(
@@ -122,23 +86,20 @@ def resolve(config) -> Source:
   """Finds the records (or renders a stand-in when no data_dir is given and none are found).
 
   Raises:
-    DataError: data_dir does not exist or has no records.
+    DataError: data_dir does not exist, or has no records or those of another set.
     ValueError: a field of `config` has an impossible value.
   """
   check_config(config, VARIANTS)
   root = _find(config) or _render_stand_in(config)
-  notes, published = stand_in_notes(root), VARIANTS[config.variant]
-  found = {split: len(_files(root, split)) for split in ("train", "test")}
+  notes = stand_in_notes(root)
+  found = {folder: len(gqn_files.files(root, folder)) for folder in FOLDERS}
   if notes:
     description = (
       f"{config.variant}: RENDERED STAND-IN, not the published images "
       f"({notes['num_scenes']} scenes, {notes['image_size']} pixels) in {root}"
     )
   else:
-    description = (
-      f"{config.variant}: {found['train']} of {published.train_files} train files, "
-      f"{found['test']} of {published.test_files} test files in {root}"
-    )
+    description = gqn_files.describe(root, config.variant, found)
   logging.info("%s", description)
   return Source("gqn", config.variant, root, bool(notes), description, found)
 
@@ -155,7 +116,7 @@ def _split_train(paths: list[Path]) -> tuple[list[Range], list[Range]]:
       )
     first = total - num_val
     return [Range(paths[0], 0, first)], [Range(paths[0], first)]
-  numbers = [tuple(map(int, _NUMBER.fullmatch(path.name).groups())) for path in paths]
+  numbers = [gqn_files.numbers(path) for path in paths]
   is_val = [i > n - max(1, n // VAL_PART) for i, n in numbers]
   mixed = len({n for _, n in numbers}) > 1
   if mixed or not any(is_val) or all(is_val):
@@ -168,11 +129,11 @@ def _split_train(paths: list[Path]) -> tuple[list[Range], list[Range]]:
 
 def _ranges(config, source: Source, split: str) -> list[Range]:
   folder = "test" if split == "test" else "train"
-  paths = _files(source.root, folder)
+  paths = gqn_files.files(source.root, folder)
   if not paths:
     raise DataError(
       f"{source.root / folder} has no records for the {split} split; "
-      f"{_help(config.variant, source.root)}"
+      f"{gqn_files.expected(config.variant, source.root)}"
     )
   if split == "test":
     return [Range(path) for path in paths]
@@ -190,7 +151,7 @@ def _features(record: bytes):
 def _has_instances(ranges: list[Range]) -> bool:
   """Whether the first readable record has ids of instances."""
   for part in ranges:
-    for record in tf.data.TFRecordDataset(str(part.path)).ignore_errors().as_numpy_iterator():
+    for record in tfrecords.dataset(part.path).ignore_errors().as_numpy_iterator():
       try:
         features = _features(record)
       except ValueError:
@@ -257,7 +218,7 @@ def split_records(config, source: Source, split: str) -> Records:
   check_not_empty(
     ranges,
     f"the {split} split is empty: {len(ranges)} files without a record in {source.root}; "
-    f"{_help(config.variant, source.root)}",
+    f"{gqn_files.expected(config.variant, source.root)}",
   )
   notes, instances = stand_in_notes(source.root), _has_instances(ranges)
   side = notes["image_size"] if notes else variant.side

@@ -84,7 +84,6 @@ class IndexedPipeline:
     self._end = FOREVER if epochs is None else epochs * images.num
     self._skip_corrupt, self._shard = skip_corrupt, (shard_index, shard_count)
     self.damage = DamageLog(images, skip=skip_corrupt)
-    self.opened: dict[int, None] = {}  # no file is read by TensorFlow
 
   @property
   def any_good(self) -> bool:

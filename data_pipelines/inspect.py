@@ -5,27 +5,34 @@
 
 Of each split: how many images there are; and of the first --num of them (0: all) shapes, types, the
 range and mean of the pixels, instances per image, labels, damaged records (which are left out, and
-counted), and how fast they are read. Exit status: 0 when all is well; 1 if a split is empty or
-cannot be read, or has damaged records; 2 for a mistake on the command line.
+counted), and how fast they are read. Where only reading everything would count the images, the
+beginning of the files tells about how many there are, and --num=0 counts. Exit status: 0 when all
+is well; 1 if a split is empty or cannot be read, or has damaged records; 2 for a mistake on the
+command line.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import ml_collections
 import numpy as np
+from absl import logging
 
 import data_pipelines
 from data_pipelines.command_line import Parser, whole_number
 from data_pipelines.common import SPLITS, DataError
 from data_pipelines.config_files import ConfigError, load_config, parse
+from data_pipelines.publishing import with_progress
 
 BATCH_SIZE = 32
 TIMED_BATCHES = 8  # fewer do not tell a rate, since a few are read ahead
+LONG = 5.0  # seconds before the first batch that are announced
 ENDLESS = 1000  # images of a stream without end
 MOST_VALUES = 12  # different values of a label that are listed one by one
 
@@ -62,9 +69,13 @@ class Label:
 
 @dataclasses.dataclass
 class Report:
-  """What is known of a split; rates are images per second, after the first batch."""
+  """What is known of a split; rates are images per second, after the first batch.
+
+  `about` is how many images its files seem to have, where they do not say it at once.
+  """
 
   promised: int | None = None
+  about: int | None = None
   looked_at: int = 0
   image_shape: list[int] | None = None
   image_dtype: str = ""
@@ -115,6 +126,31 @@ def _add(report: Report, batch: dict[str, np.ndarray]) -> None:
   report.looked_at += len(images)
 
 
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+  """Lets through what is logged on the way, such as progress where there is no terminal."""
+  before = logging.get_verbosity()
+  logging.set_verbosity(logging.INFO)
+  try:
+    yield
+  finally:
+    logging.set_verbosity(before)
+
+
+def _look_ahead(report: Report, config, split: str) -> None:
+  """Finds what is known without reading, and says what will take long."""
+  report.promised = data_pipelines.num_examples(config, split)
+  about, seconds = data_pipelines.tell_of_records(config, split) or (None, 0.0)
+  if report.promised is None:
+    report.about = about
+  if seconds > LONG:
+    print(
+      f"the {split} split lies in a GZIP file, which has to be unpacked up to its first image: "
+      f"about {seconds:.0f} s (prepare the data set once to read it at once)",
+      file=sys.stderr,
+    )
+
+
 def inspect(config, split: str, num: int = 0) -> Report:
   """Looks at the first `num` images of a split (0: all of them).
 
@@ -128,16 +164,19 @@ def inspect(config, split: str, num: int = 0) -> Report:
   config = ml_collections.ConfigDict(config.to_dict())
   config.on_corrupt = "skip"
   try:
-    report.promised = data_pipelines.num_examples(config, split)
+    _look_ahead(report, config, split)
     num = num or (ENDLESS if data_pipelines.is_generated(config) else 0)
     config.limit = min((most for most in (num, config.limit) if most), default=0)
     start = time.perf_counter()
     stream = data_pipelines.batches(config, split=split, batch_size=BATCH_SIZE, epochs=1)
-    for number, batch in enumerate(stream):
-      _add(report, batch)
-      if number == 0:
-        first = time.perf_counter()
-        report.seconds_to_first = first - start
+    there = report.promised or report.about or num
+    total = -(-min(there, config.limit or there) // BATCH_SIZE)
+    with _telling():
+      for batch in with_progress(stream, total, f"looking at {split}", "part"):
+        if not report.looked_at:
+          first = time.perf_counter()
+          report.seconds_to_first = first - start
+        _add(report, batch)
     if report.looked_at >= TIMED_BATCHES * BATCH_SIZE:
       report.rate = (report.looked_at - BATCH_SIZE) / (time.perf_counter() - first)
   except DataError as error:
@@ -151,8 +190,9 @@ def _column(report: Report, instances: list[int], labels: list[str]) -> list[str
   """A report as cells of the table, one for each of `_names`."""
   shape = "x".join(map(str, report.image_shape or ()))
   seen = bool(report.looked_at)
+  about = "unknown" if report.about is None else f"about {report.about:,}"
   return [
-    "unknown" if report.promised is None else f"{report.promised:,}",
+    about if report.promised is None else f"{report.promised:,}",
     f"{report.looked_at:,}",
     f"{report.image_dtype} {shape}" if seen else "-",
     f"{report.smallest} to {report.largest}" if seen else "-",
@@ -214,8 +254,8 @@ def main(argv: list[str] | None = None) -> int:
     config = load_config(options.config, overrides).data
     source = data_pipelines.resolve(config)
     splits = [options.split] if options.split else SPLITS
+    print(source.description, flush=True)
     reports = {split: inspect(config, split, options.num) for split in splits}
-    print(source.description)
     print(table(reports))
     for split, report in reports.items():
       if report.error:

@@ -20,16 +20,19 @@ from typing import NamedTuple
 import tensorflow as tf
 from absl import logging
 
+from data_pipelines import gzipped, tfrecords
 from data_pipelines import multi_object_protocols as protocols
 from data_pipelines import multi_object_wire as wire
 from data_pipelines.common import (
   STAND_IN_FILE,
+  DataError,
   Source,
   check_config,
   nothing_found,
   stand_in_notes,
 )
 from data_pipelines.multi_object_codec import GREY, RGB, Codec, Factor, Form
+from data_pipelines.record_files import is_empty, left_out
 from data_pipelines.records import Range, Records, check_not_empty
 
 
@@ -100,7 +103,8 @@ LAYOUTS = {
 PLACES = ("data/multi-object-datasets", "data/multi_object_datasets", "data")
 STAND_INS = Path("data/stand_ins")
 STAND_IN_PART = 10  # test and val are at most one in so many images of a stand-in
-COUNTABLE_BYTES = 2**27  # larger files are not counted: that would unpack all of them
+COUNTABLE_BYTES = 2**27  # larger files, packed, are taken for whole ones ...
+COUNTABLE_UNPACKED = 2**31  # ... and of this size, unpacked, are not counted to their end
 
 
 def file_name(layout: Layout, variant: str) -> str:
@@ -123,7 +127,8 @@ def _find(config, layout: Layout) -> Path | None:
         return root
   if given is None:
     return None
-  raise nothing_found(given, f"has no {name}", _help(layout, config.variant, given))
+  beside = left_out([given / layout.folder, given], prefix=name)
+  raise nothing_found(given, f"has no {name}{beside}", _help(layout, config.variant, given))
 
 
 def _download(layout: Layout, folder: Path) -> str:
@@ -157,11 +162,20 @@ def _render_stand_in(config, layout: Layout) -> Path:
   return root
 
 
+def _describe(path: Path) -> str:
+  """A published file, and whether it is all of it, as far as is seen at once."""
+  size = path.stat().st_size / 1e9
+  cut = (
+    f", of which only the beginning ({size:.3g} GB) was fetched" if tfrecords.is_cut(path) else ""
+  )
+  return f"{path}{cut}{left_out([path.parent], prefix=path.name)}"
+
+
 def resolve(config) -> Source:
   """Finds the file (or renders a stand-in when no data_dir is given and none is found).
 
   Raises:
-    DataError: data_dir does not exist or does not have the file.
+    DataError: data_dir does not exist or does not have the file, or there is nothing in it.
     ValueError: a field of `config` has an impossible value.
   """
   layout, protocol = LAYOUTS[config.name], protocols.named(config)
@@ -169,13 +183,15 @@ def resolve(config) -> Source:
   check_config(config, layout.forms, resize, num_val=0, num_test=0)
   protocols.get(config.name, protocol)
   root = _find(config, layout) or _render_stand_in(config, layout)
+  if is_empty(path := root / file_name(layout, config.variant)):
+    raise DataError(f"{path} is empty; fetch it again: {_download(layout, root.parent)}")
   notes = stand_in_notes(root)
   what = f"{config.name} {config.variant}" + (f", protocol {protocol}" if protocol else "")
   if notes:
     images = f"{notes['num_images']} images"
     description = f"{what}: RENDERED STAND-IN, not the published images ({images}) in {root}"
   else:
-    description = f"{what}: {root / file_name(layout, config.variant)}"
+    description = f"{what}: {_describe(root / file_name(layout, config.variant))}"
   logging.info("%s", description)
   return Source(
     config.name, config.variant, root, bool(notes), description, {"train": 1}, protocol=protocol
@@ -194,15 +210,14 @@ def _range(config, source: Source, split: str) -> Range:
   if protocol.train_first and path.stat().st_size <= COUNTABLE_BYTES:
     # A small file is no whole one: what is set aside comes from its end.
     held_out = num_val + min(num_test, protocol.max_test)
-    used = min(used, max(Range(path, 0, None, "GZIP").num_records() - held_out, 0))
-  first, count = protocol.span(split, used=used, num_val=num_val, num_test=num_test)
-  return Range(path, first, count, "GZIP")
+    used = max(Range(path).num_records(used + held_out) - held_out, 0)
+  return Range(path, *protocol.span(split, used=used, num_val=num_val, num_test=num_test))
 
 
 def _first_record(path: Path) -> bytes | None:
   """The first record of a file; None where there is none or it cannot be read."""
   try:
-    return next(iter(tf.data.TFRecordDataset(str(path), "GZIP").take(1).as_numpy_iterator()), None)
+    return next(iter(tfrecords.dataset(path).take(1).as_numpy_iterator()), None)
   except tf.errors.OpError:
     return None
 
@@ -260,5 +275,7 @@ def split_records(config, source: Source, split: str) -> Records:
 def num_examples(config, source: Source, split: str) -> int | None:
   """Images of a split by the headers of its records; None where counting would take long."""
   records = split_records(config, source, split)
-  small = records.ranges[0].path.stat().st_size <= COUNTABLE_BYTES
-  return records.num_images() if small or config.limit or split != "train" else None
+  (part,) = records.ranges
+  if part.count is None and gzipped.estimate(part.path).unpacked > COUNTABLE_UNPACKED:
+    return None
+  return records.num_images(most=part.count)

@@ -10,19 +10,23 @@ reached by passing over encoded records, and there is no iterator state to save.
 """
 
 import itertools
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
 from data_pipelines import tfrecords
-from data_pipelines.records import PLACES, DamageLog, Records
+from data_pipelines.common import DataError
+from data_pipelines.records import PLACES, DamageLog, Range, Records
 
 GROUP_VIEWS = 1280  # encoded images that are permuted together ...
 MIN_GROUP, MAX_GROUP = 32, 128  # ... in so many records
 MAX_BUFFERED_VIEWS = 150_000  # bounds the shuffle buffer of records with hundreds of images
 CYCLE_LENGTH = 16  # files that are read side by side
 FOREVER = 2**62
-ZIPPED_BUFFER = 8 * 2**20  # bytes; unzips records 1.6 times as fast as TensorFlow's own size
+BLOCK, ZIPPED_BLOCK = 16, 4  # records that are numbered at once, of plain and of GZIP files
+# Bytes; GZIP files are unpacked 1.6 times as fast as with the size that is TensorFlow's own.
+BUFFERS = {"": 2**18, "GZIP": 2**23}
 
 
 class Pipeline:
@@ -48,7 +52,10 @@ class Pipeline:
     self._buffer = max(1, min(shuffle_buffer, MAX_BUFFERED_VIEWS // records.views))
     self.damage = DamageLog(records, skip=skip_corrupt)
     self.any_good = False  # whether any record was whole
-    self.opened: dict[int, None] = {}  # files that were read, the latest last
+    # After damage in a GZIP file nothing is rescued, so that places follow one another.
+    self._in_one_go = len(records.ranges) == 1 and bool(
+      tfrecords.compression(records.ranges[0].path)
+    )
     self._incomplete_place = -1  # of the record that a limit on images cuts
     if records.last_views:
       last, final = len(records.ranges) - 1, records.ranges[-1]
@@ -113,29 +120,46 @@ class Pipeline:
     return groups.map(unpack, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
   def _read(self, file: tf.Tensor) -> tf.data.Dataset:
-    """(place, encoded record) of one file; a place is file * PLACES + index of the record."""
-    ranges, start = self._records.ranges, file * PLACES
-    path = tf.numpy_function(self._open, [file], tf.string)
-    # Files of one data set are all compressed or none is.
-    compression = ranges[0].compression
-    encoded = tf.data.TFRecordDataset(
-      tf.ensure_shape(path, []), compression, ZIPPED_BUFFER if compression else None
-    )
-    # One number for both: skipping to a batch far on is mostly a matter of such wrappers.
-    encoded = tf.data.Dataset.zip(tf.data.Dataset.range(start, start + PLACES), encoded)
-    if self._skip_corrupt:
-      types = [tf.int64, tf.int64, tf.string]
-      leading, places, rescued = tf.numpy_function(self._rescue, [file], types)
-      rest = (tf.ensure_shape(places, [None]), tf.ensure_shape(rescued, [None]))
-      encoded = encoded.take(leading).concatenate(tf.data.Dataset.from_tensor_slices(rest))
-    if all(part.first == 0 and part.count is None for part in ranges):
-      return encoded
-    first = tf.constant([part.first for part in ranges], tf.int64)[file]
-    count = tf.constant([PLACES if p.count is None else p.count for p in ranges], tf.int64)[file]
-    if self._skip_corrupt:  # places are no longer consecutive: choose by place, not by position
-      last = tf.minimum(first + count, PLACES)
-      return encoded.filter(lambda place, _: (place >= start + first) & (place < start + last))
-    return encoded.skip(first).take(count)
+    """(place, encoded record) of one file; a place is file * PLACES + index of the record.
+
+    Records pass in blocks, as wrappers around every single one take longer than reading it; an
+    empty block tells `_rest` where TensorFlow stopped.
+    """
+    start, numpy_function = file * PLACES, partial(tf.numpy_function, stateful=True)
+    opened = numpy_function(self._open, [file], [tf.string, tf.string, tf.int64])
+    readable = tf.data.TFRecordDataset(*(tf.ensure_shape(each, []) for each in opened))
+    end = tf.data.Dataset.from_tensors(tf.zeros([0], tf.string))
+    blocks = readable.ignore_errors().batch(ZIPPED_BLOCK if self._in_one_go else BLOCK)
+    if self._in_one_go:  # one core does nothing but unpack
+      blocks = blocks.prefetch(1)
+
+    def number(state, block):
+      place, position = state
+      count = tf.size(block, tf.int64)
+      numbered = tf.cond(
+        count > 0,
+        lambda: [place + tf.range(count), block],
+        lambda: numpy_function(self._rest, [file, place, position], [tf.int64, tf.string]),
+      )
+      size = tf.reduce_sum(tf.cast(tf.strings.length(block), tf.int64))
+      state = place + count, position + size + count * (tfrecords.HEADER + tfrecords.FOOTER)
+      return state, tuple(tf.ensure_shape(each, [None]) for each in numbered)
+
+    encoded = blocks.concatenate(end).scan((start, np.int64(0)), number)
+    if self._in_one_go:
+      first, last = _bounds(self._records.ranges[0])
+      return encoded.unbatch().skip(first).take(last - first)
+    bounds = np.array([_bounds(part) for part in self._records.ranges], np.int64)
+    if (bounds != _bounds(Range(None))).any():
+      first, last = tf.unstack(start + tf.constant(bounds)[file])
+      encoded = encoded.take_while(lambda places, _: tf.reduce_all(places[:1] < last))
+
+      def cut(places, records):
+        begin, end = (tf.math.count_nonzero(places < bound) for bound in (first, last))
+        return places[begin:end], records[begin:end]
+
+      encoded = encoded.map(cut)
+    return encoded.unbatch()
 
   def _compact(self, place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The same record in fewer bytes."""
@@ -153,21 +177,41 @@ class Pipeline:
     rng = np.random.default_rng([self._seed, epoch])
     return rng.permutation(num_files), rng.integers(1, 2**31 - 1)
 
-  def _open(self, file: np.int64) -> bytes:
-    """The path of a file; notes that it is read, as errors of TensorFlow do not say where."""
-    self.opened.pop(int(file), None)
-    self.opened[int(file)] = None
-    return str(self._records.ranges[file].path).encode()
+  def _open(self, file: np.int64) -> tuple[bytes, bytes, np.int64]:
+    """Path of a file, its compression, and the size of a buffer for reading it."""
+    path = self._records.ranges[file].path
+    try:
+      compression = tfrecords.compression(path)
+    except OSError as error:
+      self._fail(tfrecords.unreadable(path, error))
+    return str(path).encode(), compression.encode(), np.int64(BUFFERS[compression])
 
-  def _rescue(self, file: np.int64) -> tuple[np.int64, np.ndarray, np.ndarray]:
-    """How many records lead up to the first damage; places and bytes of the whole ones after."""
-    path, compression = self._records.ranges[file].path, self._records.ranges[file].compression
-    leading = tfrecords.num_leading(path, compression)
-    good, bad = tfrecords.rescue(path, leading, compression)
+  def _rest(self, file, place, position) -> tuple[np.ndarray, np.ndarray]:
+    """Places and bytes of whole records after the first that TensorFlow could not read.
+
+    Args:
+      file: which one it came to the end of, or to damage.
+      place: after the last record that it read ...
+      position: ... and how many bytes, unpacked, there are before this place.
+    """
+    part, start = self._records.ranges[file], file * PLACES
+    first, last = _bounds(part)
+    good, bad = {}, []
+    try:
+      if place - start < last and not tfrecords.ends_at(part.path, position):
+        good, bad = tfrecords.rest(part.path, int(place - start))
+    except OSError as error:
+      self._fail(tfrecords.unreadable(part.path, error))
     for damage in bad:
-      self.damage.note(file * PLACES + damage.index, damage.cause)
-    places = np.array([file * PLACES + index for index in good], np.int64)
-    return np.int64(leading), places, np.array(list(good.values()), object)
+      hides_all = damage.index > max(good, default=-1)
+      if damage.index < last and (damage.index >= first or hides_all):
+        self.damage.note(start + damage.index, damage.cause)
+    places = np.array([start + index for index in good], np.int64)
+    return places, np.array(list(good.values()), object)
+
+  def _fail(self, error: DataError):
+    self.damage.failure = error
+    raise error from None
 
   def _unpack(self, epoch, group, places, encoded) -> list[np.ndarray]:
     """Permuted encoded images of a group of records; what is damaged is left out or raised."""
@@ -190,3 +234,8 @@ class Pipeline:
     numbers = range(self._records.num_features)
     features = [np.array([images[i][number] for i in order], object) for number in numbers]
     return [*features, np.array(origins, np.int64)[order]]
+
+
+def _bounds(part: Range) -> tuple[int, int]:
+  """Index of the first record of a range, and after its last."""
+  return part.first, PLACES if part.count is None else min(part.first + part.count, PLACES)

@@ -18,6 +18,7 @@ import data_pipelines
 from data_pipelines import preparation_progress, prepared_format, tfds_format
 from data_pipelines.common import DataError, Source, stand_in_notes
 from data_pipelines.defaults import OWN_FIELDS
+from data_pipelines.gzipped import compression
 from data_pipelines.indexed import Indexed
 from data_pipelines.preparation_progress import Damaged, Progress, check_same, only_one
 from data_pipelines.prepared_format import CARD_FILE, VERSION, Card, Split, read_card
@@ -70,7 +71,10 @@ def _fingerprint(source: Source, records: dict[str, Records | Indexed]) -> str:
   digest = hashlib.sha256()
   for split, images in records.items():
     if isinstance(images, Records):
-      names = [f"{part[1:]} {part.path} {part.path.stat().st_size}" for part in images.ranges]
+      names = [
+        f"{(*part[1:], compression(part.path))} {part.path} {part.path.stat().st_size}"
+        for part in images.ranges
+      ]
     else:
       names = map(images.describe, range(0, images.num, max(1, images.num // SAMPLES)))
     for name in names:

@@ -20,6 +20,7 @@ from absl import logging
 from data_pipelines import prepared_format, tfrecords
 from data_pipelines.common import DataError, Source, check_reading
 from data_pipelines.prepared_format import IGNORED, Card, read_card, shard_name
+from data_pipelines.record_files import left_out
 from data_pipelines.records import Range, Records
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -43,10 +44,10 @@ def resolve(config) -> Source:
   protocol = f", protocol {card.protocol}" if card.protocol else ""
   limited = f", limited to {card.limit} images a split" if card.limit else ""
   damaged = sum(split.damaged for split in card.splits.values())
-  left_out = f", {damaged} damaged records left out" if damaged else ""
+  damage = f", {damaged} damaged records left out" if damaged else ""
   description = (
     f"{card.dataset} {card.variant}{protocol}: {stand_in}prepared set of {counts} images"
-    f"{limited}{left_out} in {root}"
+    f"{limited}{damage} in {root}{left_out([root])}"
   )
   logging.info("%s", description)
   num_files = {name: len(split.shard_images) for name, split in card.splits.items()}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from absl import logging
 
-from data_pipelines import tfrecords
+from data_pipelines import gzipped, tfrecords
 from data_pipelines.common import DataError
 
 NUM_WARNINGS = 5  # damaged records that are reported one by one
@@ -20,21 +20,22 @@ PLACES = 2**40  # more records than any file has; a place is file * PLACES + rec
 
 
 class Range(NamedTuple):
-  """The records of a file from index `first` on, at most `count` (None: all).
-
-  `compression` is "" or "GZIP"; a file of the latter can be read from its start only.
-  """
+  """The records of a file from index `first` on, at most `count` (None: all)."""
 
   path: Path
   first: int = 0
   count: int | None = None
-  compression: str = ""
 
   def num_records(self, most: int | None = None) -> int:
-    """How many records the headers promise; stops counting at `most`."""
+    """How many records the headers promise; stops counting at `most`.
+
+    With `most`, a long GZIP file is not counted whose start promises far more than are needed.
+    """
     limits = [n for n in (self.count, most) if n is not None]
-    most = self.first + min(limits) if limits else None
-    return max(tfrecords.num_records(self.path, most, self.compression) - self.first, 0)
+    end = self.first + min(limits) if limits else None
+    if most is not None and tfrecords.surely_has(self.path, end):
+      return end - self.first
+    return max(tfrecords.num_records(self.path, end) - self.first, 0)
 
 
 def check_not_empty(ranges: Sequence[Range], message: str) -> None:
@@ -42,7 +43,7 @@ def check_not_empty(ranges: Sequence[Range], message: str) -> None:
   if any(part.num_records(1) for part in ranges):
     return
   for part in ranges:
-    damage = tfrecords.framing(part.path, part.first + 1, part.compression).damage
+    damage = tfrecords.framing(part.path, part.first + 1).damage
     if damage:
       place = f"{part.path}: record {damage.index} (from 0)"
       raise DataError(f"{place} is damaged: {damage.cause}; fetch the file again")
@@ -75,7 +76,10 @@ class Records:
   compact: Callable[[bytes], bytes] | None = None
 
   def num_images(self, most: int | None = None) -> int:
-    """Images promised by the headers of the records; stops counting at `most` or a bit later."""
+    """Images promised by the headers of the records; stops counting at `most` or a bit later.
+
+    See `Range.num_records`.
+    """
     most = None if self.last_views else most  # a limited set is small: its end matters
     total = 0
     for part in self.ranges:
@@ -85,6 +89,24 @@ class Records:
       total += part.num_records(left)
     unused = self.views - self.last_views if self.last_views else 0
     return total * self.views - unused
+
+  def about(self) -> int:
+    """About how many images there are, from the start of the first file and the sizes of all."""
+    first = self.ranges[0].path
+    per_byte = gzipped.estimate(first).num_records / max(first.stat().st_size, 1)
+    total = 0.0
+    for part in self.ranges:
+      there = max(part.path.stat().st_size * per_byte - part.first, 0)
+      total += there if part.count is None else min(there, part.count)
+    return round(total * self.views)
+
+  def seconds_to_first(self) -> float:
+    """About how long it takes to unpack what lies before the first record."""
+    part = self.ranges[0]
+    if not part.first or not tfrecords.compression(part.path):
+      return 0.0
+    whole = gzipped.estimate(part.path)
+    return part.first / max(whole.num_records, 1) * whole.unpacked / gzipped.SPEED
 
   def describe(self, place: int) -> str:
     """Where a record is, for error messages."""
@@ -133,16 +155,6 @@ class DamageLog:
       first = self._describe(*next(iter(self._causes.items())))
       self.failure = DataError(f"every record is damaged; first, {first}")
       raise self.failure
-
-  def find(self, files: list[int]) -> DataError | None:
-    """The first damage of these files that keeps TensorFlow from reading them."""
-    for file in files:
-      part = self._records.ranges[file]
-      damage = tfrecords.find_damage(part.path, part.compression)
-      if damage:
-        what = self._describe(file * PLACES + damage.index, damage.cause)
-        return DataError(f"{what}; {self._records.cure}")
-    return None
 
   def undecodable(self, place: int) -> DataError:
     """The error for an image that looks right from outside."""

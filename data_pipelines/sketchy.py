@@ -32,6 +32,7 @@ from data_pipelines.common import (
   stand_in_notes,
 )
 from data_pipelines.jpeg import jpeg_size
+from data_pipelines.record_files import is_empty, left_out
 from data_pipelines.records import Range, Records, check_not_empty
 
 VARIANTS = ("default",)
@@ -74,11 +75,21 @@ def _help(folder: Path) -> str:
   return f"expected episodes such as {folder / episode}, or *.tfrecord(s); {_DOWNLOAD}"
 
 
+def _found(root: Path) -> tuple[list[Path], int]:
+  """Episodes in a folder, in the order that decides on splits, and how many more are empty."""
+  named = root.iterdir() if root.is_dir() else ()
+  found = [path for path in named if _EPISODE.fullmatch(path.name) and path.is_file()]
+  paths = [path for path in found if not is_empty(path)]
+  return sorted(paths), len(found) - len(paths)
+
+
 def _files(root: Path) -> list[Path]:
-  """Episodes in a folder, in the order that decides on splits."""
-  if not root.is_dir():
-    return []
-  return sorted(path for path in root.iterdir() if _EPISODE.fullmatch(path.name) and path.is_file())
+  return _found(root)[0]
+
+
+def _left_out(root: Path) -> str:
+  folders = [root, root.parent] if root.name == "records" else [root]
+  return left_out(folders, empty=_found(root)[1])
 
 
 def _find(config) -> Path | None:
@@ -93,7 +104,8 @@ def _find(config) -> Path | None:
       return root
   if config.data_dir is None:
     return None
-  raise nothing_found(given, "has no Sketchy episodes", _help(given / "records"))
+  what = "has no Sketchy episodes" + next(filter(None, map(_left_out, places)), "")
+  raise nothing_found(given, what, _help(given / "records"))
 
 
 def _render_stand_in(config) -> Path:
@@ -132,7 +144,7 @@ def resolve(config) -> Source:
       f"{len(IMAGES)} images each) in {root}"
     )
   else:
-    description = f"sketchy: {len(files)} episode files in {root}"
+    description = f"sketchy: {len(files)} episode files in {root}{_left_out(root)}"
   logging.info("%s", description)
   return Source("sketchy", config.variant, root, bool(notes), description, {"all": len(files)})
 

@@ -108,9 +108,8 @@ class Batches:
   def _diagnose(self, error: tf.errors.OpError) -> DataError | tf.errors.OpError:
     """The damage behind an error of the pipeline; the error itself where none is found."""
     damage = self._pipeline.damage
-    found = damage.failure or damage.find(list(reversed(self._pipeline.opened)))
-    if found:
-      return found
+    if damage.failure:
+      return damage.failure
     for *features, places in self._pipeline.batches(self._batch_size, self._next_batch).take(1):
       for i, place in enumerate(places.numpy()):
         try:

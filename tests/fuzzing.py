@@ -132,10 +132,10 @@ def _framed(records: list[bytes]) -> bytes:
 
 def _header(length: int) -> bytes:
   """Header of a record of any length, with its proper checksum."""
-  from data_pipelines import tfrecords
+  from data_pipelines import checksums
 
   packed = struct.pack("<Q", length)
-  return packed + struct.pack("<I", tfrecords._masked_crc(packed))
+  return packed + struct.pack("<I", checksums.masked_crc(packed))
 
 
 def tfrecord_target(folder: pathlib.Path) -> Target:
@@ -150,21 +150,21 @@ def tfrecord_target(folder: pathlib.Path) -> Target:
     content = mutated(whole, rng)
     if rng.random() < 0.1:
       content += _header((2**20, 2**40, 2**63 - 17, 2**63, 2**64 - 1)[int(rng.integers(5))])
-    if compressed := rng.random() < 0.4:
+    if rng.random() < 0.4:
       content = gzip.compress(content, 1, mtime=0)
       content = mutated(content, rng) if rng.random() < 0.5 else content
-    return content, "GZIP" if compressed else "", rng.random() < 0.2
+    return content, rng.random() < 0.2
 
   def read(case):
-    content, compression, with_tensorflow = case
+    content, with_tensorflow = case
     path.write_bytes(content)
-    count = tfrecords.num_records(path, None, compression)
-    good, bad = tfrecords.rescue(path, 0, compression)
+    count = tfrecords.num_records(path)
+    good, bad = tfrecords.rescue(path, 0)
     assert set(good) | {damage.index for damage in bad} <= set(range(count + 1))
-    if not compression:
+    if not tfrecords.compression(path):
       assert len(good) == count - len({damage.index for damage in bad} & set(range(count)))
     if with_tensorflow:
-      tfrecords.find_damage(path, compression)
+      tfrecords.find_damage(path)
 
   return Target(read, make, ())
 

@@ -56,7 +56,7 @@ def test_zipped_length_beyond_the_data_takes_no_memory(tmp_path, length):
     for _ in range(250):
       file.write(bytes(1_000_000))
   before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  assert tfrecords.framing(path, None, "GZIP") == (
+  assert tfrecords.framing(path) == (
     [],
     [],
     tfrecords.Damage(0, "the file ends inside the record"),

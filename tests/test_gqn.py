@@ -226,11 +226,10 @@ def test_a_single_train_file_is_split_by_record(tmp_path):
 
 @pytest.mark.parametrize("variant", sorted(gqn.VARIANTS))
 def test_all_published_names_resolve(tmp_path, variant):
-  (tmp_path / variant / "train").mkdir(parents=True)
-  (tmp_path / variant / "train" / "1-of-9.tfrecord").touch()
+  write(tmp_path / variant / "train" / "1-of-9.tfrecord", [example()])
   config = make_config(tmp_path / variant, variant=variant)  # the folder itself will do as well
   assert data_pipelines.resolve(config).root == tmp_path / variant
-  with pytest.raises(data_pipelines.DataError, match="0 records"):
+  with pytest.raises(data_pipelines.DataError, match="1 records"):
     draw(config)
 
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 import data_pipelines
-from data_pipelines import benchmark, inspect
+from data_pipelines import benchmark, inspect, multi_object, multi_object_wire
 from data_pipelines.common import DataError
 from data_pipelines.config_files import ConfigError, load_config
 from data_pipelines.defaults import settings
@@ -222,8 +222,29 @@ def test_ceilings_of_both_kinds_of_splits(tmp_path, hurried):
     for number in range(20):
       writer.write(bytes([number] * 12))
   (tmp_path / "a.gz").write_bytes(gzip.compress(path.read_bytes()))
-  ranges = (Range(tmp_path / "a.gz", 5, None, "GZIP"),)
+  ranges = (Range(tmp_path / "a.gz", 5),)
   records = Records(ranges, 1, lambda record: [(record,)], 1, decode, "")
   assert benchmark.decoding_ceiling(records, 2, 10).rate > 0
   part, rate = benchmark.gunzip_ceiling(records)
   assert part == "gunzip" and rate > 1000
+
+
+def test_what_is_not_counted_is_told_from_the_beginning(tmp_path, capsys, monkeypatch):
+  rng = np.random.default_rng(0)
+  image = rng.integers(0, 256, 64 * 64 * 3).astype(np.uint8)
+  record = multi_object_wire.encode({"image": image, "mask": np.zeros(64 * 64 * 7, np.uint8)})
+  path = tmp_path / "objects_room_train.tfrecords"
+  with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+    for _ in range(40):
+      writer.write(record)
+  monkeypatch.setattr(multi_object, "COUNTABLE_UNPACKED", 0)
+  config = f"--config={ROOT}/configs/experiment.py:genesis,objects_room"
+  words = config, f"--config.data.data_dir={tmp_path}", "--config.data.num_test=4"
+  words = *words, "--config.data.num_val=6", "--config.data.on_corrupt=error"
+  status, out, err = run(capsys, *words, "--num=0")
+  assert status == 0 and not err
+  assert cells(out, "images") == ["about 30", "6", "4"]
+  assert cells(out, "looked at") == ["30", "6", "4"]
+  monkeypatch.setattr(inspect, "LONG", 0.0)
+  status, out, err = run(capsys, *words, "--split=val")
+  assert status == 0 and "the val split lies in a GZIP file" in err

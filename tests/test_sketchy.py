@@ -218,7 +218,7 @@ def test_what_is_not_there_is_said_in_one_line(tmp_path):
     next(data_pipelines.batches(make_config(tmp_path), split="val", batch_size=1))
   for i in range(3):
     write(tmp_path / "empty" / NAME.format(i), [])
-  with pytest.raises(DataError, match="the val split is empty"):
+  with pytest.raises(DataError, match="no Sketchy episodes; left out: 3 empty files"):
     next(data_pipelines.batches(make_config(tmp_path / "empty"), split="val", batch_size=1))
   with pytest.raises(ValueError, match="data.variant is 'lift'"):
     data_pipelines.resolve(make_config(tmp_path, variant="lift"))

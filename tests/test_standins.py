@@ -84,7 +84,7 @@ def test_missing_data_is_replaced_once_and_loudly(tmp_path, monkeypatch, caplog)
   # Data that turns up later is preferred.
   real = tmp_path / "data" / "gqn" / "rooms_ring_camera" / "train"
   real.mkdir(parents=True)
-  (real / "0001-of-2160.tfrecord").touch()
+  (real / "0001-of-2160.tfrecord").write_bytes(b"not empty")
   assert not data_pipelines.resolve(make_config()).stand_in
 
 
