@@ -23,6 +23,7 @@ import data_pipelines
 from data_pipelines.command_line import Parser, whole_number
 from data_pipelines.common import SPLITS, DataError
 from data_pipelines.config_files import ConfigError, load_config, parse
+from data_pipelines.durable import write_atomically
 
 BATCH_SIZE = 32
 TIMED_BATCHES = 8  # fewer do not tell a rate, since a few are read ahead
@@ -217,7 +218,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.json:
       content = {split: dataclasses.asdict(report) for split, report in reports.items()}
       content = {"source": source.metadata(), "splits": content}
-      options.json.write_text(json.dumps(content, indent=2) + "\n")
+      write_atomically(options.json, json.dumps(content, indent=2) + "\n")
   except ConfigError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2

@@ -6,7 +6,7 @@ A checkpoint is a nested dictionary of numpy arrays (a `TrainState`), the config
 it, and checksums of both. Orbax is imported only when something is read.
 
 To pass a model on, `checkpoints/<step>.npz` holds its weights alone, as float16 (see
-`write_weights`). All reads it like other checkpoints, but training cannot go on from it.
+`packed_weights`). All reads it like other checkpoints, but training cannot go on from it.
 """
 
 import json
@@ -70,7 +70,7 @@ def read_checkpoint(workdir: str | pathlib.Path, step: int) -> tuple[dict, dict]
     Exception: whatever Orbax says of a damaged checkpoint; ValueError if it says nothing but the
       checksums are others.
   """
-  if (weights := _weights_file(workdir, step)).exists():
+  if (weights := weights_file(workdir, step)).exists():
     return _read_weights(weights)
   import orbax.checkpoint as ocp
 
@@ -85,23 +85,20 @@ def read_checkpoint(workdir: str | pathlib.Path, step: int) -> tuple[dict, dict]
   return state, origin
 
 
-def _weights_file(workdir: str | pathlib.Path, step: int) -> pathlib.Path:
+def weights_file(workdir: str | pathlib.Path, step: int) -> pathlib.Path:
+  """Where the weights of a checkpoint lie that was made to be passed on."""
   return pathlib.Path(workdir) / FOLDER / f"{step}.npz"
 
 
-def write_weights(
-  workdir: str | pathlib.Path, step: int, state: dict, origin: dict
-) -> pathlib.Path:
-  """Writes `checkpoints/<step>.npz`: the weights of a checkpoint, as float16; returns its path.
+def packed_weights(state: dict, origin: dict) -> dict[str, np.ndarray]:
+  """The arrays of a `checkpoints/<step>.npz`: the weights of a checkpoint, as float16.
 
   Args:
-    workdir: a folder without the checkpoint of this step.
-    step, state, origin: see `read_checkpoint`.
+    state, origin: see `read_checkpoint`.
 
   Raises:
     ValueError: if a number is not finite, or too large for float16.
   """
-  file = _weights_file(workdir, step)
   arrays = {"origin": np.frombuffer(json.dumps(origin).encode(), np.uint8)}
   for part in WEIGHTS:
     for name, array in _arrays(state[part], f"{part}/"):
@@ -109,13 +106,11 @@ def write_weights(
         arrays[name] = array.astype(np.float16)
       if not np.isfinite(arrays[name]).all():
         raise ValueError(f"{name} has numbers that float16 cannot hold, up to {abs(array).max()}")
-  file.parent.mkdir(parents=True, exist_ok=True)
-  np.savez_compressed(file, **arrays)
-  return file
+  return arrays
 
 
 def _read_weights(file: pathlib.Path) -> tuple[dict, dict]:
-  """What `write_weights` wrote, as float32; zip's own checksums find damage."""
+  """What `packed_weights` packed, as float32; zip's own checksums find damage."""
   state = {part: {} for part in WEIGHTS}
   with np.load(file, allow_pickle=False) as arrays:
     origin = json.loads(arrays["origin"].tobytes())

@@ -11,14 +11,12 @@ workdir/
 """
 
 import contextlib
-import fcntl
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +24,7 @@ from collections.abc import Iterator
 
 import jax
 
+from data_pipelines.durable import Taken, locked, write_atomically
 from experiments.console.errors import UserError
 
 PACKAGES = (
@@ -40,14 +39,6 @@ PACKAGES = (
   "tensorflow",
   "tensorflow-cpu",
 )
-
-
-def write_atomically(path: pathlib.Path, content: bytes | str) -> None:
-  """Writes a file that is either whole or not there, whenever the program dies."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f".{path.name}.partial")
-  partial.write_bytes(content.encode() if isinstance(content, str) else content)
-  os.replace(partial, path)
 
 
 def write_out(out: pathlib.Path, content: bytes | str) -> None:
@@ -93,26 +84,35 @@ def exclusive(workdir: pathlib.Path) -> Iterator[None]:
   Raises:
     UserError: if the folder cannot be written, or another program trains there.
   """
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    lock = open(workdir / ".lock", "a+")
-  except OSError as error:
-    raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
-  with lock:
+  with contextlib.ExitStack() as stack:
     try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      lock.seek(0)
+      workdir.mkdir(parents=True, exist_ok=True)
+      stack.enter_context(locked(workdir / ".lock"))
+    except Taken as error:
       raise UserError(
-        f"another program trains in {workdir} ({lock.read().strip()}); wait for it, stop it, or "
-        "choose another --workdir"
+        f"another program trains in {workdir} ({error}); wait for it, stop it, or choose another "
+        "--workdir"
       ) from error
     except OSError as error:
-      raise UserError(f"cannot lock --workdir {workdir}: {error.strerror}") from error
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    lock.flush()
+      raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
     yield
+
+
+@contextlib.contextmanager
+def alone_with(path: pathlib.Path) -> Iterator[None]:
+  """Keeps other programs from changing a file while this one reads it, changes it and writes it.
+
+  Raises:
+    UserError: another program has held it for a minute.
+    OSError: its folder cannot be written.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  lock = path.with_name(f".{path.name}.lock")
+  try:
+    with locked(lock, seconds=60):
+      yield
+  except Taken as error:
+    raise UserError(f"another program ({error}) holds {lock}; wait for it, or remove it") from error
 
 
 def _versions() -> dict[str, str]:
