@@ -111,6 +111,21 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def local_path(address: str | os.PathLike) -> Path:
+  """A path of this machine.
+
+  Raises:
+    ValueError: it is an address elsewhere, such as gs://bucket/run.
+  """
+  # A path of "gs://bucket" has one slash left. One letter is a drive.
+  if found := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", str(address)):
+    raise ValueError(
+      f"{address} is no folder or file of this machine: addresses that begin with {found[1]}:// "
+      "are not supported; mount what is there, or copy it"
+    )
+  return Path(address)
+
+
 class NameTaken(FileExistsError):
   """A folder cannot get its name, which another one has."""
 

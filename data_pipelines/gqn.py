@@ -140,7 +140,8 @@ def resolve(config) -> Source:
       f"{found['test']} of {published.test_files} test files in {root}"
     )
   logging.info("%s", description)
-  return Source("gqn", config.variant, root, bool(notes), description, found)
+  parts = ("train", "test")
+  return Source("gqn", config.variant, root, bool(notes), description, found, parts=parts)
 
 
 def _split_train(paths: list[Path]) -> tuple[list[Range], list[Range]]:

@@ -14,13 +14,12 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 
 import ml_collections
 import numpy as np
 
 import data_pipelines
-from data_pipelines.command_line import Parser, whole_number
+from data_pipelines.command_line import Parser, path_name, whole_number
 from data_pipelines.common import SPLITS, DataError
 from data_pipelines.config_files import ConfigError, load_config, parse
 from data_pipelines.durable import write_atomically
@@ -195,7 +194,7 @@ def _parser() -> Parser:
   parser = Parser("data_pipelines.inspect", __doc__)
   parser.add_argument("--split", choices=SPLITS, help="default: all three")
   parser.add_argument("--num", type=whole_number(0), default=1000, help="images of a split; 0: all")
-  parser.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
+  parser.add_argument("--json", type=path_name, metavar="FILE", help="write the same as JSON")
   return parser
 
 

@@ -235,4 +235,5 @@ def _finish(partial: Path, root: Path, card: Card) -> None:
   partial.rename(root)
   sync(root.parent)
   for name in (preparation_progress.FILE, preparation_progress.LOCK_FILE):
-    (root / name).unlink(missing_ok=True)
+    for path in root.glob(f"{name}*"):
+      path.unlink()

@@ -51,7 +51,9 @@ def only_one(partial: Path) -> Iterator[None]:
     with locked(partial / LOCK_FILE):
       yield
   except Taken as error:
-    raise DataError(f"another run ({error}) is preparing in {partial}; wait for it") from None
+    raise DataError(
+      f"another run is preparing in {partial} ({error}); wait for it to end"
+    ) from None
 
 
 class Progress:

@@ -2,6 +2,7 @@
 
 workdir/
   run.json, config.json    what runs here, on what, with which versions
+  data_files.json          which files the data has, see data_pipelines.inventory
   checkpoints/<step>/      see checkpoints.py
   metrics.jsonl            one line for each logged step
   tensorboard/             the same and more, for TensorBoard
@@ -24,9 +25,11 @@ from collections.abc import Iterator
 
 import jax
 
+from data_pipelines import inventory
 from data_pipelines.durable import Taken, locked, write_atomically
 from experiments.console.errors import UserError
 
+DATA_FILES = "data_files.json"
 PACKAGES = (
   "jax",
   "jaxlib",
@@ -132,8 +135,25 @@ def _git_commit() -> str | None:
     return None
 
 
-def write_labels(workdir: pathlib.Path, config, source, num_parameters: int, first: int) -> None:
-  """Writes run.json and config.json.
+def _changes(workdir: pathlib.Path, change: dict | None) -> list[dict]:
+  """What resumed runs changed in a folder, with the newest change."""
+  try:
+    changes = read_json(workdir / "run.json").get("changes", [])
+  except UserError:  # damaged: it is written anew
+    changes = []
+  return changes if change is None or change in changes else [*changes, change]
+
+
+def write_labels(
+  workdir: pathlib.Path,
+  config,
+  source,
+  num_parameters: int,
+  first: int,
+  files: dict[str, int] | None = None,
+  change: dict | None = None,
+) -> None:
+  """Writes run.json, config.json and data_files.json.
 
   Args:
     workdir: of the run.
@@ -141,6 +161,8 @@ def write_labels(workdir: pathlib.Path, config, source, num_parameters: int, fir
     source: of the data, from `data_pipelines.resolve`.
     num_parameters: of the model.
     first: step at which this program takes the run up.
+    files: `inventory.taken` of the data.
+    change: what the run changes from there on, see `Checkpoints`.
   """
   settings = json.loads(config.to_json_best_effort())
   write_json(workdir / "config.json", settings)
@@ -148,6 +170,7 @@ def write_labels(workdir: pathlib.Path, config, source, num_parameters: int, fir
     command=shlex.join(sys.orig_argv),
     started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     resumed_from_step=first,
+    changes=_changes(workdir, change),
     num_parameters=num_parameters,
     stand_in=source.stand_in,
     data=source.metadata(),
@@ -165,3 +188,5 @@ def write_labels(workdir: pathlib.Path, config, source, num_parameters: int, fir
     config=settings,
   )
   write_json(workdir / "run.json", labels)
+  if files is not None:
+    write_json(workdir / DATA_FILES, inventory.digest(files) | inventory.condensed(files))
