@@ -145,7 +145,7 @@ def test_data_that_changed_is_refused_with_the_difference(copy):
   # Killed before its first checkpoint, it is told again, and the note stays one.
   with loop.opened(config, workdir, accept_data_change=True) as (resumed, _):
     pass
-  assert len(folder.read_json(workdir / "run.json")["changes"]) == 2  # now without names
+  assert folder.read_json(workdir / "run.json")["changes"] == [change]
 
 
 def test_hosts_with_other_files_have_other_origins(copy):

@@ -141,7 +141,12 @@ def _changes(workdir: pathlib.Path, change: dict | None) -> list[dict]:
     changes = read_json(workdir / "run.json").get("changes", [])
   except UserError:  # damaged: it is written anew
     changes = []
-  return changes if change is None or change in changes else [*changes, change]
+  # A run that was killed before its next checkpoint changes the same once more, and by then knows
+  # less of it.
+  known = [(old["step"], old["config"], bool(old["data"])) for old in changes]
+  if change is None or (change["step"], change["config"], bool(change["data"])) in known:
+    return changes
+  return [*changes, change]
 
 
 def write_labels(
