@@ -38,6 +38,7 @@ def _defaults() -> ml_collections.ConfigDict:
         beta=0.5,  # weight of the KL without GECO
         beta_warmup=False,  # from 0 over the first fifth of training, without GECO
       ),
+      deterministic=False,  # the same bits in every run on GPUs too; slower
       matmul_precision="default",  # default, high, highest: float32 products on GPU and TPU
       compilation_cache=True,  # keep compiled programs in $XDG_CACHE_HOME/genesis_jax
       log_every=100,  # steps

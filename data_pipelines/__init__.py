@@ -14,6 +14,7 @@ from data_pipelines import prepared_format
 from data_pipelines.common import SPLITS, check_choice
 from data_pipelines.common import DataError as DataError
 from data_pipelines.common import Source as Source
+from data_pipelines.durable import local_path
 
 if TYPE_CHECKING:
   from data_pipelines.generator import Drawn
@@ -74,6 +75,7 @@ def published_reader(config):
   check_choice("data.name", config.name, DATASETS)
   if config.data_dir == "":  # as from an unset variable of the shell; a path of it is this folder
     raise ValueError('data.data_dir is empty; it must name a folder ("." is the one you are in)')
+  local_path(config.data_dir or "")
   return _imported(DATASETS[config.name])
 
 

@@ -22,6 +22,7 @@ from typing import NoReturn
 import absl.logging
 
 from data_pipelines.common import DataError
+from data_pipelines.durable import local_path
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,8 +44,8 @@ class Parser(argparse.ArgumentParser):
 def path_name(text: str) -> pathlib.Path:
   """A type of argument: a file or folder; `~` is the home folder, also where no shell sees it."""
   try:
-    return pathlib.Path(text).expanduser()
-  except RuntimeError as error:
+    return local_path(text).expanduser()
+  except (RuntimeError, ValueError) as error:
     raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
 

@@ -36,6 +36,7 @@ class Source:
     description: one line for people, with how many files of how many.
     num_files: per split that is there, how many files.
     protocol: whose preparation of the images, for data sets with several.
+    parts: files and folders below `root` that the images are in.
   """
 
   name: str
@@ -45,10 +46,13 @@ class Source:
   description: str
   num_files: dict[str, int]
   protocol: str | None = None
+  parts: tuple[str, ...] = ("",)
 
   def metadata(self) -> dict:
     """Plain values for the record of a run."""
-    return dataclasses.asdict(self) | {"root": self.root and str(self.root)}
+    fields = dataclasses.asdict(self) | {"root": self.root and str(self.root)}
+    del fields["parts"]  # how the data is looked at, and no fact about it
+    return fields
 
 
 def check_choice(field: str, value: object, allowed: Iterable[str]) -> None:

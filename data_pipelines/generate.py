@@ -16,6 +16,7 @@ from data_pipelines.command_line import (
   Parser,
   checked_arguments,
   one_line_errors,
+  path_name,
   seed_number,
   whole_number,
 )
@@ -42,7 +43,7 @@ VIEWS = "; of gqn and objects_room, scenes that are seen from several places eac
 def _parse_arguments() -> argparse.Namespace:
   parser = Parser("data_pipelines.generate", __doc__)
   parser.add_argument("name", choices=sorted(WRITERS), metavar="name", help=", ".join(WRITERS))
-  parser.add_argument("--out", required=True, help="folder, made if need be")
+  parser.add_argument("--out", type=path_name, required=True, help="folder, made if need be")
   parser.add_argument("--num", required=True, type=whole_number(1), help=f"images{VIEWS}")
   parser.add_argument("--variant", help="default: that of the published experiments")
   parser.add_argument("--seed", type=seed_number, default=0, help="default: %(default)s")
@@ -89,7 +90,7 @@ def main() -> None:
   """Renders what the command line says."""
   arguments = _parse_arguments()
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  out = Path(arguments.out).expanduser()
+  out = arguments.out
   config = settings(arguments.name, data_dir=str(out), variant=arguments.variant)
   with one_line_errors():
     with checked_arguments():

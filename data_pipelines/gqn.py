@@ -101,7 +101,8 @@ def resolve(config) -> Source:
   else:
     description = gqn_files.describe(root, config.variant, found)
   logging.info("%s", description)
-  return Source("gqn", config.variant, root, bool(notes), description, found)
+  parts = ("train", "test")
+  return Source("gqn", config.variant, root, bool(notes), description, found, parts=parts)
 
 
 def _split_train(paths: list[Path]) -> tuple[list[Range], list[Range]]:

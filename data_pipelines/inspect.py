@@ -18,16 +18,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import ml_collections
 import numpy as np
 from absl import logging
 
 import data_pipelines
-from data_pipelines.command_line import Parser, whole_number
+from data_pipelines.command_line import Parser, path_name, whole_number
 from data_pipelines.common import SPLITS, DataError
 from data_pipelines.config_files import ConfigError, load_config, parse
+from data_pipelines.durable import write_atomically
 from data_pipelines.publishing import with_progress
 
 BATCH_SIZE = 32
@@ -240,7 +240,7 @@ def _parser() -> Parser:
   parser = Parser("data_pipelines.inspect", __doc__)
   parser.add_argument("--split", choices=SPLITS, help="default: all three")
   parser.add_argument("--num", type=whole_number(0), default=1000, help="images of a split; 0: all")
-  parser.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
+  parser.add_argument("--json", type=path_name, metavar="FILE", help="write the same as JSON")
   return parser
 
 
@@ -263,7 +263,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.json:
       content = {split: dataclasses.asdict(report) for split, report in reports.items()}
       content = {"source": source.metadata(), "splits": content}
-      options.json.write_text(json.dumps(content, indent=2) + "\n")
+      write_atomically(options.json, json.dumps(content, indent=2) + "\n")
   except ConfigError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2

@@ -114,7 +114,9 @@ def resolve(config) -> Source:
     description = f"{what}: composed from {root / ARCHIVE}"
   logging.info("%s", description)
   num_files = dict.fromkeys(arrays or SPLITS, 1)
-  return Source(config.name, config.variant, root, bool(notes), description, num_files)
+  paths = [array_path(root, config.variant, s, of) for s in arrays for of in ("images", "masks")]
+  parts = tuple(path.name for path in paths) or (ARCHIVE,)
+  return Source(config.name, config.variant, root, bool(notes), description, num_files, parts=parts)
 
 
 def _open_array(path: Path, channels: int) -> np.ndarray:

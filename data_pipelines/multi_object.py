@@ -193,9 +193,9 @@ def resolve(config) -> Source:
   else:
     description = f"{what}: {_describe(root / file_name(layout, config.variant))}"
   logging.info("%s", description)
-  return Source(
-    config.name, config.variant, root, bool(notes), description, {"train": 1}, protocol=protocol
-  )
+  parts = (file_name(layout, config.variant),)
+  found = {"train": 1}
+  return Source(config.name, config.variant, root, bool(notes), description, found, protocol, parts)
 
 
 def _range(config, source: Source, split: str) -> Range:

@@ -18,13 +18,14 @@ import data_pipelines
 from data_pipelines import preparation_progress, prepared_format, tfds_format
 from data_pipelines.common import DataError, Source, stand_in_notes
 from data_pipelines.defaults import OWN_FIELDS
+from data_pipelines.durable import sync, write_atomically
 from data_pipelines.gzipped import compression
 from data_pipelines.indexed import Indexed
 from data_pipelines.preparation_progress import Damaged, Progress, check_same, only_one
 from data_pipelines.prepared_format import CARD_FILE, VERSION, Card, Split, read_card
-from data_pipelines.publishing import with_progress, write_synced
+from data_pipelines.publishing import with_progress
 from data_pipelines.records import Records
-from data_pipelines.shards import SplitWriter, sync_folder
+from data_pipelines.shards import SplitWriter
 from data_pipelines.stream import Batches
 
 SHARD_PIXELS = 2**24  # about 15 MB of PNG; small enough to be lost to a kill
@@ -236,9 +237,11 @@ def _finish(partial: Path, root: Path, card: Card) -> None:
   """Gives a folder with all shards its information and its name."""
   config = root.parent.name
   tfds_format.write_info(partial, card, config)
-  write_synced(partial / CARD_FILE, card.to_json())
-  sync_folder(partial)
+  write_atomically(partial / CARD_FILE, card.to_json())
+  for path in partial.glob("*.json"):
+    sync(path)
   partial.rename(root)
-  sync_folder(root.parent)
+  sync(root.parent)
   for name in (preparation_progress.FILE, preparation_progress.LOCK_FILE):
-    (root / name).unlink(missing_ok=True)
+    for path in root.glob(f"{name}*"):
+      path.unlink()

@@ -6,7 +6,6 @@ with only_one(partial):
   progress.save()
 """
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,7 @@ import numpy as np
 from absl import logging
 
 from data_pipelines.common import DataError
-from data_pipelines.publishing import write_synced
-from data_pipelines.shards import UNFINISHED
+from data_pipelines.durable import Taken, locked, write_atomically
 
 FILE = "progress.json"
 LOCK_FILE = "lock"
@@ -49,12 +47,13 @@ def check_same(found: dict, wanted: dict, what: str) -> None:
 @contextmanager
 def only_one(partial: Path) -> Iterator[None]:
   """Keeps two runs from writing the same files."""
-  with open(partial / LOCK_FILE, "w") as lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      raise DataError(f"another run is preparing in {partial}; wait for it to end") from None
-    yield
+  try:
+    with locked(partial / LOCK_FILE):
+      yield
+  except Taken as error:
+    raise DataError(
+      f"another run is preparing in {partial} ({error}); wait for it to end"
+    ) from None
 
 
 class Progress:
@@ -69,8 +68,7 @@ class Progress:
   def __init__(self, partial: Path, identity: dict, *, on_corrupt: str):
     self._path, self._identity = partial / FILE, identity | dict(on_corrupt=on_corrupt)
     self.instances, self.labels, self.damaged = False, None, {}
-    shards = [path for path in partial.glob("*.tfrecord-*") if path.suffix != UNFINISHED]
-    if shards and self._path.exists():
+    if any(partial.glob("*.tfrecord-*")) and self._path.exists():
       self._load(partial)
     self.save()
 
@@ -93,9 +91,7 @@ class Progress:
   def save(self) -> None:
     """Replaces the file at once."""
     fields = dict(identity=self._identity, instances=self.instances, labels=self.labels)
-    unfinished = self._path.with_suffix(UNFINISHED)
-    write_synced(unfinished, json.dumps(fields | dict(damaged=self.damaged)) + "\n")
-    unfinished.rename(self._path)
+    write_atomically(self._path, json.dumps(fields | dict(damaged=self.damaged)) + "\n")
 
   def check_layout(self, batch: dict[str, np.ndarray], split: str) -> None:
     """Learns which features there are from the first batch; all others must have the same ones."""

@@ -16,7 +16,13 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
-from data_pipelines.command_line import Parser, checked_arguments, one_line_errors, whole_number
+from data_pipelines.command_line import (
+  Parser,
+  checked_arguments,
+  one_line_errors,
+  path_name,
+  whole_number,
+)
 from data_pipelines.common import ON_CORRUPT, RESIZE, SPLITS, check_choice
 from data_pipelines.defaults import DEFAULTS, OWN_FIELDS, settings, training_command
 from data_pipelines.prepared_format import Card
@@ -28,7 +34,8 @@ def _parse_arguments() -> argparse.Namespace:
   parser.add_argument(
     "--source", required=True, help="folder (or archive) with the published files"
   )
-  parser.add_argument("--out", default="data/prepared", help="default: %(default)s")
+  out = Path("data/prepared")
+  parser.add_argument("--out", type=path_name, default=out, help="default: %(default)s")
   parser.add_argument("--variant", help="default: that of the published experiments")
   parser.add_argument("--image_size", type=whole_number(1), help="pixels; default: likewise")
   parser.add_argument("--resize", help=f"{', '.join(RESIZE)}; default: likewise")
@@ -77,7 +84,7 @@ def main() -> None:
       plan = preparation.plan(config, tuple(splits), shard_images)
     card, root, is_new = preparation.carry_out(plan, out)
     print("done" if is_new else f"{root} is complete already; nothing was changed")
-    _report(config, card, root, out)
+    _report(config, card, root, str(out))
 
 
 if __name__ == "__main__":

@@ -51,8 +51,20 @@ def resolve(config) -> Source:
   )
   logging.info("%s", description)
   num_files = {name: len(split.shard_images) for name, split in card.splits.items()}
+  parts = tuple(
+    shard_name(card.dataset, name, i, count)
+    for name, count in num_files.items()
+    for i in range(count)
+  )
   return Source(
-    card.dataset, card.variant, root, bool(card.stand_in), description, num_files, card.protocol
+    card.dataset,
+    card.variant,
+    root,
+    bool(card.stand_in),
+    description,
+    num_files,
+    card.protocol,
+    parts,
   )
 
 

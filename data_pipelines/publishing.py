@@ -9,10 +9,7 @@ A killed program leaves a hidden folder behind at most, never half a data set un
 
 import contextlib
 import json
-import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,6 +18,7 @@ import tqdm
 from absl import logging
 
 from data_pipelines.common import STAND_IN_FILE
+from data_pipelines.durable import NameTaken, partial_folder
 
 REPORT_SECONDS = 10  # between lines of progress where there is no terminal
 
@@ -41,14 +39,6 @@ def with_progress(items: Iterable, total: int, what: str, unit: str) -> Iterator
       logging.info("%s: %d of %d %ss, %.0f s left", what, n, total, unit, left)
 
 
-def write_synced(path: Path, text: str) -> None:
-  """Writes a file that is whole on the disk, also after a power cut, before it gets its name."""
-  with open(path, "w") as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-
-
 @contextlib.contextmanager
 def published(final: Path, notes: dict) -> Iterator[Path]:
   """A folder to fill; it gets the name `final`, with the notes in it, when the body is done.
@@ -60,16 +50,10 @@ def published(final: Path, notes: dict) -> Iterator[Path]:
   """
   if final.exists() and any(final.iterdir()) and not (final / STAND_IN_FILE).exists():
     raise FileExistsError(f"{final} exists and is not a stand-in; remove it")
-  final.parent.mkdir(parents=True, exist_ok=True)
-  partial_dir = Path(tempfile.mkdtemp(prefix=f".{final.name}.partial-", dir=final.parent))
   try:
-    yield partial_dir
-    write_synced(partial_dir / STAND_IN_FILE, json.dumps(notes, indent=2) + "\n")
-    partial_dir.chmod(0o755)  # mkdtemp makes folders that only their owner can read
-    try:
-      os.rename(partial_dir, final)
-    except OSError:
-      if not (final / STAND_IN_FILE).exists():
-        raise FileExistsError(f"{final} exists and is not a stand-in; remove it") from None
-  finally:
-    shutil.rmtree(partial_dir, ignore_errors=True)
+    with partial_folder(final) as partial:
+      yield partial
+      (partial / STAND_IN_FILE).write_text(json.dumps(notes, indent=2) + "\n")
+  except NameTaken:
+    if not (final / STAND_IN_FILE).exists():
+      raise FileExistsError(f"{final} exists and is not a stand-in; remove it") from None

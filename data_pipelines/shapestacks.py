@@ -128,7 +128,8 @@ def resolve(config) -> Source:
     what += f"RENDERED STAND-IN, not the published images ({notes['num_images']} images), "
   description = f"{what}{', '.join(counts)} in {root}"
   logging.info("%s", description)
-  return Source("shapestacks", config.variant, root, bool(notes), description, found)
+  parts = ("recordings", "iseg", "splits")
+  return Source("shapestacks", config.variant, root, bool(notes), description, found, parts=parts)
 
 
 def labels(scenario: str) -> tuple[int, int]:

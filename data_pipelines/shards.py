@@ -8,7 +8,7 @@ A program that is killed leaves whole shards and one temporary file. Which image
 follows from its number, so a later run goes on after the last whole one.
 """
 
-import os
+import contextlib
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -16,18 +16,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from data_pipelines import tfrecords
+from data_pipelines.durable import partial_file
 from data_pipelines.prepared_format import shard_name
-
-UNFINISHED = ".unfinished"  # ending of the file that is being written
-
-
-def sync_folder(folder: Path) -> None:
-  """Makes names of files survive a power cut."""
-  descriptor = os.open(folder, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)
 
 
 class SplitWriter:
@@ -45,7 +35,7 @@ class SplitWriter:
   def _found(self, index: int) -> Path | None:
     """A whole shard, whatever number of shards its name promises."""
     pattern = shard_name(self._dataset, self._split, index, 0)[: -len("00000")]
-    return next((p for p in self._folder.glob(f"{pattern}*") if p.suffix != UNFINISHED), None)
+    return next(self._folder.glob(f"{pattern}*"), None)
 
   def keep_whole(self, total: int | None) -> int:
     """Checks the shards that are there up to the first that is not whole; returns their images.
@@ -55,8 +45,6 @@ class SplitWriter:
     Args:
       total: images of the whole split; None: unknown, so that the last shard counts if it is full.
     """
-    for path in self._folder.glob(f"{self._dataset}-{self._split}.*{UNFINISHED}"):
-      path.unlink()
     whole = True
     for index in range(self._planned):
       path = self._found(index)
@@ -99,20 +87,17 @@ def _is_whole(path: Path, num_records: int) -> bool:
 
 
 def _write_shard(path: Path, records: Iterator[bytes]) -> int:
-  """Writes a file under another name first; returns how many records it has."""
-  unfinished, count = path.with_name(path.name + UNFINISHED), 0
-  writer = _Writer(unfinished)
-  try:
-    for count, record in enumerate(records, start=1):  # noqa: B007
-      writer.write(record)
+  """Writes a file, whole or not at all; returns how many records it has."""
+  count = 0
+  with partial_file(path) as partial:
+    writer = _Writer(partial)
+    try:
+      for count, record in enumerate(records, start=1):  # noqa: B007
+        writer.write(record)
+    except BaseException:
+      writer.abandon()
+      raise
     writer.close()
-  except BaseException:
-    writer.abandon()
-    raise
-  with open(unfinished, "rb") as file:
-    os.fsync(file.fileno())
-  unfinished.rename(path)
-  sync_folder(path.parent)
   return count
 
 
@@ -138,9 +123,6 @@ class _Writer:
     self._call(self._writer.close)
 
   def abandon(self) -> None:
-    """Closes, come what may, and removes the file."""
-    try:
+    """Closes, come what may."""
+    with contextlib.suppress(OSError):
       self.close()
-    except OSError:
-      pass
-    self._path.unlink(missing_ok=True)

@@ -146,7 +146,8 @@ def resolve(config) -> Source:
   else:
     description = f"sketchy: {len(files)} episode files in {root}{_left_out(root)}"
   logging.info("%s", description)
-  return Source("sketchy", config.variant, root, bool(notes), description, {"all": len(files)})
+  found, parts = {"all": len(files)}, tuple(path.name for path in files)
+  return Source("sketchy", config.variant, root, bool(notes), description, found, parts=parts)
 
 
 def _between(paths: list[Path], counts: list[int], first: int, end: int) -> list[Range]:

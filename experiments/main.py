@@ -21,6 +21,14 @@ from experiments.console import startup
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Path of the configuration.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs/<configuration>.")
+ACCEPT_DATA_CHANGE = flags.DEFINE_bool(
+  "accept_data_change", False, "Resume though the data is not what it was."
+)
+CHANGE = flags.DEFINE_list(
+  "change",
+  [],
+  "Fields of the configuration that a resumed run may change, such as optimizer.learning_rate.",
+)
 
 
 class _Multihost(flags.ArgumentParser):
@@ -97,6 +105,8 @@ def main(argv: list[str]) -> None:
   del argv
   # Everything that imports JAX or TensorFlow is imported here, after the settings that they read
   # when imported, and only once the command line is known to be right.
+  if CONFIG.value.deterministic:
+    startup.ask_for_determinism()
   startup.prepare()
   if flags.FLAGS["verbosity"].present:
     logging.set_verbosity(flags.FLAGS.verbosity)
@@ -110,7 +120,12 @@ def main(argv: list[str]) -> None:
     config_path = config_flags.get_config_filename(flags.FLAGS["config"])
     with hosts.joined(MULTIHOST.value):
       workdir = WORKDIR.value or default_workdir(config_path)
-      train(CONFIG.value, os.path.expanduser(workdir))
+      train(
+        CONFIG.value,
+        os.path.expanduser(workdir),
+        accept_data_change=ACCEPT_DATA_CHANGE.value,
+        told=CHANGE.value,
+      )
   except (UserError, data_pipelines.DataError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(1)

@@ -33,6 +33,7 @@ def _draw(options: argparse.Namespace, overrides: list[str]) -> pathlib.Path:
   """Writes the picture and returns where it is."""
   config = load_config(options.config, overrides).data
   import data_pipelines
+  from data_pipelines import durable
   from experiments.figures import data
 
   source = data_pipelines.resolve(config)
@@ -40,8 +41,8 @@ def _draw(options: argparse.Namespace, overrides: list[str]) -> pathlib.Path:
   title = f"{options.split} split of {source.description}"
   folder = options.workdir or pathlib.Path("runs", f"data_{config.name}_{config.variant}")
   path = options.out or folder / f"data_{options.split}.png"
-  path.parent.mkdir(parents=True, exist_ok=True)
-  data.picture(batch, title).save(path, "PNG")
+  with durable.partial_file(path) as partial:
+    data.picture(batch, title).save(partial, "PNG")
   return path
 
 

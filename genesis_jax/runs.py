@@ -6,7 +6,7 @@ A checkpoint is a nested dictionary of numpy arrays (a `TrainState`), the config
 it, and checksums of both. Orbax is imported only when something is read.
 
 To pass a model on, `checkpoints/<step>.npz` holds its weights alone, as float16 (see
-`write_weights`). All reads it like other checkpoints, but training cannot go on from it.
+`packed_weights`). All reads it like other checkpoints, but training cannot go on from it.
 """
 
 import json
@@ -18,7 +18,14 @@ from collections.abc import Iterator
 import numpy as np
 
 FOLDER = "checkpoints"  # within a run's folder
+LISTINGS = 10  # of checkpoints that another program replaces while they are read
 WEIGHTS = ("params", "batch_stats")  # of a state, what its model is made of
+# Fields of the configuration that runs from before they came do not have -> the value that means
+# "as then", which need not be today's default. A model's options are not filled in when a
+# checkpoint is read: the defaults of its class must mean the same.
+AS_BEFORE = {
+  "deterministic": False,
+}
 
 
 def checkpoint_steps(workdir: str | pathlib.Path) -> list[int]:
@@ -63,6 +70,29 @@ def _check(state: dict, origin: dict, saved: dict[str, str]) -> None:
     )
 
 
+def to_save(state: dict, origin: dict):
+  """What Orbax's CheckpointManager is given to save: the counterpart of `read_checkpoint`."""
+  import orbax.checkpoint as ocp
+
+  return ocp.args.Composite(
+    state=ocp.args.StandardSave(state),
+    origin=ocp.args.JsonSave(origin),
+    checksums=ocp.args.JsonSave(checksums(state, origin)),
+  )
+
+
+def _completed(origin: dict) -> dict:
+  """An origin whose configuration has the fields that it is too old to have."""
+  for path, value in AS_BEFORE.items():
+    *sections, name = path.split(".")
+    node = origin.get("config", {})
+    for section in sections:
+      node = node.get(section, {})
+    if node and sections != ["model"]:
+      node.setdefault(name, value)
+  return origin
+
+
 def read_checkpoint(workdir: str | pathlib.Path, step: int) -> tuple[dict, dict]:
   """One checkpoint: the state as nested dictionaries of numpy arrays, and what it belongs to.
 
@@ -70,7 +100,7 @@ def read_checkpoint(workdir: str | pathlib.Path, step: int) -> tuple[dict, dict]
     Exception: whatever Orbax says of a damaged checkpoint; ValueError if it says nothing but the
       checksums are others.
   """
-  if (weights := _weights_file(workdir, step)).exists():
+  if (weights := weights_file(workdir, step)).exists():
     return _read_weights(weights)
   import orbax.checkpoint as ocp
 
@@ -82,26 +112,23 @@ def read_checkpoint(workdir: str | pathlib.Path, step: int) -> tuple[dict, dict]
   if (folder / "checksums").is_dir():  # runs of earlier versions have none
     with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
       _check(state, origin, reader.restore(folder / "checksums"))
-  return state, origin
+  return state, _completed(origin)
 
 
-def _weights_file(workdir: str | pathlib.Path, step: int) -> pathlib.Path:
+def weights_file(workdir: str | pathlib.Path, step: int) -> pathlib.Path:
+  """Where the weights of a checkpoint lie that was made to be passed on."""
   return pathlib.Path(workdir) / FOLDER / f"{step}.npz"
 
 
-def write_weights(
-  workdir: str | pathlib.Path, step: int, state: dict, origin: dict
-) -> pathlib.Path:
-  """Writes `checkpoints/<step>.npz`: the weights of a checkpoint, as float16; returns its path.
+def packed_weights(state: dict, origin: dict) -> dict[str, np.ndarray]:
+  """The arrays of a `checkpoints/<step>.npz`: the weights of a checkpoint, as float16.
 
   Args:
-    workdir: a folder without the checkpoint of this step.
-    step, state, origin: see `read_checkpoint`.
+    state, origin: see `read_checkpoint`.
 
   Raises:
     ValueError: if a number is not finite, or too large for float16.
   """
-  file = _weights_file(workdir, step)
   arrays = {"origin": np.frombuffer(json.dumps(origin).encode(), np.uint8)}
   for part in WEIGHTS:
     for name, array in _arrays(state[part], f"{part}/"):
@@ -109,13 +136,11 @@ def write_weights(
         arrays[name] = array.astype(np.float16)
       if not np.isfinite(arrays[name]).all():
         raise ValueError(f"{name} has numbers that float16 cannot hold, up to {abs(array).max()}")
-  file.parent.mkdir(parents=True, exist_ok=True)
-  np.savez_compressed(file, **arrays)
-  return file
+  return arrays
 
 
 def _read_weights(file: pathlib.Path) -> tuple[dict, dict]:
-  """What `write_weights` wrote, as float32; zip's own checksums find damage."""
+  """What `packed_weights` packed, as float32; zip's own checksums find damage."""
   state = {part: {} for part in WEIGHTS}
   with np.load(file, allow_pickle=False) as arrays:
     origin = json.loads(arrays["origin"].tobytes())
@@ -126,7 +151,7 @@ def _read_weights(file: pathlib.Path) -> tuple[dict, dict]:
         for key in outer:
           node = node.setdefault(key, {})
         node[name] = arrays[path].astype(np.float32)
-  return state, origin
+  return state, _completed(origin)
 
 
 def reason(error: Exception) -> str:
@@ -146,17 +171,22 @@ def read_newest(workdir: str | pathlib.Path) -> tuple[int, dict, dict, dict[int,
     ValueError: if none of its checkpoints can be read.
   """
   steps = checkpoint_steps(workdir)
-  if not steps:
-    raise FileNotFoundError(f"no checkpoint in {pathlib.Path(workdir) / FOLDER}")
-  unreadable = {}
-  for step in reversed(steps):
-    try:
-      return step, *read_checkpoint(workdir, step), unreadable
-    except Exception as error:  # Orbax raises many kinds, depending on which file is damaged.
-      unreadable[step] = reason(error)
+  for _ in range(LISTINGS):
+    if not steps:
+      raise FileNotFoundError(f"no checkpoint in {pathlib.Path(workdir) / FOLDER}")
+    unreadable = {}
+    for step in reversed(steps):
+      try:
+        return step, *read_checkpoint(workdir, step), unreadable
+      except Exception as error:  # Orbax raises many kinds, depending on which file is damaged.
+        unreadable[step] = reason(error)
+    # A program that trains there may have replaced them by newer ones meanwhile.
+    listed, steps = steps, checkpoint_steps(workdir)
+    if steps == listed:
+      break
   raise ValueError(
-    f"none of the checkpoints {steps} in {pathlib.Path(workdir) / FOLDER} can be read; the newest: "
-    f"{unreadable[steps[-1]]}"
+    f"none of the checkpoints {listed} in {pathlib.Path(workdir) / FOLDER} can be read; the "
+    f"newest: {unreadable[listed[-1]]}"
   )
 
 

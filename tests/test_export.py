@@ -74,7 +74,7 @@ def test_damage_is_noticed(copy, tmp_path):
 def test_numbers_that_do_not_fit(tmp_path):
   state = {"params": {"layer": {"kernel": np.array([1.0, 1e6])}}, "batch_stats": {}}
   with pytest.raises(ValueError, match="params/layer/kernel has numbers .* up to 1000000"):
-    runs.write_weights(tmp_path, 1, state, {})
+    runs.packed_weights(state, {})
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -1,5 +1,6 @@
 """FID: the network's golden numbers, the distance's closed forms, and the program around them."""
 
+import concurrent.futures
 import functools
 import hashlib
 import http.server
@@ -439,3 +440,15 @@ def test_original_sampling_of_genesis(gqn_root):
     return str(jax.make_jaxpr(sample)(variables, jax.random.key(2), np.arange(2))).count("= tanh")
 
   assert num_tanh(original=True) < num_tanh(original=False)
+
+
+def test_programs_that_measure_at_once_lose_nothing(tmp_path):
+  path = tmp_path / "evaluation" / "fid.json"
+
+  def record(seed):
+    distance.record(path, dict.fromkeys(distance.KEYS, 0) | {"seed": seed, "fid": 1.0})
+
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:  # each opens the lock for itself
+    list(pool.map(record, range(40)))
+  results = json.loads(path.read_text())["results"]
+  assert sorted(result["seed"] for result in results) == list(range(40))

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 
 import jax
@@ -20,7 +21,7 @@ from experiments.console.errors import UserError
 from experiments.figures import panels as pictures
 from experiments.figures import sheets
 from experiments.hardware import devices
-from experiments.runs import checkpoints, folder, logbook, records
+from experiments.runs import changes, folder, logbook, records
 from experiments.training import loop, progress, validation
 from experiments.training import stop as interruptions
 from genesis_jax import objective, runs, training
@@ -87,17 +88,17 @@ def test_what_a_resumed_run_may_change():
     config = {"num_steps": 1, "seed": 0, "objective": objective, "data": {"data_dir": "a"}}
     return {"config": config | changes, "source": {"stand_in": False}}
 
-  assert not checkpoints.differences(origin(), origin(num_steps=2, data={"data_dir": "b"}))
-  assert checkpoints.differences(origin(), origin(seed=1)) == ["seed: 0 -> 1"]
+  assert not changes.differences(origin(), origin(num_steps=2, data={"data_dir": "b"}))
+  assert changes.differences(origin(), origin(seed=1)) == {"seed": "0 -> 1"}
   # Without GECO beta rises over a part of the steps.
-  changed = checkpoints.differences(origin(geco=False), origin(geco=False, num_steps=2))
-  assert changed == ["num_steps: 1 -> 2"]
+  changed = changes.differences(origin(geco=False), origin(geco=False, num_steps=2))
+  assert changed == {"num_steps": "1 -> 2"}
   # With GECO nothing reads how beta would rise.
-  assert not checkpoints.differences(origin(), origin(warmup=False))
-  changed = checkpoints.differences(origin(geco=False), origin(geco=False, warmup=False))
-  assert changed == ["objective.beta_warmup: True -> False"]
+  assert not changes.differences(origin(), origin(warmup=False))
+  changed = changes.differences(origin(geco=False), origin(geco=False, warmup=False))
+  assert changed == {"objective.beta_warmup": "True -> False"}
   stand_in = origin() | {"source": {"stand_in": True}}
-  assert checkpoints.differences(origin(), stand_in) == ["source.stand_in: False -> True"]
+  assert changes.differences(origin(), stand_in) == {"source.stand_in": "False -> True"}
 
 
 def test_falls_back_from_an_unreadable_checkpoint(copy_of_run, capsys):
@@ -183,6 +184,13 @@ def test_second_program_is_refused(tiny, tmp_path):
       loop.train(tiny, tmp_path)
   with folder.exclusive(tmp_path):  # released, though its file is still there
     pass
+
+
+@pytest.mark.slow
+def test_checkpoints_to_keep_are_made_when_no_other_is_due(tiny, tmp_path):
+  tiny.update(num_steps=7, checkpoint_every=3, keep_every=2, keep_checkpoints=1)
+  loop.train(tiny, tmp_path)
+  assert runs.checkpoint_steps(tmp_path) == [2, 4, 6, 7]
 
 
 @pytest.mark.slow
@@ -325,6 +333,40 @@ def test_huge_pages(monkeypatch, tmp_path, offered, platforms, tunables, restart
   if restarts:
     assert os.environ["GLIBC_TUNABLES"].split(":")[-1] == startup.HUGE_PAGES
     assert os.environ["GLIBC_TUNABLES"].startswith(tunables)
+
+
+def test_deterministic_gpus(monkeypatch):
+  monkeypatch.setenv("XLA_FLAGS", "--a=b")
+  config = ml_collections.ConfigDict({"deterministic": True})
+  devices.check_determinism(config)  # CPUs always are
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  with pytest.raises(ValueError, match="deterministic is True, but XLA_FLAGS has no --xla_gpu"):
+    devices.check_determinism(config)
+  startup.ask_for_determinism()
+  startup.ask_for_determinism()
+  assert os.environ["XLA_FLAGS"] == f"--a=b {startup.DETERMINISM}"
+  devices.check_determinism(config)
+
+
+def test_xla_knows_the_flag_of_determinism():
+  code = "import jax; jax.numpy.zeros(1).block_until_ready()"
+  environment = os.environ | {"XLA_FLAGS": startup.DETERMINISM, "JAX_PLATFORMS": "cpu"}
+  subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+@pytest.mark.parametrize("log_every", [0, 4])
+def test_divergence_is_looked_for_where_nothing_is_due(monkeypatch, log_every):
+  """The scalars that are kept until then are few."""
+  monkeypatch.setattr(progress, "UNASKED", 5)
+  recent, asked = progress.RecentSteps(), []
+  values = {name: np.zeros((1, 1)) for name in progress.FATAL}
+  for done in range(1, 13):
+    recent.add(done, values | {"diverged_at": np.array([[-1]])})
+    assert len(recent._fatal) <= 5
+    if recent.are_many or loop.is_due(done, 100, log_every):
+      asked.append(done)
+      assert recent.divergence() is None
+  assert asked == ([5, 10] if not log_every else [4, 8, 12])
 
 
 def test_unknown_precision():

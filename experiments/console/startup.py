@@ -47,6 +47,18 @@ def set_flags() -> bool:
   return True
 
 
+# Convolutions and scatters of GPUs whose sums always have the same order, and no choice among
+# algorithms by a stopwatch; CPUs and TPUs are deterministic as they are.
+DETERMINISM = "--xla_gpu_deterministic_ops=true"
+
+
+def ask_for_determinism() -> None:
+  """Adds `DETERMINISM` to XLA_FLAGS; before JAX is imported."""
+  flags = os.environ.get("XLA_FLAGS", "")
+  if DETERMINISM not in flags.split():
+    os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISM}".strip()
+
+
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 PAGES = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 

@@ -10,16 +10,15 @@ DIR/index.json           arrays with shapes and meanings; model, data and noise 
 DIR/shard_00000.npz ...  the arrays, a row for each image, in the order of the split
 """
 
+import contextlib
 import hashlib
 import json
-import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from data_pipelines.durable import partial_folder
 from experiments.console.errors import DAMAGED_NPZ, UserError
 from experiments.runs import folder as workdirs
 
@@ -56,12 +55,10 @@ class Writer:
     self._folder, self._index = folder, index
     self._origin = digest({name: index[name] for name in ("run", "data", "noise_seed")})
     self._waiting, self._waiting_bytes, self._shards = [], 0, []
+    self._stack = contextlib.ExitStack()
 
   def __enter__(self) -> "Writer":
-    self._folder.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{self._folder.name}.partial-"
-    self._partial = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=self._folder.parent))
-    self._partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+    self._partial = self._stack.enter_context(partial_folder(self._folder, replace=True))
     return self
 
   def add(self, rows: dict[str, np.ndarray]) -> None:
@@ -87,23 +84,18 @@ class Writer:
     self._shards.append({"file": file, "num_images": len(next(iter(arrays.values())))})
     self._waiting, self._waiting_bytes = [], 0
 
-  def __exit__(self, kind, *exc_info):
-    try:
-      if kind is None:
+  def __exit__(self, *exc_info):
+    if exc_info == (None, None, None):
+      with self._stack:
         self._finish()
-    finally:
-      shutil.rmtree(self._partial, ignore_errors=True)
+    else:
+      self._stack.__exit__(*exc_info)
 
   def _finish(self) -> None:
     if self._waiting:
       self._write_shard()
     index = {"format": FORMAT, "origin": self._origin, "num_images": self.num_images}
     workdirs.write_json(self._partial / INDEX, index | self._index | {"shards": self._shards})
-    old = self._partial.with_name(f"{self._partial.name}.old")
-    if self._folder.exists():
-      os.replace(self._folder, old)
-    os.replace(self._partial, self._folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _only_features(folder: pathlib.Path) -> bool:

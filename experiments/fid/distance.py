@@ -86,11 +86,12 @@ KEYS = ("step", "num_images", "dim", "seed", "original_prior_mean", "weights_sha
 
 def record(path: pathlib.Path, result: dict) -> None:
   """Adds a result to a JSON file, in place of one of the same measurement."""
-  results = folder.read_json(path).get("results", [])
   result = json.loads(json.dumps(result, default=str))
-  others = [old for old in results if any(old.get(key) != result[key] for key in KEYS)]
-  results = sorted([*others, result], key=lambda old: old["step"])
-  folder.write_json(path, {"definition": DEFINITION, "results": results})
+  with folder.alone_with(path):
+    results = folder.read_json(path).get("results", [])
+    others = [old for old in results if any(old.get(key) != result[key] for key in KEYS)]
+    results = sorted([*others, result], key=lambda old: old["step"])
+    folder.write_json(path, {"definition": DEFINITION, "results": results})
 
 
 def measure(options: argparse.Namespace) -> dict:

@@ -18,10 +18,10 @@ import numpy as np
 from absl import logging
 
 import data_pipelines
+from data_pipelines.durable import write_atomically
 from experiments.console.errors import DAMAGED_NPZ, UserError
 from experiments.fid import weights
 from experiments.fid.network import Network
-from experiments.runs import folder
 
 SPLIT = "test"
 VERSION = 1  # of how the statistics are made; older files are not read
@@ -78,7 +78,7 @@ def _write(path: pathlib.Path, reference: Reference) -> None:
     num_images=reference.num_images,
     data=json.dumps(reference.data),
   )
-  folder.write_atomically(path, buffer.getvalue())
+  write_atomically(path, buffer.getvalue())
 
 
 def _too_few(source, found: int, wanted: int) -> UserError:

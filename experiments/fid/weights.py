@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_pipelines.durable import partial_file, write_atomically
 from data_pipelines.publishing import with_progress
 from experiments.console.errors import DAMAGED_NPZ, UserError, explained
-from experiments.runs.folder import write_atomically
 from genesis_jax.fid import inception_from_torch
 from genesis_jax.torch_files import load_torch
 
@@ -87,21 +87,16 @@ def fetch() -> pathlib.Path:
       return path
   final = _places()[0]
   by_hand = f"fetch {URL} elsewhere and put it at {final}, or name it with --inception_weights"
-  # A name of its own: two programs may download at once.
-  partial = final.with_name(f".{FILE_NAME}.{os.getpid()}.partial")
   try:
-    final.parent.mkdir(parents=True, exist_ok=True)
-    sha256 = _download(URL, partial)
-    if sha256 != SHA256:
-      raise UserError(
-        f"{URL} arrived damaged: its SHA-256 is {sha256}, not {SHA256}; try again, or {by_hand}"
-      )
-    os.replace(partial, final)
+    with partial_file(final) as partial:
+      sha256 = _download(URL, partial)
+      if sha256 != SHA256:
+        raise UserError(
+          f"{URL} arrived damaged: its SHA-256 is {sha256}, not {SHA256}; try again, or {by_hand}"
+        )
   except (OSError, urllib.error.URLError) as error:  # HTTP errors and timeouts are OSErrors too
     reason = getattr(error, "reason", None) or error
     raise UserError(f"cannot download the Inception weights ({reason}); {by_hand}") from error
-  finally:
-    partial.unlink(missing_ok=True)
   return final
 
 

@@ -13,6 +13,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
+from data_pipelines.durable import write_atomically
 from experiments.console.errors import UserError
 from experiments.figures.galleries import Figure
 from experiments.figures.sheets import MARGIN, titled
@@ -48,16 +49,20 @@ class Folder:
     self._path = out or workdir / FOLDER
     self._about, self._scale, self._pdf, self._titles = about, scale, pdf, titles
     self._index = self._path / "index.json"
+    self._entries()  # what is wrong with them is said before anything is drawn
+    self._path.mkdir(parents=True, exist_ok=True)
+    # Beside the run's own curves, under a name of its own.
+    self._writer = logbook.clu_writer((out or workdir) / "tensorboard" / FOLDER)
+
+  def _entries(self) -> dict[str, dict]:
+    """What the index says, by name of a figure."""
     try:
       index = folder.read_json(self._index)
       if index and "figures" not in index:
         raise UserError(f"{self._index} is not about figures; choose another --out")
-      self._entries = {e["name"]: e for e in index.get("figures", [])}
+      return {e["name"]: e for e in index.get("figures", [])}
     except (KeyError, TypeError) as error:
       raise UserError(f"{self._index} is damaged ({error}); remove it") from error
-    self._path.mkdir(parents=True, exist_ok=True)
-    # Beside the run's own curves, under a name of its own.
-    self._writer = logbook.clu_writer((out or workdir) / "tensorboard" / FOLDER)
 
   def __enter__(self) -> "Folder":
     return self
@@ -80,11 +85,13 @@ class Folder:
 
   def _write(self, name: str, files: dict[str, tuple[str, bytes]], caption: str) -> None:
     for path, content in files.values():
-      folder.write_atomically(self._path / path, content)
+      write_atomically(self._path / path, content)
       print(f"wrote      {self._path / path}", flush=True)
     entry = {kind: path for kind, (path, _) in files.items()}
-    self._entries[name] = {"name": name, **entry, "caption": caption, **self._about}
-    folder.write_json(self._index, {"figures": list(self._entries.values())})
+    entry = {"name": name, **entry, "caption": caption, **self._about}
+    with folder.alone_with(self._index):
+      entries = self._entries() | {name: entry}
+      folder.write_json(self._index, {"figures": list(entries.values())})
     if self._writer is not None:
       with Image.open(io.BytesIO(files["file"][1])) as image:
         pixels = np.asarray(image.convert("RGB"))[None]

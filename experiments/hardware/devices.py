@@ -19,6 +19,8 @@ import numpy as np
 from flax import jax_utils
 from jax.experimental import multihost_utils
 
+from experiments.console import startup
+
 AXIS = "batch"
 PREFETCH = 2  # batches on the devices ahead of the step that runs
 
@@ -35,6 +37,16 @@ def configure(config) -> None:
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     jax.config.update("jax_compilation_cache_dir", str(cache / "genesis_jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def check_determinism(config) -> None:
+  """Raises ValueError if GPUs shall be deterministic, but were not asked to be."""
+  asked = startup.DETERMINISM in os.environ.get("XLA_FLAGS", "").split()
+  if config.deterministic and jax.default_backend() == "gpu" and not asked:
+    raise ValueError(
+      f"deterministic is True, but XLA_FLAGS has no {startup.DETERMINISM}; python -m "
+      "experiments.main sets it, other programs must before they import JAX"
+    )
 
 
 def check_batch_size(batch_size: int) -> None:

@@ -5,8 +5,9 @@
 
 Each host holds a line (a TCP connection) to the first one. A host that fails says why on its line;
 one that is killed says nothing, and its line breaks. Either way the first host passes it on, and
-all end at once with one sentence, where collective operations alone would wait for minutes, or for
-ever. JAX's own heartbeats see to hosts that neither end nor answer.
+all end at once with one sentence. JAX's own heartbeats see to hosts that neither end nor answer;
+they alone would not do: where they miss a host, the runtime aborts with a stack trace, which no
+program can turn into a sentence, and nobody hears why a host ended.
 """
 
 import atexit
@@ -17,15 +18,19 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from experiments.console.errors import UserError
 
 JOIN_SECONDS = 300  # for all hosts to come
-HEARTBEAT_SECONDS = 100  # without a sign of life until JAX gives a host up
+HEARTBEAT_SECONDS = 30  # without a sign of life until JAX gives a host up
 LINE_SECONDS = 60  # for the lines to be made, once all hosts are there
+ADDRESS_SECONDS = 10  # for one of the addresses of the first host to answer
+LETTERS = 1024  # in what the first host tells the others
 GRACE_SECONDS = 10  # for the reason to come, after an operation among hosts has failed
 FAREWELL = "farewell"
 RESUME = "the same command on all hosts resumes from the newest checkpoint"
@@ -50,7 +55,7 @@ def joined(spec: str | None) -> Iterator[None]:
     yield
     return
   _connect(spec)
-  lines = _Lines()
+  lines = _Lines([] if spec == "auto" else [_without_port(spec.partition(",")[0])])
   try:
     yield
   except BaseException as error:
@@ -103,35 +108,35 @@ def _absence(spec: str) -> str:
 
 
 class _Lines:
-  """This host's lines: to all others on the first host, to the first on the others."""
+  """This host's lines: to all others on the first host, to the first on the others.
 
-  def __init__(self):
-    # What JAX tells its users neither: the store that its hosts share, and the first one's address.
-    from jax._src import distributed
+  Args:
+    addresses: of the first host, as far as they are known.
+  """
 
+  def __init__(self, addresses: Sequence[str] = ()):
     self._lines: dict[int, socket.socket] = {}
     self._lock = threading.Lock()
     self._ended = False
     if jax.process_count() == 1:
       return
-    state = distributed.global_state
     try:
       if jax.process_index() == 0:
-        self._accept(state.client)
+        self._accept()
       else:
-        self._call(state.client, state.coordinator_address.rpartition(":")[0].strip("[]"))
-    except OSError as error:
+        self._call(addresses)
+    except (OSError, jax.errors.JaxRuntimeError) as error:
       raise UserError(f"cannot hold a line between the hosts: {error}") from error
     for host, line in self._lines.items():
       threading.Thread(target=self._listen, args=(host, line), daemon=True).start()
 
-  def _accept(self, store) -> None:
+  def _accept(self) -> None:
     """Waits for the calls of all other hosts; drops callers that do not know the token."""
     token, both = secrets.token_hex(16), socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
     with socket.create_server(("", 0), family=family, dualstack_ipv6=both) as server:
       server.settimeout(LINE_SECONDS)
-      store.key_value_set("genesis_jax/line", f"{server.getsockname()[1]} {token}")
+      _from_first(" ".join([str(server.getsockname()[1]), token, *_own_addresses()]))
       while len(self._lines) < jax.process_count() - 1:
         line, _ = server.accept()
         line.settimeout(LINE_SECONDS)
@@ -141,11 +146,17 @@ class _Lines:
         else:
           line.close()
 
-  def _call(self, store, address: str) -> None:
-    """Calls the first host."""
-    answer = store.blocking_key_value_get("genesis_jax/line", LINE_SECONDS * 1000)
-    port, token = answer.split()
-    line = socket.create_connection((address, int(port)), LINE_SECONDS)
+  def _call(self, addresses: Sequence[str]) -> None:
+    """Calls the first host, at the first of its addresses that answers."""
+    port, token, *own = _from_first("").split()
+    for address in (*addresses, *own):
+      try:
+        line = socket.create_connection((address, int(port)), ADDRESS_SECONDS)
+        break
+      except OSError as error:
+        reason = error
+    else:
+      raise OSError(f"no answer from {', '.join((*addresses, *own))}: {reason}")
     line.sendall(f"{token} {jax.process_index()}\n".encode())
     self._lines[0] = _kept_alive(line)
 
@@ -165,6 +176,27 @@ class _Lines:
       for line in self._lines.values():
         with contextlib.suppress(OSError):
           line.sendall(f"{words}\n".encode())
+
+
+def _from_first(words: str) -> str:
+  """What the first host says, on all of them."""
+  letters = np.frombuffer(words.encode().ljust(LETTERS)[:LETTERS], np.uint8)
+  return bytes(np.asarray(multihost_utils.broadcast_one_to_all(letters))).decode().strip()
+
+
+def _own_addresses() -> list[str]:
+  """Where others may reach this machine, the most likely first."""
+  found = [socket.gethostname()]
+  with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    probe.connect(("192.0.2.1", 9))  # sends nothing: only asks which way leads out
+    found.append(probe.getsockname()[0])
+  with contextlib.suppress(OSError):
+    found += [info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None)]
+  return list(dict.fromkeys([*found, "127.0.0.1"]))
+
+
+def _without_port(address: str) -> str:
+  return address.rpartition(":")[0].strip("[]")
 
 
 def _read(line: socket.socket) -> str:

@@ -1,8 +1,8 @@
 """A run's checkpoints: written atomically in the background, and resumed from.
 
-A checkpoint holds the state as a nested dictionary of numpy arrays, its origin (configuration and
-data source), and checksums of both. All hosts write and read together; Orbax decides who touches
-the disk.
+A checkpoint holds the state as a nested dictionary of numpy arrays, its origin (configuration, data
+source and its files), and checksums of both; `genesis_jax.runs` knows the format. All hosts write
+and read together; Orbax decides who touches the disk.
 """
 
 import functools
@@ -12,62 +12,33 @@ import os
 import pathlib
 import sys
 import zlib
+from collections.abc import Collection
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from flax import serialization, traverse_util
 
+from data_pipelines import inventory
 from experiments.console.errors import UserError
 from experiments.hardware import devices
+from experiments.runs import changes
 from genesis_jax import runs
 
-# Fields that a resumed run may change; any other makes it another experiment.
-MAY_CHANGE = (
-  "num_steps",
-  "steps_per_call",
-  "matmul_precision",
-  "compilation_cache",
-  "log_every",
-  "images_every",
-  "validate_every",
-  "num_validation_images",
-  "num_segmentation_images",
-  "checkpoint_every",
-  "keep_checkpoints",
-  "keep_every",
-  "log_distributions",
-  "log_weights",
-  "data.data_dir",  # the same data may lie elsewhere; the source is compared
-)
 
+def origin_of(config, source, files: dict[str, int] | None = None) -> dict:
+  """What a checkpoint belongs to: {"config", "source", maybe "files"}, in JSON's types.
 
-def origin_of(config, source) -> dict:
-  """What a checkpoint belongs to: {"config", "source"}, in JSON's types."""
-  return {
+  Args:
+    config: of the experiment.
+    source: of its data.
+    files: `inventory.taken` of the source.
+  """
+  origin = {
     "config": json.loads(config.to_json_best_effort()),
     "source": {"name": source.name, "variant": source.variant, "stand_in": source.stand_in},
   }
-
-
-def _flat(tree: dict) -> dict:
-  return traverse_util.flatten_dict(tree, sep=".")
-
-
-def differences(saved: dict, current: dict) -> list[str]:
-  """Fields in which two origins differ and must not, as "field: saved -> current"."""
-  may_change = set(MAY_CHANGE)
-  objective = current["config"]["objective"]
-  if objective["geco"]:
-    may_change |= {"objective.beta", "objective.beta_warmup"}  # nothing reads them
-  elif objective["beta_warmup"]:
-    may_change.remove("num_steps")  # beta rises over a part of them
-  old = _flat(saved["config"]) | _flat({"source": saved["source"]})
-  new = _flat(current["config"]) | _flat({"source": current["source"]})
-  return [
-    f"{name}: {old.get(name, 'absent')!r} -> {new.get(name, 'absent')!r}"
-    for name in sorted((old.keys() | new.keys()) - may_change)
-    if old.get(name, "absent") != new.get(name, "absent")
-  ]
+  return origin if files is None else origin | {"files": inventory.digest(files)}
 
 
 def _check_arrays(saved: dict, template: dict, step: int) -> None:
@@ -92,6 +63,8 @@ def _check_arrays(saved: dict, template: dict, step: int) -> None:
 def _named(tree: dict) -> dict:
   return traverse_util.flatten_dict(tree, sep="/")
 
+
+_MISREAD = "[\\"  # in names of folders: a pattern, another slash
 
 # Logged with a traceback by the threads of a write that failed, which raises the same error here.
 ECHOES = (
@@ -145,17 +118,36 @@ class Checkpoints:
     workdir: of the run.
     origin: what this program trains, from `origin_of`.
     config: of the experiment; how many checkpoints to keep.
+    files: `inventory.taken` of the data.
+    accept_data_change: whether the data may be other than it was.
+    told: names of fields that a resumed run may change, of `changes.MAY_CHANGE_WHEN_TOLD`.
+
+  Attributes:
+    change: what a resumed run changed though it needed to be told so; None: nothing.
 
   Raises:
     UserError: for a folder whose checkpoints could not be read again.
   """
 
-  def __init__(self, workdir: pathlib.Path, origin: dict, config):
-    if any("[" in where(workdir) for where in (os.path.abspath, os.path.realpath)):
-      raise UserError(
-        f"--workdir {os.path.realpath(workdir)} has a [ in it, which the writer of checkpoints "
-        "takes for a pattern: they could not be read again; choose another --workdir"
-      )
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    origin: dict,
+    config,
+    files: dict[str, int] | None = None,
+    accept_data_change: bool = False,
+    told: Collection[str] = (),
+  ):
+    for character in _MISREAD:
+      if any(character in where(workdir) for where in (os.path.abspath, os.path.realpath)):
+        raise UserError(
+          f"--workdir {os.path.realpath(workdir)} has a {character} in it, which the writer of "
+          "checkpoints takes for something else: they could not be read again; choose another "
+          "--workdir"
+        )
+    changes.check_told(told, config)
+    self._files, self._accept_data_change, self._told = files, accept_data_change, told
+    self.change: dict | None = None
     self._workdir = workdir
     self._origin = origin
     self._manager = None
@@ -189,8 +181,8 @@ class Checkpoints:
     if steps:
       state = self._restore(state)
     self._check_hosts_agree(int(state.step))
-    folder = os.path.abspath(self._workdir / runs.FOLDER)
-    self._manager = ocp.CheckpointManager(folder, options=self._options)
+    saved_to = os.path.abspath(self._workdir / runs.FOLDER)
+    self._manager = ocp.CheckpointManager(saved_to, options=self._options)
     return state
 
   def _check_hosts_agree(self, step: int) -> None:
@@ -203,7 +195,7 @@ class Checkpoints:
         f"the hosts find the newest checkpoint of --workdir {self._workdir} at different steps "
         f"({steps}, by host): put it on a disk that all of them share"
       )
-    origin = _flat(self._origin) | {"config.data.data_dir": None}  # it may lie elsewhere
+    origin = changes.flat(self._origin) | {"config.data.data_dir": None}  # it may lie elsewhere
     digest = zlib.crc32(json.dumps(origin, sort_keys=True).encode()) >> 1
     first, *others = devices.from_all_hosts(digest)
     if differing := [host for host, other in enumerate(others, start=1) if other != first]:
@@ -222,28 +214,39 @@ class Checkpoints:
         f"checkpoint {step} in {self._workdir} holds weights alone, and training needs more to "
         "go on; choose another --workdir"
       )
-    if changed := differences(origin, self._origin):
-      raise UserError(
-        f"{self._workdir} holds another experiment; choose another --workdir, or undo "
-        f"(saved -> given): {'; '.join(changed)}"
-      )
+    changed = changes.of_config(origin, self._origin, self._told, self._workdir)
+    data = changes.of_data(
+      origin, self._origin, self._files, self._accept_data_change, self._workdir
+    )
+    if changed or data:
+      self.change = {"step": step, "config": changed, "data": data}
     template = serialization.to_state_dict(state)
     _check_arrays(saved, template, step)
     if saved["diverged_at"] >= 0:
-      raise UserError(
-        f"step {saved['diverged_at'] + 1} of the run in {self._workdir} diverged and would again; "
-        "choose another --workdir, and for example a smaller optimizer.learning_rate"
-      )
+      if not changed:
+        raise self._would_diverge(saved["diverged_at"] + 1)
+      saved["diverged_at"] = np.full_like(saved["diverged_at"], -1)
     devices.wait_for_all("read")
     if devices.is_main_host():
-      for bad_step, reason in unreadable.items():
-        print(f"WARNING: checkpoint {bad_step} cannot be read ({reason}); resuming from {step}")
-        folder = self._workdir / runs.FOLDER
-        os.replace(folder / str(bad_step), folder / f"{bad_step}.unreadable")
+      self._set_aside(unreadable, step)
     # Empty parts, such as an optimizer's without state, come from the template.
     empty = traverse_util.flatten_dict(template, keep_empty_nodes=True, sep="/")
     nested = traverse_util.unflatten_dict(empty | _named(saved), sep="/")
     return serialization.from_state_dict(state, nested)
+
+  def _set_aside(self, unreadable: dict[int, str], step: int) -> None:
+    for bad_step, reason in unreadable.items():
+      print(f"WARNING: checkpoint {bad_step} cannot be read ({reason}); resuming from {step}")
+      path = self._workdir / runs.FOLDER / str(bad_step)
+      os.replace(path, path.with_name(f"{bad_step}.unreadable"))
+
+  def _would_diverge(self, step: int) -> UserError:
+    half = self._origin["config"]["optimizer"]["learning_rate"] / 2
+    return UserError(
+      f"step {step} of the run in {self._workdir} diverged and would again; go on from the state "
+      f"before it with another learning rate, --config.optimizer.learning_rate={half:g} "
+      "--change=optimizer.learning_rate, or choose another --workdir"
+    )
 
   def save(self, state) -> None:
     """Starts writing the state, unless its step is saved already; waits for the devices only.
@@ -258,11 +261,7 @@ class Checkpoints:
     step = int(host_state["step"])
     if step == self._manager.latest_step():
       return
-    items = ocp.args.Composite(
-      state=ocp.args.StandardSave(host_state),
-      origin=ocp.args.JsonSave(self._origin),
-      checksums=ocp.args.JsonSave(runs.checksums(host_state, self._origin)),
-    )
+    items = runs.to_save(host_state, self._origin)
     self._explained(lambda: self._manager.save(step, args=items, force=True))
 
   def wait(self) -> None:

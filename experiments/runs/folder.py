@@ -2,6 +2,7 @@
 
 workdir/
   run.json, config.json    what runs here, on what, with which versions
+  data_files.json          which files the data has, see data_pipelines.inventory
   checkpoints/<step>/      see checkpoints.py
   metrics.jsonl            one line for each logged step
   tensorboard/             the same and more, for TensorBoard
@@ -11,14 +12,12 @@ workdir/
 """
 
 import contextlib
-import fcntl
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -26,8 +25,11 @@ from collections.abc import Iterator
 
 import jax
 
+from data_pipelines import inventory
+from data_pipelines.durable import Taken, locked, write_atomically
 from experiments.console.errors import UserError
 
+DATA_FILES = "data_files.json"
 PACKAGES = (
   "jax",
   "jaxlib",
@@ -40,14 +42,6 @@ PACKAGES = (
   "tensorflow",
   "tensorflow-cpu",
 )
-
-
-def write_atomically(path: pathlib.Path, content: bytes | str) -> None:
-  """Writes a file that is either whole or not there, whenever the program dies."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f".{path.name}.partial")
-  partial.write_bytes(content.encode() if isinstance(content, str) else content)
-  os.replace(partial, path)
 
 
 def write_out(out: pathlib.Path, content: bytes | str) -> None:
@@ -93,26 +87,35 @@ def exclusive(workdir: pathlib.Path) -> Iterator[None]:
   Raises:
     UserError: if the folder cannot be written, or another program trains there.
   """
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    lock = open(workdir / ".lock", "a+")
-  except OSError as error:
-    raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
-  with lock:
+  with contextlib.ExitStack() as stack:
     try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      lock.seek(0)
+      workdir.mkdir(parents=True, exist_ok=True)
+      stack.enter_context(locked(workdir / ".lock"))
+    except Taken as error:
       raise UserError(
-        f"another program trains in {workdir} ({lock.read().strip()}); wait for it, stop it, or "
-        "choose another --workdir"
+        f"another program trains in {workdir} ({error}); wait for it, stop it, or choose another "
+        "--workdir"
       ) from error
     except OSError as error:
-      raise UserError(f"cannot lock --workdir {workdir}: {error.strerror}") from error
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    lock.flush()
+      raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
     yield
+
+
+@contextlib.contextmanager
+def alone_with(path: pathlib.Path) -> Iterator[None]:
+  """Keeps other programs from changing a file while this one reads it, changes it and writes it.
+
+  Raises:
+    UserError: another program has held it for a minute.
+    OSError: its folder cannot be written.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  lock = path.with_name(f".{path.name}.lock")
+  try:
+    with locked(lock, seconds=60):
+      yield
+  except Taken as error:
+    raise UserError(f"another program ({error}) holds {lock}; wait for it, or remove it") from error
 
 
 def _versions() -> dict[str, str]:
@@ -132,8 +135,30 @@ def _git_commit() -> str | None:
     return None
 
 
-def write_labels(workdir: pathlib.Path, config, source, num_parameters: int, first: int) -> None:
-  """Writes run.json and config.json.
+def _changes(workdir: pathlib.Path, change: dict | None) -> list[dict]:
+  """What resumed runs changed in a folder, with the newest change."""
+  try:
+    changes = read_json(workdir / "run.json").get("changes", [])
+  except UserError:  # damaged: it is written anew
+    changes = []
+  # A run that was killed before its next checkpoint changes the same once more, and by then knows
+  # less of it.
+  known = [(old["step"], old["config"], bool(old["data"])) for old in changes]
+  if change is None or (change["step"], change["config"], bool(change["data"])) in known:
+    return changes
+  return [*changes, change]
+
+
+def write_labels(
+  workdir: pathlib.Path,
+  config,
+  source,
+  num_parameters: int,
+  first: int,
+  files: dict[str, int] | None = None,
+  change: dict | None = None,
+) -> None:
+  """Writes run.json, config.json and data_files.json.
 
   Args:
     workdir: of the run.
@@ -141,6 +166,8 @@ def write_labels(workdir: pathlib.Path, config, source, num_parameters: int, fir
     source: of the data, from `data_pipelines.resolve`.
     num_parameters: of the model.
     first: step at which this program takes the run up.
+    files: `inventory.taken` of the data.
+    change: what the run changes from there on, see `Checkpoints`.
   """
   settings = json.loads(config.to_json_best_effort())
   write_json(workdir / "config.json", settings)
@@ -148,6 +175,7 @@ def write_labels(workdir: pathlib.Path, config, source, num_parameters: int, fir
     command=shlex.join(sys.orig_argv),
     started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     resumed_from_step=first,
+    changes=_changes(workdir, change),
     num_parameters=num_parameters,
     stand_in=source.stand_in,
     data=source.metadata(),
@@ -165,3 +193,5 @@ def write_labels(workdir: pathlib.Path, config, source, num_parameters: int, fir
     config=settings,
   )
   write_json(workdir / "run.json", labels)
+  if files is not None:
+    write_json(workdir / DATA_FILES, inventory.digest(files) | inventory.condensed(files))

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from data_pipelines.durable import write_atomically
 from experiments.console.errors import UserError
 from experiments.hardware import devices
-from experiments.runs.folder import write_atomically
 
 
 def clu_writer(folder: pathlib.Path):

@@ -7,7 +7,8 @@ import pathlib
 import statistics
 from typing import Any
 
-from experiments.runs.folder import write_atomically, write_json
+from data_pipelines.durable import write_atomically
+from experiments.runs.folder import write_json
 
 # Of metrics.json, in this order; each is left out where no run has it.
 COLUMNS = ("err_element", "kl", "elbo", "mse", "ari_fg", "msc_fg", "ari", "msc")

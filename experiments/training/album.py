@@ -5,10 +5,10 @@ import pathlib
 import numpy as np
 
 import data_pipelines
+from data_pipelines.durable import write_atomically
 from experiments.console.errors import UserError
 from experiments.figures import panels as pictures
 from experiments.hardware import devices
-from experiments.runs.folder import write_atomically
 from experiments.runs.logbook import Logbook
 from experiments.training import diagnostics
 from genesis_jax import objective

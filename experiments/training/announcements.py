@@ -41,7 +41,9 @@ def introduce(run, state) -> None:
     return
   config = run.config
   num_parameters = sum(np.size(x) for x in jax.tree.leaves(state.params))
-  workdirs.write_labels(run.workdir, config, run.source, num_parameters, run.first)
+  workdirs.write_labels(
+    run.workdir, config, run.source, num_parameters, run.first, run.files, run.checkpoints.change
+  )
   print(parameter_overview.get_parameter_overview(state.params, include_stats=False))
   if run.source.stand_in:
     print("*" * 80)
@@ -54,6 +56,9 @@ def introduce(run, state) -> None:
   print(f"results    {run.workdir}", flush=True)
   if run.first:
     print(f"resuming   from step {run.first} of {config.num_steps}", flush=True)
+  if change := run.checkpoints.change:
+    for words in (*change["config"], *filter(None, [change["data"]])):
+      print(f"changed    {words}", flush=True)
 
 
 def finish(run, state) -> None:

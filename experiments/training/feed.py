@@ -33,7 +33,7 @@ def check_steps_per_call(config) -> None:
   count = config.steps_per_call
   if count < 1:
     raise ValueError(f"steps_per_call is {count}; it must be at least 1")
-  for name in ("log_every", "validate_every", "images_every", "checkpoint_every"):
+  for name in ("log_every", "validate_every", "images_every", "checkpoint_every", "keep_every"):
     if getattr(config, name) > 0 and getattr(config, name) % count:
       raise ValueError(
         f"{name} is {getattr(config, name)}, which is no multiple of steps_per_call, {count}: the "

@@ -11,6 +11,8 @@ import jax
 
 import data_pipelines
 import genesis_jax
+from data_pipelines import inventory
+from data_pipelines.durable import local_path
 from experiments.console.errors import UserError, explained
 from experiments.hardware import devices
 from experiments.runs import folder
@@ -40,16 +42,24 @@ class Run:
   album: Album
   validate: Validator
   first: int  # steps done by earlier programs
+  files: dict[str, int] | None  # of the data, see `data_pipelines.inventory`
 
 
-def train(config, workdir: str | pathlib.Path) -> None:
+def train(config, workdir: str | pathlib.Path, **resuming) -> None:
   """Trains until `config.num_steps`, or until asked to stop; takes up what is in `workdir`.
+
+  Args:
+    config: of the experiment.
+    workdir: folder of the run.
+    resuming: `accept_data_change` and `told`, see `Checkpoints`.
 
   Raises:
     UserError: for what a person can mend, and for a run that diverged.
     data_pipelines.DataError: for data that is missing or damaged.
   """
-  with opened(config, pathlib.Path(workdir)) as (run, state):
+  with explained():
+    workdir = local_path(workdir)
+  with opened(config, workdir, **resuming) as (run, state):
     state = run_steps(run, devices.replicate(state))
     done = int(devices.first(state.step))
     if run.stop.asked or done < config.num_steps:
@@ -66,11 +76,12 @@ def _check_numbers(config):
 
 
 @contextlib.contextmanager
-def opened(config, workdir: pathlib.Path) -> Iterator[tuple[Run, training.TrainState]]:
+def opened(config, workdir: pathlib.Path, **resuming) -> Iterator[tuple[Run, training.TrainState]]:
   """Checks everything that can be checked early; gives the run and the state to start from."""
   with explained():
     _check_numbers(config)
     devices.configure(config)
+    devices.check_determinism(config)
     model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
     devices.check_batch_size(config.batch_size)
     inputs.check_steps_per_call(config)
@@ -81,16 +92,17 @@ def opened(config, workdir: pathlib.Path) -> Iterator[tuple[Run, training.TrainS
     with explained():
       source = data_pipelines.resolve(config.data)
       album = Album(config, workdir, model)
-    origin = origin_of(config, source)
+    files = inventory.taken(source)
+    origin = origin_of(config, source, files)
     create = functools.partial(training.create_train_state, model=model, tx=tx)
     state = jax.jit(create, compiler_options=training.INIT_OPTIONS)(jax.random.key(config.seed))
-    checkpoints = stack.enter_context(Checkpoints(workdir, origin, config))
+    checkpoints = stack.enter_context(Checkpoints(workdir, origin, config, files, **resuming))
     state = checkpoints.restore(state)
     first = int(state.step)
     logbook = stack.enter_context(Logbook(workdir, first))
     validate = Validator(config, model)
     run = Run(
-      config, workdir, model, tx, source, stop, checkpoints, logbook, album, validate, first
+      config, workdir, model, tx, source, stop, checkpoints, logbook, album, validate, first, files
     )
     announcements.introduce(run, state)
     yield run, state
@@ -120,6 +132,8 @@ def run_steps(run: Run, state) -> training.TrainState:
       progress.tick(scalars)
       due = functools.partial(is_due, done, last)
       values = {}
+      if recent.are_many:
+        stop_if_diverged(run, recent, state)
       if due(config.log_every) or done == last:
         stop_if_diverged(run, recent, state)
         values |= progress.report(done, recent.fetch() | {"num_corrupt": feed.num_corrupt})
@@ -130,7 +144,8 @@ def run_steps(run: Run, state) -> training.TrainState:
           run.album.add(f"step_{done:07d}", state, run.logbook)
         run.logbook.scalars(done, values)
         stopping = run.stop.asked or run.checkpoints.preempted(done)
-        if due(config.checkpoint_every) or done == last or stopping:
+        saving = due(config.checkpoint_every) or due(config.keep_every) or done == last
+        if saving or stopping:
           stop_if_diverged(run, recent, state)
           run.checkpoints.save(state)
       if stopping:

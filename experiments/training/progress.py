@@ -20,6 +20,8 @@ from genesis_jax import objective
 # waiting behind the one that runs, no device is ever idle.
 RUN_AHEAD = 2
 
+UNASKED = 1000  # calls after which a divergence is looked for; until then their scalars are kept
+
 FATAL = ("elbo", "err", "kl", "loss", "grad_norm", "beta")  # told of a step that diverged
 
 
@@ -41,6 +43,11 @@ class RecentSteps:
     self._running.append(scalars)
     if len(self._running) > RUN_AHEAD:
       jax.block_until_ready(self._running.popleft()["loss"])
+
+  @property
+  def are_many(self) -> bool:
+    """Whether it is time to look for a divergence, though nothing is due."""
+    return len(self._fatal) >= UNASKED
 
   def fetch(self) -> dict[str, float]:
     """The newest step's scalars; waits for it."""

@@ -1,0 +1,128 @@
+"""What a resumed run may change: most things it may not, and some only when it is told so.
+
+  of_config(saved, origin, {"optimizer.learning_rate"}, workdir)
+  of_data(saved, origin, files, accepted, workdir)
+
+Origins are those of `checkpoints.origin_of`.
+"""
+
+import json
+import pathlib
+from collections.abc import Collection
+
+from flax import traverse_util
+
+from data_pipelines import inventory
+from experiments.console.errors import UserError
+from experiments.runs import folder
+from genesis_jax import runs
+
+# Fields that a resumed run may change. Any other makes it another experiment, ...
+MAY_CHANGE = (
+  "deterministic",
+  "num_steps",
+  "steps_per_call",
+  "matmul_precision",
+  "compilation_cache",
+  "log_every",
+  "images_every",
+  "validate_every",
+  "num_validation_images",
+  "num_segmentation_images",
+  "checkpoint_every",
+  "keep_checkpoints",
+  "keep_every",
+  "log_distributions",
+  "log_weights",
+  "data.data_dir",  # the same data may lie elsewhere; what is there is compared
+)
+# ... but for these where it is told so, by name: a run that diverged goes on with another one.
+MAY_CHANGE_WHEN_TOLD = ("batch_size", "seed", "optimizer.learning_rate", "objective.")
+
+
+def flat(tree: dict) -> dict:
+  """Nested dictionaries as one: {"a": {"b": 1}} -> {"a.b": 1}."""
+  return traverse_util.flatten_dict(tree, sep=".")
+
+
+def check_told(names: Collection[str], config) -> None:
+  """Raises UserError unless a resumed run may change these fields when told so."""
+  known = flat(json.loads(config.to_json_best_effort()))
+  for name in names:
+    if name not in known or not name.startswith(MAY_CHANGE_WHEN_TOLD):
+      raise UserError(
+        f"--change={name}: a resumed run may change {', '.join(MAY_CHANGE_WHEN_TOLD[:-1])} and the "
+        "fields of objective when it is told so; others are its own, or need not be named"
+      )
+
+
+def differences(saved: dict, current: dict) -> dict[str, str]:
+  """Fields in which two origins differ and must not unless told so: name -> "saved -> current"."""
+  may_change = set(MAY_CHANGE)
+  objective = current["config"]["objective"]
+  if objective["geco"]:
+    may_change |= {"objective.beta", "objective.beta_warmup"}  # nothing reads them
+  elif objective["beta_warmup"]:
+    may_change.remove("num_steps")  # beta rises over a part of them
+  old = flat(saved["config"]) | flat({"source": saved["source"]})
+  new = flat(current["config"]) | flat({"source": current["source"]})
+  changed = {}
+  for name in sorted((old.keys() | new.keys()) - may_change):
+    as_before = runs.AS_BEFORE.get(name, "absent")
+    values = old.get(name, as_before), new.get(name, as_before)
+    if values[0] != values[1]:
+      changed[name] = f"{values[0]!r} -> {values[1]!r}"
+  return changed
+
+
+def of_config(
+  saved: dict, current: dict, told: Collection[str], workdir: pathlib.Path
+) -> list[str]:
+  """What differs between two origins though it needed to be told, in words.
+
+  Raises:
+    UserError: something differs that was not told.
+  """
+  changed = differences(saved, current)
+  if refused := [name for name in changed if name not in told]:
+    words = "; ".join(f"{name}: {changed[name]}" for name in refused)
+    advice = ""
+    if all(name.startswith(MAY_CHANGE_WHEN_TOLD) for name in refused):
+      advice = f"; or go on all the same, with --change={','.join(refused)}"
+    raise UserError(
+      f"{workdir} holds another experiment; choose another --workdir, or undo "
+      f"(saved -> given): {words}{advice}"
+    )
+  return [f"{name}: {values}" for name, values in changed.items()]
+
+
+def of_data(
+  saved: dict, current: dict, files: dict[str, int], accepted: bool, workdir: pathlib.Path
+) -> str | None:
+  """How the files of the data differ between two origins, in words; None if they do not.
+
+  Args:
+    saved, current: the origins; older ones do not tell.
+    files: `inventory.taken` of the current one.
+    accepted: whether they may differ.
+    workdir: of the run.
+
+  Raises:
+    UserError: they differ, and may not.
+  """
+  then, now = saved.get("files"), current.get("files")
+  if then is None or now is None or then == now:
+    return None
+  words = ", ".join(
+    f"{count['files']} files of {count['bytes']:,} bytes {when}"
+    for count, when in ((then, "then"), (now, "now"))
+  )
+  listed = folder.read_json(workdir / folder.DATA_FILES)
+  if listed.get("digest") == then["digest"]:
+    words += f": {inventory.difference(listed, files)}"
+  if not accepted:
+    raise UserError(
+      f"the data is not what the run in {workdir} was trained on: {words}; put it back, "
+      "choose another --workdir, or go on all the same with --accept_data_change"
+    )
+  return words
