@@ -6,6 +6,20 @@ The fields are those of `genesis_jax.build_model`. `image_size` and `num_slots` 
 
 import ml_collections
 
+DTYPES = ("float32", "bfloat16")  # of activations
+
+
+def check(config) -> None:
+  """Checks what is known without the library, which takes seconds to import.
+
+  Raises:
+    ValueError: naming field, value and what is allowed.
+  """
+  if config.get("name") not in MODELS:
+    raise ValueError(f"model.name is {config.get('name')!r}; allowed: {sorted(MODELS)}")
+  if config.get("dtype", DTYPES[0]) not in DTYPES:
+    raise ValueError(f"model.dtype is {config.dtype!r}; allowed: {sorted(DTYPES)}")
+
 
 def _pixels() -> dict:
   return dict(

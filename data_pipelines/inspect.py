@@ -20,9 +20,9 @@ import ml_collections
 import numpy as np
 
 import data_pipelines
-from data_pipelines.command_line import Parser, whole_number
+from configs.loading import ConfigError, load_config, parse
+from data_pipelines.command_line import STATUS, Parser, entry, run, whole_number
 from data_pipelines.common import SPLITS, DataError
-from data_pipelines.config_files import ConfigError, load_config, parse
 
 BATCH_SIZE = 32
 TIMED_BATCHES = 8  # fewer do not tell a rate, since a few are read ahead
@@ -198,37 +198,28 @@ def _parser() -> Parser:
   return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@entry({ConfigError: 2, ValueError: 1, **STATUS})
+def main(argv: list[str]) -> int:
   """Prints the table; returns the exit status."""
   # TensorFlow greets at length without these two.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   options, overrides = parse(_parser(), argv)
-  try:
-    config = load_config(options.config, overrides).data
-    source = data_pipelines.resolve(config)
-    splits = [options.split] if options.split else SPLITS
-    reports = {split: inspect(config, split, options.num) for split in splits}
-    print(source.description)
-    print(table(reports))
-    for split, report in reports.items():
-      if report.error:
-        print(f"error: {split}: {report.error}", file=sys.stderr)
-    if options.json:
-      content = {split: dataclasses.asdict(report) for split, report in reports.items()}
-      content = {"source": source.metadata(), "splits": content}
-      options.json.write_text(json.dumps(content, indent=2) + "\n")
-  except ConfigError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-  except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  except KeyboardInterrupt:
-    print("interrupted", file=sys.stderr)
-    return 130
+  config = load_config(options.config, overrides).data
+  source = data_pipelines.resolve(config)
+  splits = [options.split] if options.split else SPLITS
+  reports = {split: inspect(config, split, options.num) for split in splits}
+  print(source.description)
+  print(table(reports))
+  for split, report in reports.items():
+    if report.error:
+      print(f"error: {split}: {report.error}", file=sys.stderr)
+  if options.json:
+    content = {split: dataclasses.asdict(report) for split, report in reports.items()}
+    content = {"source": source.metadata(), "splits": content}
+    options.json.write_text(json.dumps(content, indent=2) + "\n")
   return 0 if all(report.good for report in reports.values()) else 1
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  run(main)

@@ -12,10 +12,17 @@ What a model cannot have is left out and named, and is an error if --what asks f
 """
 
 import argparse
+import dataclasses
 import sys
+import time
 
+import tqdm
+
+import data_pipelines
 from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
 from data_pipelines.common import SPLITS
+from experiments.console import program, startup
+from experiments.console.errors import UserError, explained
 
 # As galleries.FIGURES, which is imported once the options are right, and the film.
 WHAT = (
@@ -85,7 +92,6 @@ def images(config, options: argparse.Namespace) -> dict:
   """
   import numpy as np
 
-  from experiments.console.errors import UserError
   from experiments.figures.data import read
 
   batch = read(config.data, options.split, max(POOL, options.num), options.seed)
@@ -103,7 +109,6 @@ def chosen_figures(model, options: argparse.Namespace) -> list[str]:
   Raises:
     UserError: one that was asked for cannot be made.
   """
-  from experiments.console.errors import UserError
   from experiments.figures import galleries
 
   possible = []
@@ -120,7 +125,6 @@ def chosen_figures(model, options: argparse.Namespace) -> list[str]:
 
 def view_of(model, variables, network, batch: dict, options: argparse.Namespace):
   """The `galleries.View` that options ask for."""
-  from experiments.console.errors import UserError
   from experiments.figures.galleries import View
 
   if options.match_slots and not hasattr(model, "num_slots"):
@@ -132,9 +136,6 @@ def view_of(model, variables, network, batch: dict, options: argparse.Namespace)
 
 def film(steps: list[int], view, title: str, options: argparse.Namespace) -> tuple[bytes, str]:
   """(GIF, caption) of checkpoints, the last of which `view` shows; damaged ones are left out."""
-  import dataclasses
-
-  from experiments.console.errors import UserError
   from experiments.figures import films
   from experiments.runs.opening import opened
 
@@ -157,10 +158,6 @@ def film(steps: list[int], view, title: str, options: argparse.Namespace) -> tup
 
 def progress(steps: list[int]):
   """Passes steps on: under a bar on a terminal, with a line now and then elsewhere."""
-  import time
-
-  import tqdm
-
   from experiments.training.progress import duration
 
   start = said = time.monotonic()
@@ -178,8 +175,6 @@ def make(options: argparse.Namespace) -> None:
   Raises:
     UserError, DataError, OSError: in one line.
   """
-  import data_pipelines
-  from experiments.console.errors import explained
   from experiments.figures import galleries
   from experiments.figures.folder import Folder
   from experiments.figures.view import Network
@@ -219,22 +214,13 @@ def make(options: argparse.Namespace) -> None:
         folder.add(figure, f"{subject}, step {step}")
 
 
-def main(argv: list[str]) -> int:
-  """Exit status: 0, or 1 with one line of what is wrong."""
+@program.entry
+def main(argv: list[str]) -> None:
+  """Makes all figures."""
   options = parse(argv)
-  from experiments.console import startup
-
   startup.prepare()
-  import data_pipelines
-  from experiments.console.errors import UserError
-
-  try:
-    make(options)
-  except (UserError, data_pipelines.DataError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  return 0
+  make(options)
 
 
 if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))
+  program.run(main)

@@ -12,7 +12,7 @@ import configs
 import genesis_jax
 from configs import datasets, models
 from configs.experiment import compose
-from experiments.config_files import load_config
+from configs.loading import load_config
 from genesis_jax import objective
 
 FOLDER = pathlib.Path(configs.__file__).parent

@@ -198,6 +198,9 @@ def test_divergence_names_the_step_and_saves_the_state_before(tiny, tmp_path):
 def test_signal_is_a_wish_once():
   before = signal.getsignal(signal.SIGTERM)
   with interruptions.Stop() as stop:
+    assert signal.getsignal(signal.SIGTERM) is before  # nothing is there to be saved
+    stop.listen()
+    stop.listen()
     os.kill(os.getpid(), signal.SIGTERM)
     assert stop.asked
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # the second ends the program

@@ -34,7 +34,7 @@ def sweep():
 # Stands in for the training program: its files, without its minutes.
 STUB = """
 import json, pathlib, signal, sys, time
-from experiments.config_files import load_config
+from configs.loading import load_config
 options = dict(word.split("=", 1) for word in sys.argv[1:])
 workdir = pathlib.Path(options.pop("--workdir"))
 config = load_config(options.pop("--config"), [f"{k}={v}" for k, v in options.items()])
