@@ -129,7 +129,7 @@ def _located(error: Exception, path: str) -> str:
   if isinstance(error, SyntaxError) and error.filename == path:
     lines = [error.lineno]
   where = f"{path}, line {lines[-1]}" if lines else path
-  words = error.msg if isinstance(error, SyntaxError) else str(error).strip("'\"")
+  words = error.msg if isinstance(error, SyntaxError) else str(error)
   words = " ".join(words.replace("\\n", " ").split())
   return f"{where}: {type(error).__name__}: {words}"
 
