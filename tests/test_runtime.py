@@ -8,6 +8,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import ml_collections
 import numpy as np
 import pytest
@@ -296,7 +297,7 @@ def test_cpu_flag_only_where_it_is_known(monkeypatch):
   monkeypatch.setenv("XLA_FLAGS", "--a=b")
   monkeypatch.setattr(startup, "TESTED_JAXLIB", ())
   assert not startup.set_flags()
-  monkeypatch.setattr(startup, "TESTED_JAXLIB", (jax.lib.__version__,))
+  monkeypatch.setattr(startup, "TESTED_JAXLIB", (jaxlib.__version__,))
   assert startup.set_flags() and os.environ["XLA_FLAGS"] == f"--a=b {startup.FLAG}"
 
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import numpy as np
-from flax import jax_utils
 from jax.experimental import multihost_utils
 
 AXIS = "batch"
@@ -102,7 +101,7 @@ def replicate(tree):
 
 def first(tree):
   """The first device's copy of what is the same on all."""
-  return jax_utils.unreplicate(tree)
+  return jax.tree.map(lambda x: x[0], tree)
 
 
 def to_host(tree):
