@@ -13,15 +13,11 @@ What a model cannot have is left out and named, and is an error if --what asks f
 
 import argparse
 import dataclasses
-import sys
-import time
-
-import tqdm
 
 import data_pipelines
 from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
 from data_pipelines.common import SPLITS
-from experiments.console import program, startup
+from experiments.console import bars, program, startup
 from experiments.console.errors import UserError, explained
 
 # As galleries.FIGURES, which is imported once the options are right, and the film.
@@ -36,7 +32,6 @@ WHAT = (
   "film",
 )
 FORMATS = ("png", "pdf")
-REPORT_SECONDS = 30
 POOL = 240  # leading images to choose from, since neighbours look alike
 
 
@@ -140,7 +135,7 @@ def film(steps: list[int], view, title: str, options: argparse.Namespace) -> tup
   from experiments.runs.opening import opened
 
   frames, shown = [], []
-  for step in progress(steps):
+  for step in bars.shown(steps, "film", "checkpoints", len(steps)):
     now = view
     try:
       if step != steps[-1]:
@@ -154,19 +149,6 @@ def film(steps: list[int], view, title: str, options: argparse.Namespace) -> tup
   if len(shown) == 1:
     print(f"note       film: one frame, since there is no checkpoint but that of step {shown[0]}")
   return films.gif(frames), f"The same images at the run's checkpoints: steps {shown}."
-
-
-def progress(steps: list[int]):
-  """Passes steps on: under a bar on a terminal, with a line now and then elsewhere."""
-  from experiments.training.progress import duration
-
-  start = said = time.monotonic()
-  for n, step in enumerate(tqdm.tqdm(steps, "film", unit=" checkpoints", disable=None)):
-    now = time.monotonic()
-    if not sys.stderr.isatty() and now - said > REPORT_SECONDS:
-      said, left = now, (now - start) / n * (len(steps) - n)
-      print(f"film       {n} of {len(steps)} checkpoints, {duration(left)} left", flush=True)
-    yield step
 
 
 def make(options: argparse.Namespace) -> None:

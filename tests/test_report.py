@@ -96,7 +96,7 @@ def test_is_one_file_with_everything_inside(run):
 def test_says_what_was_trained_on_what(run):
   page = page_of(run)
   for words in (
-    "GENESIS on ShapeStacks", "Stopped or still running: 200 of 400 steps", "1,234,567",
+    "GENESIS on ShapeStacks", "Trained for 200 steps, of 400 planned", "1,234,567",
     "GECO, goal 0.5655", "2 x H200", "0123456789abcdef0123456789abcdef01234567",
     "with changes that were not committed", "jax 0.10", "1m 40s in training steps",
     "git checkout 0123456789abcdef0123456789abcdef01234567\n", '"learning_rate": 0.0001',
@@ -162,7 +162,9 @@ def test_curves_have_gaps_goals_and_no_torn_row(run):
   by_title = {panel["title"]: panel for panel in panels}
   error = by_title["Error per pixel and channel, nats"]
   assert error["goal"] == 0.5655
-  assert by_title["ELBO, loss and error, nats per image"]["goal"] == pytest.approx(0.5655 * 3072)
+  assert by_title["Negative ELBO, loss, error, nats per image"]["goal"] == pytest.approx(
+    0.5655 * 3072
+  )
   first = error["lines"][0]
   assert first["x"] == list(STEPS)
   np.testing.assert_allclose(first["y"], [0.5655 + 1 / step for step in STEPS], rtol=1e-4)

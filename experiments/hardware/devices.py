@@ -101,7 +101,8 @@ def replicate(tree):
 
 def first(tree):
   """The first device's copy of what is the same on all."""
-  return jax.tree.map(lambda x: x[0], tree)
+  # By the device's shard: indexing would first bring those of all devices together.
+  return jax.tree.map(lambda x: x.addressable_shards[0].data[0], tree)
 
 
 def to_host(tree):
