@@ -135,9 +135,27 @@ def run(main: Callable[[], int]) -> NoReturn:
   sys.exit(status)
 
 
+def log_to_terminal(form: str) -> None:
+  """Shows what is logged, in this form, on the terminal; each warning but once.
+
+  To be called before libraries that log are imported: the first to call keeps the terminal.
+  """
+  told = set()
+
+  def is_new(record: logging.LogRecord) -> bool:
+    text = record.getMessage()
+    repeated = record.levelno >= logging.WARNING and text in told
+    told.add(text)
+    return not repeated
+
+  handler = logging.StreamHandler()
+  handler.addFilter(is_new)
+  logging.basicConfig(format=form, handlers=[handler])
+
+
 def show_progress() -> None:
   """Shows lines of progress, which are logged."""
-  logging.basicConfig(format="%(message)s")
+  log_to_terminal("%(message)s")
   absl.logging.set_verbosity(absl.logging.INFO)
 
 

@@ -72,7 +72,6 @@ def main(argv: list[str]) -> None:
   # JAX and TensorFlow are imported here, after the settings that they read when imported, and only
   # once the command line is known to be right.
   startup.prepare()
-  logging.use_absl_handler()
   if options.verbosity is not None:
     logging.set_verbosity(options.verbosity)
 

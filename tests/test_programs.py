@@ -93,6 +93,16 @@ def test_ctrl_c_while_a_program_imports(name):
   assert interrupted(command, seconds=0.4)[:2] == (130, "interrupted\n")
 
 
+def test_a_warning_is_told_once(capfd):
+  code = (
+    "from absl import logging; from data_pipelines import command_line\n"
+    "command_line.log_to_terminal('%(levelname)s: %(message)s')\n"
+    "for _ in range(3): logging.warning('damaged'); logging.error('lost')"
+  )
+  subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+  assert capfd.readouterr().err == "WARNING: damaged\nERROR: lost\n"
+
+
 IN_C = """
 import sys
 sys.argv = ["-m"]

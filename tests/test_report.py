@@ -9,6 +9,8 @@ import json
 import logging
 import math
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +23,7 @@ from report_runs import STEPS, add_figures, add_measurements, make_run, picture,
 
 from configs.experiment import compose
 from experiments import report
-from experiments.reporting import curves, page
+from experiments.reporting import curves, facts, page
 from experiments.reporting import galleries as report_galleries
 from experiments.runs import records
 from experiments.scoring import published_numbers
@@ -106,6 +108,29 @@ def test_says_what_was_trained_on_what(run):
   assert "b" not in {tag for tag, _ in page.tags}  # what files say is text, never tags
   warnings = [a for a in page.all("p") if a.get("class") == "warning"]
   assert len(warnings) == 1 and "STAND-IN DATA: numbers compare with nothing" in page.text
+
+
+def test_leads_with_what_people_know(run):
+  found = {item["label"]: item for item in facts.headline(records.read(run))}
+  assert found.keys() == {"ARI-FG", "parameters"}  # all that this validation has
+  with open(run / "metrics.jsonl", "a") as file:
+    file.write("\n" + json.dumps({"step": 200, "val/mse": 0.001, "val/elbo": 1234.5}))
+  found = {item["label"]: item for item in facts.headline(records.read(run))}
+  assert list(found) == ["PSNR", "negative ELBO", "parameters"]
+  assert found["PSNR"]["value"] == "30.0 dB" and "MSE 0.001" in found["PSNR"]["note"]
+  assert found["negative ELBO"]["value"] == "1,234.5"
+  assert "higher is better" in found["PSNR"]["good"]
+  add_measurements(run)
+  page = page_of(run)
+  assert "0.625" in page.text and "40 test images, step 200" in page.text
+  assert "1: objects divided as in the true masks" in page.text
+
+
+def test_commands_are_ready_for_a_shell(tmp_path):
+  run = tmp_path / "a run; with $words"
+  make_run(run)
+  for line in re.findall(r"python -m experiments\.\w+ '?--workdir.*", page_of(run).text):
+    assert shlex.split(line)[3] == f"--workdir={run}", line
 
 
 def test_says_what_is_missing_instead_of_showing_zero(run):
@@ -322,6 +347,15 @@ needs_chromium = pytest.mark.skipif(
 def browser():
   with chromium.Browser() as browser:
     yield browser
+
+
+@needs_chromium
+def test_opens_on_the_first_pictures_that_there_are(run, browser):
+  add_figures(run)
+  shutil.rmtree(run / "pictures")  # as in an exported copy
+  browser.open(page.write(run))
+  shown = "document.querySelector('[role=tab][aria-selected=true]').textContent"
+  assert browser.run(shown) == "Film"
 
 
 @needs_chromium

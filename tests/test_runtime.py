@@ -270,6 +270,15 @@ def test_picture_of_a_model_without_slots():
   )
 
 
+def test_the_bar_leaves_compilation_out(tiny, monkeypatch):
+  monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+  tiny.num_steps = 100
+  with progress.Progress(tiny, 40) as shown:
+    assert shown._bar is None  # while it compiles
+    shown.tick({"loss": jnp.zeros((8, 1))})
+    assert (shown._bar.initial, shown._bar.n, shown._bar.total) == (41, 41, 100)
+
+
 def test_collapse_is_noticed():
   healthy = {"slots_used": 3.0, "largest_slot": 0.5, "mask_entropy": 0.4}
   assert progress.collapse(healthy, 5) is None

@@ -22,6 +22,8 @@ from collections.abc import Iterator
 
 from absl import logging
 
+from data_pipelines.command_line import log_to_terminal
+
 FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 
 # The flag is experimental, and XLA aborts the process on a flag that it does not know.
@@ -71,6 +73,7 @@ def prepare() -> None:
   """Sets what both read when they are imported, silences them, and hides GPUs from TensorFlow."""
   set_flags()
   logging.set_verbosity(logging.WARNING)  # Orbax and CLU log at length
+  log_to_terminal("%(levelname)s: %(message)s")
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   if importlib.util.find_spec("tensorflow"):
