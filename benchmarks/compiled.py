@@ -24,6 +24,8 @@ from data_pipelines.command_line import whole_number
 from experiments.console import program
 from experiments.console.errors import UserError, explained
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 
 class Target(NamedTuple):
   """An accelerator, with its makers' figures."""

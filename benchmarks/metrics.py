@@ -18,6 +18,8 @@ from data_pipelines.command_line import Parser, whole_number
 from experiments.console import program
 from experiments.console.errors import UserError
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""

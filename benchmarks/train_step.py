@@ -20,6 +20,8 @@ from data_pipelines.command_line import Misuse, Parser, whole_number
 from experiments.console import program, startup
 from experiments.console.errors import explained
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 MODELS = ("genesis", "genesis_v2", "monet", "vae")
 # Flag -> field of the configuration.
 FIELDS = {

@@ -21,6 +21,8 @@ from data_pipelines.command_line import Parser, whole_number
 from experiments.console import program, startup
 from experiments.console.errors import explained
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 
 def parse(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
   """Options, and overrides of the configuration; a mistake ends the program with status 2."""

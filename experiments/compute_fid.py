@@ -13,6 +13,8 @@ import argparse
 from data_pipelines.command_line import Parser, path_name, seed_number
 from experiments.console import program, startup
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 DIMS = (64, 192, 768, 2048)  # as genesis_jax.fid.DIMS, which is imported once the options are right
 
 

@@ -16,6 +16,8 @@ from data_pipelines.command_line import Parser, file_name, path_name
 from experiments.console import program
 from experiments.console.errors import UserError
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 FORMATS = (".png", ".pdf", ".svg")
 DEFAULT_VALUES = ("ari_fg", "msc_fg")
 WIDTH, HEIGHT = 4.0, 2.8  # of a panel, inches

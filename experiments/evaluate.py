@@ -20,6 +20,8 @@ from data_pipelines.command_line import Parser, path_name, seed_number, whole_nu
 from experiments.console import program, startup
 from experiments.console.errors import UserError, explained
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 
 def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""

@@ -14,6 +14,8 @@ from data_pipelines.command_line import Parser, path_name
 from experiments.console import program, startup
 from experiments.console.errors import UserError, explained
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 # What is copied as it is: small, and read by the report.
 COPIED = (
   "config.json",

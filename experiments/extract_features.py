@@ -24,6 +24,8 @@ from data_pipelines.common import SPLITS
 from experiments.console import program, startup
 from experiments.console.errors import UserError, explained
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 ORDER_SEED = 0  # of train's images
 
 # Array -> (kind, meaning), for index.json; K slots, D latent size, S image side.

@@ -23,6 +23,8 @@ from data_pipelines.command_line import Parser, path_name
 from experiments.console import program
 from experiments.console.errors import UserError, explained
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
   """Options, and overrides of the configuration; a mistake ends the program with status 2."""

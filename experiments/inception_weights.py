@@ -14,6 +14,8 @@ from absl import logging
 from data_pipelines.command_line import Parser, path_name
 from experiments.console import program
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 
 @program.entry
 def main(argv: list[str]) -> None:

@@ -20,6 +20,8 @@ from configs.loading import load_config, parse
 from data_pipelines.command_line import Parser, checked_arguments, path_name
 from experiments.console import program, startup
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 
 def _hosts(text: str) -> str | None:
   """A value of --multihost: None, "auto" or "address:port,index,count"."""

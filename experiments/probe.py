@@ -30,6 +30,8 @@ from data_pipelines.command_line import Parser, file_name, path_name, whole_numb
 from experiments.console import program
 from experiments.console.errors import UserError
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 KINDS = ("linear", "mlp")  # as experiments.probing.PROBES, imported once the options are right
 REPRESENTATIONS = ("features", "mean", "sample")
 

@@ -16,6 +16,8 @@ from absl import logging
 from data_pipelines.command_line import Parser, file_name, path_name
 from experiments.console import program
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 
 def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with one line and status 2."""

@@ -18,6 +18,8 @@ from data_pipelines.command_line import Parser, file_name, path_name, seed_numbe
 from experiments.console import program
 from experiments.console.errors import DAMAGED_NPZ, UserError, explained
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 MAX_SEGMENTS = 256  # in one image; more are no segments
 KEY = "masks"
 

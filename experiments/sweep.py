@@ -24,6 +24,8 @@ from data_pipelines.command_line import Parser, path_name, seed_number
 from experiments.console import program
 from experiments.console.errors import UserError
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 TRAINING_PROGRAM = [sys.executable, "-m", "experiments.main"]
 
 

@@ -20,6 +20,8 @@ from data_pipelines.common import SPLITS
 from experiments.console import bars, program, startup
 from experiments.console.errors import UserError, explained
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 # As galleries.FIGURES, which is imported once the options are right, and the film.
 WHAT = (
   "reconstructions",

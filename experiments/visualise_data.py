@@ -19,6 +19,8 @@ from data_pipelines.common import SPLITS
 from experiments.console import program
 from experiments.console.errors import explained
 
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
 
 def _parser() -> argparse.ArgumentParser:
   parser = Parser("experiments.visualise_data", __doc__)
