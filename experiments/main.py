@@ -10,6 +10,7 @@ With several hosts: the same on each, with --multihost (see docs/many_hosts.md).
 """
 
 import argparse
+import os
 import pathlib
 import re
 
@@ -17,7 +18,7 @@ from absl import logging
 
 from configs import models
 from configs.loading import load_config, parse
-from data_pipelines.command_line import Parser, checked_arguments, path_name
+from data_pipelines.command_line import Parser, checked_arguments
 from experiments.console import program, startup
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
@@ -40,7 +41,7 @@ def _hosts(text: str) -> str | None:
 
 def _parser() -> Parser:
   parser = Parser("experiments.main", __doc__)
-  parser.add_argument("--workdir", type=path_name, help="default: runs/<configuration>")
+  parser.add_argument("--workdir", help="default: runs/<configuration>")
   parser.add_argument(
     "--multihost",
     type=_hosts,
@@ -50,6 +51,8 @@ def _parser() -> Parser:
     help="train on several hosts, which a TPU pod, Slurm, MPI or Kubernetes makes known; anywhere "
     "else give the first host's address, and this one's index from 0",
   )
+  parser.add_argument("--nomultihost", dest="multihost", action="store_const", const=None,
+                      help=argparse.SUPPRESS)  # fmt: skip
   parser.add_argument(
     "--verbosity", type=int, help="of libraries: -1 warnings (default), 0 information, 1 all"
   )
@@ -81,7 +84,7 @@ def main(argv: list[str]) -> None:
   from experiments.training.loop import train
 
   with hosts.joined(options.multihost):
-    train(config, options.workdir or default_workdir(options.config))
+    train(config, os.path.expanduser(options.workdir or default_workdir(options.config)))
 
 
 if __name__ == "__main__":
