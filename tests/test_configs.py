@@ -126,7 +126,8 @@ def test_fault_in_a_configuration_file_names_the_line(tmp_path, lines, expected)
   assert "\n" not in str(error.value)
 
 
-def test_overrides_keep_types_references_and_placeholders():
+def test_overrides_keep_types_references_and_placeholders(monkeypatch):
+  monkeypatch.setattr("importlib.machinery.SourceFileLoader.load_module", None)  # Python 3.15
   words = ["--config.model.image_size=32", "--config.objective.target_psnr=25"]
   words += ["--noconfig.objective.geco", "--config.batch_size", "7", "--config.data.data_dir=None"]
   config = load_config("configs/experiment.py:genesis,gqn", words)
