@@ -30,7 +30,7 @@ from absl import logging
 from PIL import Image
 
 import data_pipelines
-from data_pipelines.command_line import Parser, entry, run, whole_number
+from data_pipelines.command_line import Parser, entry, quieten_tensorflow, run, whole_number
 from data_pipelines.defaults import settings
 
 WARM_UP = 100  # batches before the clock starts, at most: tf.data tunes itself meanwhile ...
@@ -247,9 +247,7 @@ def measure_all(arguments: argparse.Namespace) -> bool:
 @entry({ValueError: 1, OSError: 1})
 def main(argv: list[str]) -> int:
   """Measures and prints; returns the exit status."""
-  # TensorFlow greets at length without these two.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  quieten_tensorflow()
   arguments = _parser().parse_args(argv)
   if arguments.dataset != "all":
     measure_one(arguments)

@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import functools
 import logging
+import os
 import pathlib
 import re
 import sys
@@ -133,6 +134,12 @@ def run(main: Callable[[], int]) -> NoReturn:
   with interrupts.Working():
     status = main()
   sys.exit(status)
+
+
+def quieten_tensorflow() -> None:
+  """Keeps TensorFlow from greeting at length; before it is imported."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def log_to_terminal(form: str) -> None:

@@ -9,7 +9,6 @@ have ids of instances.
 
 import argparse
 import importlib
-import os
 from pathlib import Path
 
 import data_pipelines
@@ -18,6 +17,7 @@ from data_pipelines.command_line import (
   as_options,
   checked_arguments,
   entry,
+  quieten_tensorflow,
   run,
   seed_number,
   show_progress,
@@ -91,7 +91,7 @@ def _report(config, root: Path) -> None:
 def main(argv: list[str]) -> None:
   """Renders what the command line says."""
   arguments = _parse_arguments(argv)
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  quieten_tensorflow()
   out = Path(arguments.out).expanduser()
   config = settings(arguments.name, data_dir=str(out), variant=arguments.variant)
   show_progress()

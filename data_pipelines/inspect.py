@@ -11,7 +11,6 @@ cannot be read, or has damaged records; 2 for a mistake on the command line.
 
 import dataclasses
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 
 import data_pipelines
 from configs.loading import ConfigError, load_config, parse
-from data_pipelines.command_line import STATUS, Parser, entry, run, whole_number
+from data_pipelines.command_line import STATUS, Parser, entry, quieten_tensorflow, run, whole_number
 from data_pipelines.common import SPLITS, DataError
 
 BATCH_SIZE = 32
@@ -201,9 +200,7 @@ def _parser() -> Parser:
 @entry({ConfigError: 2, ValueError: 1, **STATUS})
 def main(argv: list[str]) -> int:
   """Prints the table; returns the exit status."""
-  # TensorFlow greets at length without these two.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  quieten_tensorflow()
   options, overrides = parse(_parser(), argv)
   config = load_config(options.config, overrides).data
   source = data_pipelines.resolve(config)

@@ -12,7 +12,6 @@ once it is complete and has as many images as the source promised.
 """
 
 import argparse
-import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +20,7 @@ from data_pipelines.command_line import (
   as_options,
   checked_arguments,
   entry,
+  quieten_tensorflow,
   run,
   show_progress,
   whole_number,
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
   name, source, out = (arguments.pop(key) for key in ("name", "source", "out"))
   splits, shard_images = arguments.pop("splits").split(","), arguments.pop("shard_images")
   show_progress()
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  quieten_tensorflow()
   # Imports TensorFlow, for which nobody with a typo waits.
   from data_pipelines import preparation
 

@@ -15,12 +15,10 @@ import pathlib
 import shlex
 import shutil
 
-from absl import logging
-
 import data_pipelines
 from configs import loading
 from data_pipelines.command_line import Parser, path_name
-from experiments.console import program
+from experiments.console import program, startup
 from experiments.console.errors import UserError, explained
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
@@ -168,10 +166,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
 def main(argv: list[str]) -> None:
   """Imports, and says how to go on."""
   options, overrides = parse(argv)
-  # Only moves numbers about: no reason to take an accelerator from a program that trains.
-  os.environ.setdefault("JAX_PLATFORMS", "cpu")
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  logging.set_verbosity(logging.WARNING)  # Orbax logs at length
+  startup.stay_on_cpu()
   run(options, overrides)
 
 

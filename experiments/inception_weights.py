@@ -7,12 +7,10 @@ Without --inception_weights the published file is looked for in our cache and in
 downloaded.
 """
 
-import os
-
 from absl import logging
 
 from data_pipelines.command_line import Parser, path_name
-from experiments.console import program
+from experiments.console import program, startup
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
@@ -24,8 +22,7 @@ def main(argv: list[str]) -> None:
   parser.add_argument("--inception_weights", metavar="FILE", help="default: the published file")
   parser.add_argument("--convert", type=path_name, metavar="OUT.npz", required=True)
   options = parser.parse_args(argv)
-  os.environ.setdefault("JAX_PLATFORMS", "cpu")  # only moves numbers about
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  startup.stay_on_cpu()
   # JAX reads the settings above when it is imported.
   from experiments.fid import weights as inception_weights
 

@@ -18,16 +18,13 @@ ShapeStacks and GQN, give features of another split: else a probe is tested on s
 """
 
 import argparse
-import os
 import pathlib
 import statistics
 import time
 from collections.abc import Iterator
 
-from absl import logging
-
 from data_pipelines.command_line import Parser, file_name, path_name, whole_number
-from experiments.console import program
+from experiments.console import program, startup
 from experiments.console.errors import UserError
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
@@ -227,10 +224,7 @@ def run(options: argparse.Namespace) -> tuple[pathlib.Path, dict]:
 def main(argv: list[str]) -> None:
   """Probes, and shows the table."""
   options = parse(argv)
-  # Counts pixels at most: no reason to take an accelerator from a program that trains.
-  os.environ.setdefault("JAX_PLATFORMS", "cpu")
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  logging.set_verbosity(logging.WARNING)
+  startup.stay_on_cpu()
   path, content = run(options)
   of = content["features"]
   print(f"features   {of['run']['model']['name']}, checkpoint {of['run']['step']}, "

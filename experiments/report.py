@@ -9,12 +9,9 @@ ends; write it again after evaluate, compute_fid or visualise.
 """
 
 import argparse
-import os
-
-from absl import logging
 
 from data_pipelines.command_line import Parser, file_name, path_name
-from experiments.console import program
+from experiments.console import program, startup
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
@@ -33,10 +30,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> None:
   """Writes the page, and says where."""
   options = parse(argv)
-  # Only reads small files: no reason to take an accelerator from a program that trains.
-  os.environ.setdefault("JAX_PLATFORMS", "cpu")
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  logging.set_verbosity(logging.WARNING)
+  startup.stay_on_cpu()
 
   from experiments.reporting import page  # JAX reads the settings above when it is imported
 

@@ -9,12 +9,18 @@ when done, 1 when something went wrong, 2 for a mistake on the command line.
 """
 
 import argparse
-import os
 import pathlib
 
 import data_pipelines
 from configs.loading import load_config, parse
-from data_pipelines.command_line import Parser, file_name, path_name, seed_number, whole_number
+from data_pipelines.command_line import (
+  Parser,
+  file_name,
+  path_name,
+  quieten_tensorflow,
+  seed_number,
+  whole_number,
+)
 from data_pipelines.common import SPLITS
 from experiments.console import program
 from experiments.console.errors import explained
@@ -52,9 +58,7 @@ def _draw(options: argparse.Namespace, overrides: list[str]) -> pathlib.Path:
 @program.entry
 def main(argv: list[str]) -> None:
   """Draws, and says where the picture is."""
-  # TensorFlow greets at length without these two.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  quieten_tensorflow()
   options, overrides = parse(_parser(), argv)
   print(f"wrote {_draw(options, overrides)}")
 
