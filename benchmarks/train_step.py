@@ -15,8 +15,8 @@ import functools
 import statistics
 import time
 
-from configs import loading
-from data_pipelines.command_line import Misuse, Parser, whole_number
+from configs import loading, models
+from data_pipelines.command_line import Misuse, Parser, checked_arguments, whole_number
 from experiments.console import program, startup
 from experiments.console.errors import explained
 
@@ -82,11 +82,13 @@ def read_config(model: str, overrides: list[str]):
 
   Raises:
     ConfigError: if an override does not fit.
-    Misuse: if there is nothing to measure.
+    Misuse: if there is no such model, or nothing to measure.
   """
   slots = f"--config.{FIELDS['slots']}="
   mine = [word for word in overrides if model != "vae" or not word.startswith(slots)]
   config = loading.load_config(f"configs/experiment.py:{model},gqn", mine)
+  with checked_arguments():
+    models.check(config.model)
   for field in ("batch_size", "steps_per_call"):
     if config[field] < 1:
       raise Misuse(f"{field} is {config[field]}; it must be at least 1")
