@@ -64,10 +64,11 @@ def _listen(reading: int) -> None:
 
 def end() -> None:
   """Ends the program with one line, without waiting for its threads."""
-  if not _ending.acquire(blocking=False):
-    threading.Event().wait()  # another thread is at it
-  # Not print: the signal may have come in the middle of one.
-  os.write(2, b"interrupted\n")
+  if _ending.acquire(blocking=False):
+    # Not print: the signal may have come in the middle of one.
+    os.write(2, b"interrupted\n")
+  else:
+    time.sleep(0.1)  # another thread, or what this interrupts, is at it
   os._exit(STATUS)
 
 
