@@ -1,0 +1,3 @@
+"""Programs that measure."""
+
+from data_pipelines import interrupts as interrupts  # first of all: Ctrl-C while others come

@@ -14,7 +14,6 @@ import importlib.util
 import math
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -22,6 +21,10 @@ from unittest import mock
 
 from benchmarks.train_step import MIB, MODELS, parse_settings, read_config, settings_parser
 from data_pipelines.command_line import whole_number
+from experiments.console import program
+from experiments.console.errors import UserError, explained
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 
 class Target(NamedTuple):
@@ -126,8 +129,6 @@ def topology(target: Target):
   import jax
   from jax.experimental import topologies
 
-  from experiments.console.errors import UserError
-
   if importlib.util.find_spec(target.package) is None:
     raise UserError(
       f"the compiler for it is not installed ({target.package}); "
@@ -200,31 +201,26 @@ def show_dearest(done: list[Operation], target: Target, count: int) -> None:
           f"{operation.source[-90:]}")  # fmt: skip
 
 
-def main() -> None:
+@program.entry
+def main(argv: list[str]) -> None:
   """Prints one row for each model, and its dearest operations."""
-  options, overrides = parse()
+  options, overrides = parse(argv)
   target = TARGETS[options.target]
   os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}  # nothing is asked of a device
   if target.platform == "cuda":  # what cannot be tried out
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_autotune_level=0"
-  from experiments.console.errors import UserError, explained
-
-  try:
-    configs = {model: read_config(model, overrides) for model in options.model or MODELS}
-    with explained():
-      device = topology(target).devices[0]
-      print(f"compiling for {device.device_kind}: {' '.join(overrides)}")
-      show("", [title for title, _ in COLUMNS])
-      for model, config in configs.items():
-        start = time.perf_counter()
-        compiled, flops = compile_step(config, device)
-        done = list(operations(compiled.as_text()))
-        show(model, row(compiled, flops, target, done, time.perf_counter() - start))
-        show_dearest(done, target, options.ops)
-  except UserError as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+  configs = {model: read_config(model, overrides) for model in options.model or MODELS}
+  with explained():
+    device = topology(target).devices[0]
+    print(f"compiling for {device.device_kind}: {' '.join(overrides)}")
+    show("", [title for title, _ in COLUMNS])
+    for model, config in configs.items():
+      start = time.perf_counter()
+      compiled, flops = compile_step(config, device)
+      done = list(operations(compiled.as_text()))
+      show(model, row(compiled, flops, target, done, time.perf_counter() - start))
+      show_dearest(done, target, options.ops)
 
 
 if __name__ == "__main__":
-  main()
+  program.run(main)

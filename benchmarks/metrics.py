@@ -9,13 +9,16 @@ alternate so that other load on the machine falls on both.
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
 
 from data_pipelines.command_line import Parser, whole_number
+from experiments.console import program
+from experiments.console.errors import UserError
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -53,15 +56,16 @@ def seconds(function: Callable[[], np.ndarray]) -> float:
   return time.perf_counter() - start
 
 
-def main() -> None:
+@program.entry
+def main(argv: list[str]) -> None:
   """Prints images per second and their ratio."""
-  options = parse()
+  options = parse(argv)
   try:
     from sklearn.metrics import adjusted_rand_score
   except ImportError:
-    print("error: scikit-learn, which this compares with, is missing: pip install scikit-learn",
-          file=sys.stderr)  # fmt: skip
-    sys.exit(1)
+    raise UserError(
+      "scikit-learn, which this compares with, is missing: pip install scikit-learn"
+    ) from None
   import jax
 
   from genesis_jax import contingency, metrics
@@ -97,4 +101,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  main()
+  program.run(main)

@@ -13,11 +13,14 @@ one's, so that other load on the machine falls on both.
 import argparse
 import functools
 import statistics
-import sys
 import time
 
-from data_pipelines.command_line import Parser, whole_number
-from experiments.console import startup
+from configs import loading, models
+from data_pipelines.command_line import Misuse, Parser, checked_arguments, whole_number
+from experiments.console import program, startup
+from experiments.console.errors import explained
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 MODELS = ("genesis", "genesis_v2", "monet", "vae")
 # Flag -> field of the configuration.
@@ -64,8 +67,7 @@ def settings_parser(module: str, doc: str) -> Parser:
 def parse_settings(parser: argparse.ArgumentParser, argv: list[str] | None):
   """Options of a `settings_parser`, and overrides of the configuration: theirs and others."""
   options, overrides = parser.parse_known_args(argv)
-  if other := [word for word in overrides if not word.startswith("--config.")]:
-    parser.error(f"unexpected argument {other[0]!r}")
+  loading.check_overrides(parser, overrides)
   given = ((flag, getattr(options, flag)) for flag in FIELDS)
   values = DEFAULTS | {flag: value for flag, value in given if value is not None}
   return options, [*_overrides(values.items()), *overrides]
@@ -79,17 +81,17 @@ def read_config(model: str, overrides: list[str]):
   """The configuration of a setting.
 
   Raises:
-    UserError: if an override does not fit, or there is nothing to measure.
+    ConfigError: if an override does not fit.
+    Misuse: if there is no such model, or nothing to measure.
   """
-  from experiments.config_files import load_config
-  from experiments.console.errors import UserError
-
   slots = f"--config.{FIELDS['slots']}="
   mine = [word for word in overrides if model != "vae" or not word.startswith(slots)]
-  config = load_config(f"configs/experiment.py:{model},gqn", mine)
+  config = loading.load_config(f"configs/experiment.py:{model},gqn", mine)
+  with checked_arguments():
+    models.check(config.model)
   for field in ("batch_size", "steps_per_call"):
     if config[field] < 1:
-      raise UserError(f"{field} is {config[field]}; it must be at least 1")
+      raise Misuse(f"{field} is {config[field]}; it must be at least 1")
   return config
 
 
@@ -97,13 +99,12 @@ def settings(options: argparse.Namespace, overrides: list[str]) -> list[list[tup
   """For each model (name, configuration) of one setting, or of two.
 
   Raises:
-    UserError: if an override does not fit, or --compare is not of the form NAME=VALUE,...
+    ConfigError: if an override does not fit.
+    Misuse: if --compare is not of the form NAME=VALUE,...
   """
-  from experiments.console.errors import UserError
-
   second = [change.partition("=") for change in (options.compare or "").split(",") if change]
   if wrong := [name for name, equals, _ in second if not equals]:
-    raise UserError(f"--compare: {wrong[0]!r} is not NAME=VALUE")
+    raise Misuse(f"--compare: {wrong[0]!r} is not NAME=VALUE")
   changes = [(name, value) for name, _, value in second]
   groups = []
   for model in options.model or MODELS:
@@ -213,30 +214,26 @@ def show(group: list[tuple], options: argparse.Namespace, matmul, memory: float)
           f"({min(ratios):.2f} to {max(ratios):.2f})", flush=True)  # fmt: skip
 
 
-def main() -> None:
+@program.entry
+def main(argv: list[str]) -> None:
   """Prints one row for each model, or two."""
-  options, overrides = parse()
+  options, overrides = parse(argv)
   startup.set_flags()
   import jax
 
   from benchmarks import ceilings
-  from experiments.console.errors import UserError, explained
 
-  try:
-    groups = settings(options, overrides)
-    with explained():
-      memory = ceilings.memory_bytes()
-      device = jax.devices()[0]
-      print(f"{device.device_kind} ({device.platform}), jax {jax.__version__}, median of "
-            f"{options.rounds} rounds: {' '.join(overrides)}")  # fmt: skip
-      titles = [f"{title:>{form.split('.')[0]}}" for title, form in COLUMNS]
-      print("  ".join([" " * 24, *titles]), flush=True)
-      matmul = functools.cache(ceilings.matmul_flops)
-      for group in groups:
-        show(group, options, matmul, memory)
-  except UserError as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+  groups = settings(options, overrides)
+  with explained():
+    memory = ceilings.memory_bytes()
+    device = jax.devices()[0]
+    print(f"{device.device_kind} ({device.platform}), jax {jax.__version__}, median of "
+          f"{options.rounds} rounds: {' '.join(overrides)}")  # fmt: skip
+    titles = [f"{title:>{form.split('.')[0]}}" for title, form in COLUMNS]
+    print("  ".join([" " * 24, *titles]), flush=True)
+    matmul = functools.cache(ceilings.matmul_flops)
+    for group in groups:
+      show(group, options, matmul, memory)
   configs = [config for group in groups for _, config in group]
   print(f"copying: {memory / 1e9:.3g} GB/s read and written")
   for kind in dict.fromkeys((c.model.dtype, c.matmul_precision) for c in configs):
@@ -245,4 +242,4 @@ def main() -> None:
 
 if __name__ == "__main__":
   startup.use_huge_pages()
-  main()
+  program.run(main)

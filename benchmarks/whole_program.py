@@ -12,22 +12,24 @@ alone do not take of the loop's time.
 import argparse
 import itertools
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 
+import data_pipelines
+from configs import loading
 from data_pipelines.command_line import Parser, whole_number
-from experiments.console import startup
+from experiments.console import program, startup
+from experiments.console.errors import explained
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 
 def parse(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
   """Options, and overrides of the configuration; a mistake ends the program with status 2."""
-  from data_pipelines import config_files
-
   parser = Parser("benchmarks.whole_program", __doc__)
   parser.add_argument("--rounds", type=whole_number(1), default=5, help="to take the median of (5)")
   parser.add_argument("--seconds", type=float, default=5.0, help="least duration of a round (5)")
-  return config_files.parse(parser, argv)
+  return loading.parse(parser, argv)
 
 
 class Loop:
@@ -106,25 +108,19 @@ def seconds_per_call(loop: Loop, rounds: int, least: float) -> dict[str, list[fl
   return times
 
 
-def main() -> None:
+@program.entry
+def main(argv: list[str]) -> None:
   """Prints images per second of each part, and the share of time that the device waits."""
-  options, overrides = parse()
+  options, overrides = parse(argv)
   startup.prepare()
-  import data_pipelines
-  from experiments.config_files import load_config
-  from experiments.console.errors import UserError, explained
   from experiments.hardware import devices
 
-  try:
-    config = load_config(options.config, overrides)
-    with explained():
-      loop = Loop(config)
-    print(f"{devices.description()}: {config.model.name} on "
-          f"{data_pipelines.resolve(config.data).description}")  # fmt: skip
-    times = seconds_per_call(loop, options.rounds, options.seconds)
-  except (UserError, data_pipelines.DataError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(1)
+  config = loading.load_config(options.config, overrides)
+  with explained():
+    loop = Loop(config)
+  print(f"{devices.description()}: {config.model.name} on "
+        f"{data_pipelines.resolve(config.data).description}")  # fmt: skip
+  times = seconds_per_call(loop, options.rounds, options.seconds)
   images = config.batch_size * config.steps_per_call
   titles = {"read": "reading, to the device", "step": "steps on one batch", "both": "training"}
   for name, title in titles.items():
@@ -136,4 +132,4 @@ def main() -> None:
 
 if __name__ == "__main__":
   startup.use_huge_pages()
-  main()
+  program.run(main)

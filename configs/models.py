@@ -5,6 +5,18 @@
 
 import ml_collections
 
+DTYPES = ("float32", "bfloat16")  # of activations
+
+
+def check(config) -> None:
+  """Checks what everything else would be imported for in vain.
+
+  Raises:
+    ValueError: naming field, value and what is allowed.
+  """
+  if config.get("dtype", DTYPES[0]) not in DTYPES:
+    raise ValueError(f"model.dtype is {config.dtype!r}; allowed: {sorted(DTYPES)}")
+
 
 def names() -> list[str]:
   """The models that `options` knows."""

@@ -10,6 +10,7 @@ With `config.source="generator"` they are scenes rendered on the device instead,
 import importlib
 from typing import TYPE_CHECKING
 
+from data_pipelines import interrupts as interrupts  # first of all: Ctrl-C while others come
 from data_pipelines import prepared_format
 from data_pipelines.common import SPLITS, check_choice
 from data_pipelines.common import DataError as DataError

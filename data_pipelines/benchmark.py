@@ -31,7 +31,7 @@ from PIL import Image
 
 import data_pipelines
 from data_pipelines import gzipped
-from data_pipelines.command_line import Parser, whole_number
+from data_pipelines.command_line import Parser, entry, quieten_tensorflow, run, whole_number
 from data_pipelines.defaults import settings
 
 WARM_UP = 100  # batches before the clock starts, at most: tf.data tunes itself meanwhile ...
@@ -245,25 +245,20 @@ def measure_all(arguments: argparse.Namespace) -> bool:
   return not errors
 
 
-def main(argv: list[str] | None = None) -> int:
+@entry({ValueError: 1, OSError: 1})
+def main(argv: list[str]) -> int:
   """Measures and prints; returns the exit status."""
-  # TensorFlow greets at length without these two.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  quieten_tensorflow()
   arguments = _parser().parse_args(argv)
-  try:
-    if arguments.dataset != "all":
-      measure_one(arguments)
-      return 0
-    # Nothing published is found from a folder of its own: stand-ins of equal size are compared.
-    folder = arguments.cache or Path("data", "benchmark")
-    folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.chdir(folder):
-      return 0 if measure_all(arguments) else 1
-  except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
+  if arguments.dataset != "all":
+    measure_one(arguments)
+    return 0
+  # Nothing published is found from a folder of its own: stand-ins of equal size are compared.
+  folder = arguments.cache or Path("data", "benchmark")
+  folder.mkdir(parents=True, exist_ok=True)
+  with contextlib.chdir(folder):
+    return 0 if measure_all(arguments) else 1
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  run(main)

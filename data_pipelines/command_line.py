@@ -1,10 +1,13 @@
-"""What the programs of this package share: options, and mistakes that end as one line.
+"""What programs share: options, mistakes that end as one line, exit status, Ctrl-C.
 
-    parser = Parser("data_pipelines.prepare", __doc__)
-    parser.add_argument("name")
-    arguments = parser.parse_args()
-    with one_line_errors():
-      work(arguments)
+    @entry()
+    def main(argv):
+      parser = Parser("data_pipelines.prepare", __doc__)
+      parser.add_argument("name")
+      work(parser.parse_args(argv))
+
+    if __name__ == "__main__":
+      run(main)
 
 Exit status: 0 when done, 1 when something went wrong, 2 for a mistake on the command line, 130
 after Ctrl-C.
@@ -12,17 +15,34 @@ after Ctrl-C.
 
 import argparse
 import contextlib
+import functools
 import logging
+import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import absl.logging
 
+from data_pipelines import interrupts
 from data_pipelines.common import DataError
 from data_pipelines.durable import local_path
+
+
+def as_options(line: str) -> str:
+  """Speaks of options where readers speak of fields of a configuration."""
+  line = re.sub(r"^data\.", "--", line).replace("--config.data.", "--")
+  return re.sub(r"^num_scenes ", "--num ", line).replace("--data_dir", "--source")
+
+
+class Misuse(Exception):
+  """A mistake on the command line that is found after its options were read."""
+
+
+# What a person can mend -> exit status; what of several fits comes first.
+STATUS = {Misuse: 2, DataError: 1, OSError: 1}
 
 
 class Parser(argparse.ArgumentParser):
@@ -83,12 +103,68 @@ def whole_number(least: int):
   return parse
 
 
-def _fail(error: Exception, status: int) -> NoReturn:
-  """Prints one line that speaks of options where readers speak of fields of a configuration."""
-  text = re.sub(r"^data\.", "--", str(error)).replace("--config.data.", "--")
-  text = re.sub(r"^num_scenes ", "--num ", text)
-  print(f"error: {text.replace('--data_dir', '--source')}", file=sys.stderr)
+def entry(mendable: dict[type[Exception], int] = STATUS, words: Callable[[str], str] = str):
+  """Decorates a program's `main(argv)`, so that what a person can mend ends as one line.
+
+  Args:
+    mendable: exceptions, and the exit status that each stands for.
+    words: what becomes of the line.
+
+  Returns:
+    A decorator. `main` then takes the words of the command line (default: this program's), and
+    returns the exit status: its own, or 0 for None.
+  """
+
+  def decorate(main: Callable[[list[str]], int | None]) -> Callable[..., int]:
+    @functools.wraps(main)
+    def in_one_line(argv: list[str] | None = None) -> int:
+      try:
+        return main(sys.argv[1:] if argv is None else argv) or 0
+      except tuple(mendable) as error:
+        line = " ".join(str(error).splitlines())
+        print(f"error: {words(line)}", file=sys.stderr)
+        return next(status for kind, status in mendable.items() if isinstance(error, kind))
+
+    return in_one_line
+
+  return decorate
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+  """Runs this process's program to its exit; Ctrl-C ends it at once, with one line."""
+  with interrupts.Working():
+    status = main()
   sys.exit(status)
+
+
+def quieten_tensorflow() -> None:
+  """Keeps TensorFlow from greeting at length; before it is imported."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+def log_to_terminal(form: str) -> None:
+  """Shows what is logged, in this form, on the terminal; each warning but once.
+
+  To be called before libraries that log are imported: the first to call keeps the terminal.
+  """
+  told = set()
+
+  def is_new(record: logging.LogRecord) -> bool:
+    text = record.getMessage()
+    repeated = record.levelno >= logging.WARNING and text in told
+    told.add(text)
+    return not repeated
+
+  handler = logging.StreamHandler()
+  handler.addFilter(is_new)
+  logging.basicConfig(format=form, handlers=[handler])
+
+
+def show_progress() -> None:
+  """Shows lines of progress, which are logged."""
+  log_to_terminal("%(message)s")
+  absl.logging.set_verbosity(absl.logging.INFO)
 
 
 @contextlib.contextmanager
@@ -99,18 +175,4 @@ def checked_arguments() -> Iterator[None]:
   except DataError:
     raise
   except ValueError as error:
-    _fail(error, 2)
-
-
-@contextlib.contextmanager
-def one_line_errors() -> Iterator[None]:
-  """Ends the program with one line for what a person can mend; shows lines of progress."""
-  logging.basicConfig(format="%(message)s")
-  absl.logging.set_verbosity(absl.logging.INFO)
-  try:
-    yield
-  except (DataError, OSError) as error:
-    _fail(error, 1)
-  except KeyboardInterrupt:
-    print("interrupted", file=sys.stderr)
-    sys.exit(130)
+    raise Misuse(str(error)) from error

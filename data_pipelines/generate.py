@@ -9,15 +9,19 @@ have ids of instances.
 
 import argparse
 import importlib
-import os
 from pathlib import Path
 
+import data_pipelines
 from data_pipelines.command_line import (
   Parser,
+  as_options,
   checked_arguments,
-  one_line_errors,
+  entry,
   path_name,
+  quieten_tensorflow,
+  run,
   seed_number,
+  show_progress,
   whole_number,
 )
 from data_pipelines.common import SPLITS, STAND_IN_FILE, DataError
@@ -40,14 +44,14 @@ WRITERS = {
 VIEWS = "; of gqn and objects_room, scenes that are seen from several places each"
 
 
-def _parse_arguments() -> argparse.Namespace:
+def _parse_arguments(argv: list[str]) -> argparse.Namespace:
   parser = Parser("data_pipelines.generate", __doc__)
   parser.add_argument("name", choices=sorted(WRITERS), metavar="name", help=", ".join(WRITERS))
   parser.add_argument("--out", type=path_name, required=True, help="folder, made if need be")
   parser.add_argument("--num", required=True, type=whole_number(1), help=f"images{VIEWS}")
   parser.add_argument("--variant", help="default: that of the published experiments")
   parser.add_argument("--seed", type=seed_number, default=0, help="default: %(default)s")
-  return parser.parse_args()
+  return parser.parse_args(argv)
 
 
 def write(name: str, out: Path, *, variant: str, num: int, seed: int) -> Path:
@@ -70,8 +74,6 @@ def write(name: str, out: Path, *, variant: str, num: int, seed: int) -> Path:
 
 def _report(config, root: Path) -> None:
   """Counts what was made by reading it as the published files are read, and says how to use it."""
-  import data_pipelines
-
   module = data_pipelines.published_reader(config)
   source = module.resolve(config)
   print(
@@ -86,19 +88,20 @@ def _report(config, root: Path) -> None:
   print(f"train on it: {training_command(config, config.data_dir)}")
 
 
-def main() -> None:
+@entry(words=as_options)
+def main(argv: list[str]) -> None:
   """Renders what the command line says."""
-  arguments = _parse_arguments()
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  arguments = _parse_arguments(argv)
+  quieten_tensorflow()
   out = arguments.out
   config = settings(arguments.name, data_dir=str(out), variant=arguments.variant)
-  with one_line_errors():
-    with checked_arguments():
-      root = write(
-        arguments.name, out, variant=config.variant, num=arguments.num, seed=arguments.seed
-      )
-    _report(config, root)
+  show_progress()
+  with checked_arguments():
+    root = write(
+      arguments.name, out, variant=config.variant, num=arguments.num, seed=arguments.seed
+    )
+  _report(config, root)
 
 
 if __name__ == "__main__":
-  main()
+  run(main)

@@ -14,7 +14,6 @@ command line.
 import contextlib
 import dataclasses
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -24,9 +23,17 @@ import numpy as np
 from absl import logging
 
 import data_pipelines
-from data_pipelines.command_line import Parser, path_name, whole_number
+from configs.loading import ConfigError, load_config, parse
+from data_pipelines.command_line import (
+  STATUS,
+  Parser,
+  entry,
+  path_name,
+  quieten_tensorflow,
+  run,
+  whole_number,
+)
 from data_pipelines.common import SPLITS, DataError
-from data_pipelines.config_files import ConfigError, load_config, parse
 from data_pipelines.durable import write_atomically
 from data_pipelines.publishing import with_progress
 
@@ -244,37 +251,26 @@ def _parser() -> Parser:
   return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@entry({ConfigError: 2, ValueError: 1, **STATUS})
+def main(argv: list[str]) -> int:
   """Prints the table; returns the exit status."""
-  # TensorFlow greets at length without these two.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  quieten_tensorflow()
   options, overrides = parse(_parser(), argv)
-  try:
-    config = load_config(options.config, overrides).data
-    source = data_pipelines.resolve(config)
-    splits = [options.split] if options.split else SPLITS
-    print(source.description, flush=True)
-    reports = {split: inspect(config, split, options.num) for split in splits}
-    print(table(reports))
-    for split, report in reports.items():
-      if report.error:
-        print(f"error: {split}: {report.error}", file=sys.stderr)
-    if options.json:
-      content = {split: dataclasses.asdict(report) for split, report in reports.items()}
-      content = {"source": source.metadata(), "splits": content}
-      write_atomically(options.json, json.dumps(content, indent=2) + "\n")
-  except ConfigError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-  except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  except KeyboardInterrupt:
-    print("interrupted", file=sys.stderr)
-    return 130
+  config = load_config(options.config, overrides).data
+  source = data_pipelines.resolve(config)
+  splits = [options.split] if options.split else SPLITS
+  print(source.description, flush=True)
+  reports = {split: inspect(config, split, options.num) for split in splits}
+  print(table(reports))
+  for split, report in reports.items():
+    if report.error:
+      print(f"error: {split}: {report.error}", file=sys.stderr)
+  if options.json:
+    content = {split: dataclasses.asdict(report) for split, report in reports.items()}
+    content = {"source": source.metadata(), "splits": content}
+    write_atomically(options.json, json.dumps(content, indent=2) + "\n")
   return 0 if all(report.good for report in reports.values()) else 1
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  run(main)

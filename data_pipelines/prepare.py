@@ -12,15 +12,18 @@ once it is complete and has as many images as the source promised.
 """
 
 import argparse
-import os
 from pathlib import Path
 from types import SimpleNamespace
 
 from data_pipelines.command_line import (
   Parser,
+  as_options,
   checked_arguments,
-  one_line_errors,
+  entry,
   path_name,
+  quieten_tensorflow,
+  run,
+  show_progress,
   whole_number,
 )
 from data_pipelines.common import ON_CORRUPT, RESIZE, SPLITS, check_choice
@@ -28,7 +31,7 @@ from data_pipelines.defaults import DEFAULTS, OWN_FIELDS, settings, training_com
 from data_pipelines.prepared_format import Card
 
 
-def _parse_arguments() -> argparse.Namespace:
+def _parse_arguments(argv: list[str]) -> argparse.Namespace:
   parser = Parser("data_pipelines.prepare", __doc__)
   parser.add_argument("name", choices=sorted(DEFAULTS), metavar="name", help=", ".join(DEFAULTS))
   parser.add_argument(
@@ -50,7 +53,7 @@ def _parse_arguments() -> argparse.Namespace:
   parser.add_argument(
     "--shard_images", type=whole_number(1), help="images a file; default: by size"
   )
-  return parser.parse_args()
+  return parser.parse_args(argv)
 
 
 def _report(config: SimpleNamespace, card: Card, root: Path, out: str) -> None:
@@ -67,25 +70,26 @@ def _report(config: SimpleNamespace, card: Card, root: Path, out: str) -> None:
   print(f"train on it: {training_command(config, out)}")
 
 
-def main() -> None:
+@entry(words=as_options)
+def main(argv: list[str]) -> None:
   """Prepares what the command line says."""
-  arguments = vars(_parse_arguments())
+  arguments = vars(_parse_arguments(argv))
   name, source, out = (arguments.pop(key) for key in ("name", "source", "out"))
   splits, shard_images = arguments.pop("splits").split(","), arguments.pop("shard_images")
-  with one_line_errors():
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Imports TensorFlow, for which nobody with a typo waits.
-    from data_pipelines import preparation
+  show_progress()
+  quieten_tensorflow()
+  # Imports TensorFlow, for which nobody with a typo waits.
+  from data_pipelines import preparation
 
-    with checked_arguments():
-      for split in splits:
-        check_choice("splits", split, SPLITS)
-      config = settings(name, data_dir=source, **arguments)
-      plan = preparation.plan(config, tuple(splits), shard_images)
-    card, root, is_new = preparation.carry_out(plan, out)
-    print("done" if is_new else f"{root} is complete already; nothing was changed")
-    _report(config, card, root, str(out))
+  with checked_arguments():
+    for split in splits:
+      check_choice("splits", split, SPLITS)
+    config = settings(name, data_dir=source, **arguments)
+    plan = preparation.plan(config, tuple(splits), shard_images)
+  card, root, is_new = preparation.carry_out(plan, out)
+  print("done" if is_new else f"{root} is complete already; nothing was changed")
+  _report(config, card, root, str(out))
 
 
 if __name__ == "__main__":
-  main()
+  run(main)

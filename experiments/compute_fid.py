@@ -9,9 +9,11 @@ Without --inception_weights the published ones are downloaded once (experiments.
 """
 
 import argparse
-import sys
 
 from data_pipelines.command_line import Parser, path_name, seed_number
+from experiments.console import program, startup
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 DIMS = (64, 192, 768, 2048)  # as genesis_jax.fid.DIMS, which is imported once the options are right
 
@@ -46,23 +48,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
   return options
 
 
-def main(argv: list[str]) -> int:
-  """Exit status: 0, or 1 with one line of what is wrong."""
+@program.entry
+def main(argv: list[str]) -> None:
+  """Measures, and shows the distance."""
   options = parse(argv)
-  from experiments.console import startup
-
   startup.prepare()
-  import data_pipelines
-  from experiments.console.errors import UserError
-  from experiments.fid import distance
+  from experiments.fid import distance  # JAX and TensorFlow read what `prepare` sets
 
-  try:
-    result = distance.measure(options)
-    path = options.workdir / "evaluation" / "fid.json"
-    distance.record(path, result)
-  except (UserError, data_pipelines.DataError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
+  result = distance.measure(options)
+  path = options.workdir / "evaluation" / "fid.json"
+  distance.record(path, result)
   print(f"FID        {result['fid']:.4g}  ({result['model']}, checkpoint {result['step']})")
   print(f"images     {result['num_images']} samples, {result['dim']} features, seed "
         f"{result['seed']}")  # fmt: skip
@@ -70,8 +65,7 @@ def main(argv: list[str]) -> int:
   for line in distance.notes(result):
     print(f"note       {line}")
   print(f"results    {path}", flush=True)
-  return 0
 
 
 if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))
+  program.run(main)

@@ -10,10 +10,13 @@ something went wrong, 2 for a mistake on the command line.
 
 import argparse
 import io
-import sys
 from collections.abc import Sequence
 
 from data_pipelines.command_line import Parser, file_name, path_name
+from experiments.console import program
+from experiments.console.errors import UserError
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 FORMATS = (".png", ".pdf", ".svg")
 DEFAULT_VALUES = ("ari_fg", "msc_fg")
@@ -82,7 +85,6 @@ def draw(records: Sequence, labels: Sequence[str], values: Sequence[str], x: str
   """
   from matplotlib.figure import Figure
 
-  from experiments.console.errors import UserError
   from experiments.reporting.curves import COLOURS, LABELS
 
   figure = Figure(figsize=(WIDTH * len(values), HEIGHT), layout="constrained")
@@ -112,28 +114,23 @@ def draw(records: Sequence, labels: Sequence[str], values: Sequence[str], x: str
   return figure
 
 
-def main(argv: list[str]) -> int:
-  """Exit status: 0, or 1 with one line of what is wrong."""
+@program.entry
+def main(argv: list[str]) -> None:
+  """Draws the curves, and says where."""
   options = parse(argv)
   import matplotlib
 
-  from experiments.console.errors import UserError
   from experiments.runs import folder
   from experiments.runs import records as run_records
 
-  try:
-    records = [run_records.read(workdir) for workdir in options.workdir]
-    figure, buffer = draw(records, options.labels, options.values, options.x), io.BytesIO()
-    # TrueType: publishers refuse matplotlib's default.
-    with matplotlib.rc_context({"pdf.fonttype": 42}):
-      figure.savefig(buffer, format=options.out.suffix[1:], dpi=100)
-    folder.write_out(options.out, buffer.getvalue())
-  except (UserError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
+  records = [run_records.read(workdir) for workdir in options.workdir]
+  figure, buffer = draw(records, options.labels, options.values, options.x), io.BytesIO()
+  # TrueType: publishers refuse matplotlib's default.
+  with matplotlib.rc_context({"pdf.fonttype": 42}):
+    figure.savefig(buffer, format=options.out.suffix[1:], dpi=100)
+  folder.write_out(options.out, buffer.getvalue())
   print(f"wrote      {options.out}", flush=True)
-  return 0
 
 
 if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))
+  program.run(main)

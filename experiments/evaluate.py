@@ -15,7 +15,12 @@ import pathlib
 import sys
 import time
 
+import data_pipelines
 from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
+from experiments.console import program, startup
+from experiments.console.errors import UserError, explained
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -47,9 +52,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def check_enough(config, source, options) -> None:
   """Raises UserError if it is known without reading them that there are fewer images."""
-  import data_pipelines
-  from experiments.console.errors import UserError
-
   there = data_pipelines.num_examples(config, options.split)
   if there is not None and there < options.num_images:
     cure = f"pass --num_images={there}" if there else "choose another --split"
@@ -79,9 +81,6 @@ def measure(workdir: pathlib.Path, step: int | None, options, evaluators: dict) 
   Raises:
     UserError, DataError: in one line.
   """
-  import data_pipelines
-  from experiments.console.errors import explained
-  from experiments.console.startup import telling
   from experiments.hardware import devices
   from experiments.runs.opening import opened
   from experiments.scoring import evaluator, summaries
@@ -103,7 +102,7 @@ def measure(workdir: pathlib.Path, step: int | None, options, evaluators: dict) 
     evaluators[key] = evaluator.Evaluator(
       model, options.batch_size, options.seed, options.num_repeats
     )
-  with telling():
+  with startup.telling():
     stream = evaluator.with_lines(batches, options.num_images, options.batch_size)
     values = evaluators[key](variables, stream, options.num_images)
   scores = {name: summaries.summary(value) for name, value in values.items()}
@@ -130,45 +129,37 @@ def measure(workdir: pathlib.Path, step: int | None, options, evaluators: dict) 
   )
 
 
-def main(argv: list[str]) -> int:
-  """Exit status: 0, or 1 with one line of what is wrong."""
+@program.entry
+def main(argv: list[str]) -> None:
+  """Evaluates, and shows the scores."""
   options = parse(argv)
   # What JAX and TensorFlow read when they are imported.
-  from experiments.console import startup
-
   startup.prepare()
-  import data_pipelines
-  from experiments.console.errors import UserError
   from experiments.runs.checkpoints import UnreadableError
   from experiments.scoring import files
   from genesis_jax import runs
 
   results, evaluators = [], {}
-  try:
-    for workdir in options.workdir:
-      steps = [options.step]
-      if options.step == "all":
-        steps = runs.checkpoint_steps(workdir) or [None]  # opening the newest says what is missing
-      for step in steps:
-        try:
-          result = measure(workdir, step, options, evaluators)
-        except UnreadableError as error:
-          if options.step != "all" or step == steps[-1] and not results:
-            raise
-          print(f"WARNING: {error}", file=sys.stderr, flush=True)
-          continue
-        paths = files.write(result)
-        results.append({k: v for k, v in result.items() if k != "per_image"})
-    if len(results) > 1:
-      paths = files.write_table(results)
-  except (UserError, data_pipelines.DataError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
+  for workdir in options.workdir:
+    steps = [options.step]
+    if options.step == "all":
+      steps = runs.checkpoint_steps(workdir) or [None]  # opening the newest says what is missing
+    for step in steps:
+      try:
+        result = measure(workdir, step, options, evaluators)
+      except UnreadableError as error:
+        if options.step != "all" or step == steps[-1] and not results:
+          raise
+        print(f"WARNING: {error}", file=sys.stderr, flush=True)
+        continue
+      paths = files.write(result)
+      results.append({k: v for k, v in result.items() if k != "per_image"})
+  if len(results) > 1:
+    paths = files.write_table(results)
   files.show(results)
   for path in paths:
     print(f"results    {path}", flush=True)
-  return 0
 
 
 if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))
+  program.run(main)

@@ -9,10 +9,12 @@ visualise and report; but training cannot go on from it.
 import argparse
 import pathlib
 import shutil
-import sys
 
 from data_pipelines.command_line import Parser, path_name
-from experiments.console import startup
+from experiments.console import program, startup
+from experiments.console.errors import UserError, explained
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 # What is copied as it is: small, and read by the report.
 COPIED = (
@@ -43,7 +45,6 @@ def export(workdir: pathlib.Path, step: int | None, out: pathlib.Path) -> pathli
   import numpy as np
 
   from data_pipelines import durable
-  from experiments.console.errors import UserError, explained
   from experiments.runs.checkpoints import read_checkpoint
   from genesis_jax import runs
 
@@ -72,21 +73,15 @@ def export(workdir: pathlib.Path, step: int | None, out: pathlib.Path) -> pathli
   return runs.weights_file(out, step)
 
 
-def main(argv: list[str] | None = None) -> int:
-  """Exit status: 0, or 1 with one line of what is wrong."""
+@program.entry
+def main(argv: list[str]) -> None:
+  """Exports, and says how to load the copy."""
   options = parse(argv)
   startup.prepare()
-  from experiments.console.errors import UserError
-
-  try:
-    file = export(options.workdir, options.step, options.out)
-  except (UserError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
+  file = export(options.workdir, options.step, options.out)
   print(f"weights    {file}: {file.stat().st_size / 2**20:.2f} MiB")
   print(f'load       model, variables, config = genesis_jax.load("{options.out}")')
-  return 0
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  program.run(main)

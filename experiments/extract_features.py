@@ -13,14 +13,18 @@ import argparse
 import hashlib
 import json
 import pathlib
-import sys
 import time
 from collections.abc import Iterator
 
 import numpy as np
 
+import data_pipelines
 from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
 from data_pipelines.common import SPLITS
+from experiments.console import program, startup
+from experiments.console.errors import UserError, explained
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 ORDER_SEED = 0  # of train's images
 
@@ -100,9 +104,6 @@ def number_of_images(config, source, split: str, wanted: int | None) -> int:
   Raises:
     UserError: there are fewer than wanted, or only a limit makes the split end.
   """
-  import data_pipelines
-  from experiments.console.errors import UserError
-
   there = data_pipelines.num_examples(config, split)
   if there is None and wanted is None:
     raise UserError(
@@ -153,8 +154,6 @@ def rows(extract, variables, batches, options, num_images: int) -> Iterator[dict
 
 
 def _fetched(running: dict, given: dict, count: int) -> dict[str, np.ndarray]:
-  from experiments.console.errors import UserError
-
   arrays = {name: np.asarray(array)[:count] for name, array in running.items()}
   finite = np.isfinite(arrays["features"]).all(1)
   if not finite.all():
@@ -200,10 +199,7 @@ def run(options: argparse.Namespace) -> tuple[pathlib.Path, dict]:
   Raises:
     UserError, DataError: in one line.
   """
-  import data_pipelines
   from data_pipelines.publishing import with_progress
-  from experiments.console.errors import explained
-  from experiments.console.startup import telling
   from experiments.features.files import FeatureFolder, Writer
   from experiments.hardware import devices
   from experiments.runs.opening import opened
@@ -223,7 +219,7 @@ def run(options: argparse.Namespace) -> tuple[pathlib.Path, dict]:
   index = provenance(options, step, config, source, variables) | {"arrays": {}}
   extract = extractor(model)
   total = -(-num_images // options.batch_size)
-  with Writer(folder, index) as writer, telling(), explained():
+  with Writer(folder, index) as writer, startup.telling(), explained():
     stream = rows(extract, variables, batches, options, num_images)
     for arrays in with_progress(stream, total, "features", f"x{options.batch_size} image"):
       index["arrays"] = index["arrays"] or {name: meaning(name) for name in arrays}
@@ -232,20 +228,12 @@ def run(options: argparse.Namespace) -> tuple[pathlib.Path, dict]:
   return folder, FeatureFolder(folder).index
 
 
-def main(argv: list[str]) -> int:
-  """Exit status: 0, or 1 with one line of what is wrong."""
+@program.entry
+def main(argv: list[str]) -> None:
+  """Extracts, and says what is where."""
   options = parse(argv)
-  from experiments.console import startup
-
   startup.prepare()
-  import data_pipelines
-  from experiments.console.errors import UserError
-
-  try:
-    folder, index = run(options)
-  except (UserError, data_pipelines.DataError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
+  folder, index = run(options)
   model = index["run"]["model"]["name"]
   print(f"features   {index['num_images']} {options.split} images: {model}, checkpoint "
         f"{index['run']['step']}")  # fmt: skip
@@ -255,8 +243,7 @@ def main(argv: list[str]) -> int:
   if index["num_corrupt"]:
     print(f"note       {index['num_corrupt']} damaged records were left out")
   print(f"results    {folder}", flush=True)
-  return 0
 
 
 if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))
+  program.run(main)

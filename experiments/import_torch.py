@@ -9,16 +9,20 @@ own, and the order of the data is ours.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import shlex
 import shutil
-import sys
 import tempfile
 
-from absl import logging
-
+import data_pipelines
+from configs import loading
 from data_pipelines.command_line import Parser, path_name
+from experiments.console import program, startup
+from experiments.console.errors import UserError, explained
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -26,16 +30,26 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
   parser = Parser("experiments.import_torch", __doc__)
   parser.add_argument("--checkpoint", type=path_name, required=True, help="model.ckpt-...")
   parser.add_argument("--flags", type=path_name, help="default: flags.json beside it")
-  parser.add_argument("--config", help="configuration to use instead of flags.json")
   parser.add_argument("--workdir", type=path_name, required=True, help="folder to make")
-  options, overrides = parser.parse_known_args(argv)
-  if other := [word for word in overrides if not word.startswith("--config.")]:
-    parser.error(f"unexpected argument {other[0]!r}")
-  if overrides and not options.config:
-    parser.error("overrides of the configuration need --config")
+  options, overrides = loading.parse(parser, argv, required=False)
   if options.config and options.flags:
     parser.error("give --config or --flags, not both")
   return options, overrides
+
+
+def load_json(path: pathlib.Path) -> dict:
+  """The dictionary in a JSON file.
+
+  Raises:
+    UserError: if it cannot be read or holds something else.
+  """
+  try:
+    content = json.loads(path.read_text())
+  except (OSError, ValueError) as error:
+    raise UserError(f"{path} cannot be read as JSON: {error}") from error
+  if not isinstance(content, dict):
+    raise UserError(f"{path} holds no dictionary")
+  return content
 
 
 def configuration(options: argparse.Namespace, overrides: list[str]):
@@ -44,12 +58,10 @@ def configuration(options: argparse.Namespace, overrides: list[str]):
   Raises:
     UserError: if there is none or it cannot be used.
   """
-  from experiments.config_files import load_config, load_json
-  from experiments.console.errors import UserError, explained
   from experiments.runs.original_runs import config_from_flags, ignored_flags
 
   if options.config:
-    return load_config(options.config, overrides), options.config, []
+    return loading.load_config(options.config, overrides), options.config, []
   path = options.flags or options.checkpoint.with_name("flags.json")
   if not path.is_file():
     raise UserError(
@@ -66,16 +78,12 @@ def configuration(options: argparse.Namespace, overrides: list[str]):
 
 
 def _check_workdir(workdir: pathlib.Path) -> None:
-  from experiments.console.errors import UserError
-
   if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
     raise UserError(f"--workdir {workdir} is there already and not empty; choose another")
 
 
 def published_source(config):
   """The data of an imported run: the published set, which need not be on this machine."""
-  import data_pipelines
-
   return data_pipelines.Source(
     name=config.data.name,
     variant=config.data.variant,
@@ -127,7 +135,6 @@ def write_run(workdir: pathlib.Path, config, state, origin: dict) -> None:
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
   """Imports, and says what came out and how to go on."""
-  from experiments.console.errors import explained
   from experiments.runs.original_runs import train_state
   from genesis_jax import objective
   from genesis_jax.torch_files import load_torch
@@ -169,23 +176,13 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
   print(f"settings   {workdir / 'config.json'}", flush=True)
 
 
-def main(argv: list[str]) -> int:
-  """Exit status: 0, or 1 with one line of what is wrong."""
+@program.entry
+def main(argv: list[str]) -> None:
+  """Imports, and says how to go on."""
   options, overrides = parse(argv)
-  # Only moves numbers about: no reason to take an accelerator from a program that trains.
-  os.environ.setdefault("JAX_PLATFORMS", "cpu")
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  logging.set_verbosity(logging.WARNING)  # Orbax logs at length
-
-  from experiments.console.errors import UserError
-
-  try:
-    run(options, overrides)
-  except (UserError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  return 0
+  startup.stay_on_cpu()
+  run(options, overrides)
 
 
 if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))
+  program.run(main)

@@ -7,37 +7,31 @@ Without --inception_weights the published file is looked for in our cache and in
 downloaded.
 """
 
-import os
-import sys
+from absl import logging
 
 from data_pipelines.command_line import Parser, path_name
+from experiments.console import program, startup
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 
-def main(argv: list[str]) -> int:
-  """Exit status: 0, or 1 with one line of what is wrong."""
+@program.entry
+def main(argv: list[str]) -> None:
+  """Converts, and says what was found."""
   parser = Parser("experiments.inception_weights", __doc__)
   parser.add_argument("--inception_weights", metavar="FILE", help="default: the published file")
   parser.add_argument("--convert", type=path_name, metavar="OUT.npz", required=True)
   options = parser.parse_args(argv)
-  os.environ.setdefault("JAX_PLATFORMS", "cpu")  # only moves numbers about
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  from absl import logging
-
+  startup.stay_on_cpu()
   # JAX reads the settings above when it is imported.
-  from experiments.console.errors import UserError
   from experiments.fid import weights as inception_weights
 
   logging.set_verbosity(logging.INFO)
-  try:
-    weights = inception_weights.read(options.inception_weights)
-    inception_weights.convert(weights, options.convert)
-  except (UserError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
+  weights = inception_weights.read(options.inception_weights)
+  inception_weights.convert(weights, options.convert)
   known = "the published weights" if weights.published else "not the published weights"
   print(f"wrote {options.convert} from {weights.path} ({known}, SHA-256 {weights.sha256})")
-  return 0
 
 
 if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))
+  program.run(main)

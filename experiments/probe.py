@@ -18,16 +18,16 @@ ShapeStacks and GQN, give features of another split: else a probe is tested on s
 """
 
 import argparse
-import os
 import pathlib
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 
-from absl import logging
-
 from data_pipelines.command_line import Parser, file_name, path_name, whole_number
+from experiments.console import program, startup
+from experiments.console.errors import UserError
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 KINDS = ("linear", "mlp")  # as experiments.probing.PROBES, imported once the options are right
 REPRESENTATIONS = ("features", "mean", "sample")
@@ -57,8 +57,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def check_same_model(train, test) -> None:
   """Raises UserError unless both folders are of one model, and of different images."""
-  from experiments.console.errors import UserError
-
   a, b = train.index, test.index
   if a["run"]["weights_sha256"] != b["run"]["weights_sha256"]:
     raise UserError(
@@ -74,7 +72,6 @@ def check_same_model(train, test) -> None:
 
 def examples_of(folder, target: str, representation: str | None):
   """The examples of one folder of features; UserError if they cannot be had."""
-  from experiments.console.errors import UserError
   from experiments.features import probes as probing
 
   if not probing.is_of_objects(folder, target):
@@ -223,21 +220,12 @@ def run(options: argparse.Namespace) -> tuple[pathlib.Path, dict]:
   return path, content
 
 
-def main(argv: list[str]) -> int:
-  """Exit status: 0, or 1 with one line of what is wrong."""
+@program.entry
+def main(argv: list[str]) -> None:
+  """Probes, and shows the table."""
   options = parse(argv)
-  # Counts pixels at most: no reason to take an accelerator from a program that trains.
-  os.environ.setdefault("JAX_PLATFORMS", "cpu")
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  logging.set_verbosity(logging.WARNING)
-
-  from experiments.console.errors import UserError
-
-  try:
-    path, content = run(options)
-  except (UserError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
+  startup.stay_on_cpu()
+  path, content = run(options)
   of = content["features"]
   print(f"features   {of['run']['model']['name']}, checkpoint {of['run']['step']}, "
         f"{of['num_images']} images of {of['data']['split']}")  # fmt: skip
@@ -247,8 +235,7 @@ def main(argv: list[str]) -> int:
   for line in content["notes"]:
     print(f"note       {line}")
   print(f"results    {path}", flush=True)
-  return 0
 
 
 if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))
+  program.run(main)

@@ -9,12 +9,11 @@ ends; write it again after evaluate, compute_fid or visualise.
 """
 
 import argparse
-import os
-import sys
-
-from absl import logging
 
 from data_pipelines.command_line import Parser, file_name, path_name
+from experiments.console import program, startup
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -27,26 +26,17 @@ def parse(argv: list[str]) -> argparse.Namespace:
   return parser.parse_args(argv)
 
 
-def main(argv: list[str]) -> int:
-  """Exit status: 0, or 1 with one line of what is wrong."""
+@program.entry
+def main(argv: list[str]) -> None:
+  """Writes the page, and says where."""
   options = parse(argv)
-  # Only reads small files: no reason to take an accelerator from a program that trains.
-  os.environ.setdefault("JAX_PLATFORMS", "cpu")
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  logging.set_verbosity(logging.WARNING)
+  startup.stay_on_cpu()
 
-  # JAX reads the settings above when it is imported.
-  from experiments.console.errors import UserError
-  from experiments.reporting import page
+  from experiments.reporting import page  # JAX reads the settings above when it is imported
 
-  try:
-    path = page.write(options.workdir, options.out)
-  except (UserError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
+  path = page.write(options.workdir, options.out)
   print(f"report     {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser", flush=True)
-  return 0
 
 
 if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))
+  program.run(main)

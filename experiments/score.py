@@ -11,11 +11,14 @@ is the one that is left once [N,H,W] of the truth is found. No model of this pro
 
 import argparse
 import pathlib
-import sys
 
 import numpy as np
 
 from data_pipelines.command_line import Parser, file_name, path_name, seed_number, whole_number
+from experiments.console import program
+from experiments.console.errors import DAMAGED_NPZ, UserError, explained
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 MAX_SEGMENTS = 256  # in one image; more are no segments
 KEY = "masks"
@@ -48,8 +51,6 @@ def read_array(path: pathlib.Path) -> np.ndarray:
   Raises:
     UserError: if it is no such file, or leaves open which array is meant.
   """
-  from experiments.console.errors import DAMAGED_NPZ, UserError
-
   try:
     file = np.load(path, allow_pickle=False)
     if not isinstance(file, np.lib.npyio.NpzFile):
@@ -72,8 +73,6 @@ def true_ids(array: np.ndarray, path: pathlib.Path) -> np.ndarray:
   Raises:
     UserError: for anything else.
   """
-  from experiments.console.errors import UserError
-
   if array.ndim == 4 and 1 in (array.shape[1], array.shape[3]):
     array = array.squeeze(1 if array.shape[1] == 1 else 3)
   if array.ndim != 3 or 0 in array.shape:
@@ -86,8 +85,6 @@ def true_ids(array: np.ndarray, path: pathlib.Path) -> np.ndarray:
 
 
 def _slot_axis(shape: tuple[int, ...], truth: tuple[int, ...], path, chosen: int | None) -> int:
-  from experiments.console.errors import UserError
-
   fits = [axis for axis in (1, -1) if np.delete(shape, axis).tolist() == list(truth)]
   if chosen is not None and chosen in fits:
     return chosen
@@ -120,8 +117,6 @@ def predicted_ids(
   Raises:
     UserError: if the shape does not fit, or values are no ids and no masks.
   """
-  from experiments.console.errors import UserError
-
   if array.ndim == 5 and 1 in (array.shape[2], array.shape[4]):
     array = array.squeeze(2 if array.shape[2] == 1 else 4)
   if array.shape == truth:
@@ -149,8 +144,6 @@ def predicted_ids(
 
 def check_number_of_segments(ids: np.ndarray, path: pathlib.Path) -> None:
   """Raises UserError if an image has too many segments for them to be segments."""
-  from experiments.console.errors import UserError
-
   if ids.max() < MAX_SEGMENTS:
     return
   distinct = (np.diff(np.sort(ids.reshape(len(ids), -1), 1), axis=1) != 0).sum(1) + 1
@@ -163,8 +156,6 @@ def check_number_of_segments(ids: np.ndarray, path: pathlib.Path) -> None:
 
 def check_background(truth: np.ndarray, options: argparse.Namespace) -> None:
   """Raises UserError if ids are so large that they will be renumbered, but their values matter."""
-  from experiments.console.errors import UserError
-
   if options.background_ids > 1 and truth.max() >= MAX_SEGMENTS:
     raise UserError(
       f"{options.truth} has the id {truth.max()}; with --background_ids={options.background_ids} "
@@ -225,31 +216,26 @@ def show(result: dict) -> None:
   print(text_table(sources, "  "), flush=True)
 
 
-def main(argv: list[str]) -> int:
-  """Exit status: 0, or 1 with one line of what is wrong."""
+@program.entry
+def main(argv: list[str]) -> None:
+  """Scores, and shows the table."""
   options = parse(argv)
-  from experiments.console.errors import UserError, explained
   from experiments.runs import folder
 
-  try:
-    truth = true_ids(read_array(options.truth), options.truth)
-    predictions = read_array(options.predictions)
-    predictions = predicted_ids(predictions, truth.shape, options.predictions, options.slot_axis)
-    check_number_of_segments(truth, options.truth)
-    check_background(truth, options)
-    check_number_of_segments(predictions, options.predictions)
-    with explained():
-      result = score(truth, predictions, options)
-    show(result)
-    if options.out:
-      files = dict(predictions=str(options.predictions), truth=str(options.truth))
-      folder.write_json(options.out, files | result)
-      print(f"\nresults    {options.out}", flush=True)
-  except (UserError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  return 0
+  truth = true_ids(read_array(options.truth), options.truth)
+  predictions = read_array(options.predictions)
+  predictions = predicted_ids(predictions, truth.shape, options.predictions, options.slot_axis)
+  check_number_of_segments(truth, options.truth)
+  check_background(truth, options)
+  check_number_of_segments(predictions, options.predictions)
+  with explained():
+    result = score(truth, predictions, options)
+  show(result)
+  if options.out:
+    files = dict(predictions=str(options.predictions), truth=str(options.truth))
+    folder.write_json(options.out, files | result)
+    print(f"\nresults    {options.out}", flush=True)
 
 
 if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))
+  program.run(main)

@@ -12,16 +12,19 @@ stopped by SIGTERM or Ctrl-C, 1 if any point failed, 2 for a mistake on the comm
 import argparse
 import dataclasses
 import json
-import os
 import pathlib
-import runpy
 import shlex
 import signal
 import subprocess
 import sys
 from typing import Any
 
+from configs import loading
 from data_pipelines.command_line import Parser, path_name, seed_number
+from experiments.console import program
+from experiments.console.errors import UserError
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 TRAINING_PROGRAM = [sys.executable, "-m", "experiments.main"]
 
@@ -49,13 +52,10 @@ class Run:
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
   """Options, and overrides for all points; a mistake ends the program with status 2."""
   parser = Parser("experiments.sweep", __doc__)
-  parser.add_argument("--config", required=True, help="configuration file with get_config, sweep")
   parser.add_argument("--workdir", type=path_name, help="default: runs/<configuration>")
   parser.add_argument("--seeds", help="comma-separated; default: the configuration's")
   parser.add_argument("--dry_run", action="store_true", help="list the points and their state")
-  options, overrides = parser.parse_known_args(argv)
-  if other := [word for word in overrides if not word.startswith("--config.")]:
-    parser.error(f"unexpected argument {other[0]!r}")
+  options, overrides = loading.parse(parser, argv)
   try:
     words = options.seeds.split(",") if options.seeds else []
     options.seeds = [seed_number(word) for word in words] or None
@@ -69,17 +69,14 @@ def read_grid(config_path: str, overrides: list[str]) -> dict[str, dict[str, Any
   """Name of each point -> its overrides.
 
   Raises:
-    UserError: if the file describes no grid, or a field is given for all points that one sets.
+    ConfigError: if the file cannot be read.
+    UserError: if it describes no grid, or a field is given for all points that one sets.
   """
-  from experiments.console.errors import UserError
-
   path = config_path.partition(":")[0]
-  if not os.path.isfile(path):
-    raise UserError(f"--config: {path!r} is not a file that can be read")
-  content = runpy.run_path(path)
-  if "sweep" not in content:
+  module = loading.read_file(path)
+  if not hasattr(module, "sweep"):
     raise UserError(f"{path} has no function sweep(); see configs/bottlenecks.py")
-  points = content["sweep"]()
+  points = module.sweep()
   if not isinstance(points, dict) or not all(isinstance(p, dict) for p in points.values()):
     raise UserError(f"sweep() of {path} must return a dictionary: point -> its fields")
   given = {word.removeprefix("--config.").partition("=")[0] for word in overrides}
@@ -112,14 +109,12 @@ def plan(options: argparse.Namespace, overrides: list[str]) -> list[Run]:
     UserError: for a point that cannot be trained.
   """
   import genesis_jax
-  from experiments.config_files import load_config
-  from experiments.console.errors import UserError
   from genesis_jax import objective
 
   points = read_grid(options.config, overrides)
   if options.seeds and any(word.startswith("--config.seed=") for word in overrides):
     raise UserError("give --seeds or --config.seed, not both")
-  seeds = options.seeds or [load_config(options.config, overrides).seed]
+  seeds = options.seeds or [loading.load_config(options.config, overrides).seed]
   runs = []
   for name, fields in points.items():
     for seed in seeds:
@@ -129,10 +124,10 @@ def plan(options: argparse.Namespace, overrides: list[str]) -> list[Run]:
         f"--config.seed={seed}",
       ]
       try:
-        config = load_config(options.config, mine)
+        config = loading.load_config(options.config, mine)
         genesis_jax.build_model(config.model)
         objective.optimizer(config)
-      except (UserError, ValueError) as error:
+      except ValueError as error:
         raise UserError(f"point {name}: {error}") from error
       workdir = options.workdir / name / f"seed_{seed}"
       command = [*TRAINING_PROGRAM, f"--config={options.config}", *mine, f"--workdir={workdir}"]
@@ -220,7 +215,6 @@ def report(options: argparse.Namespace, runs: list[Run], points: dict[str, dict]
 
 def sweep(options: argparse.Namespace, overrides: list[str]) -> int:
   """Runs a sweep, or lists it; returns the exit status."""
-  from experiments.console.errors import UserError
   from experiments.runs import folder
 
   runs = plan(options, overrides)
@@ -242,17 +236,11 @@ def sweep(options: argparse.Namespace, overrides: list[str]) -> int:
   return 1 if failures else 0
 
 
+@program.entry
 def main(argv: list[str]) -> int:
   """Exit status: see the module."""
-  options, overrides = parse(argv)
-  from experiments.console.errors import UserError
-
-  try:
-    return sweep(options, overrides)
-  except (UserError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
+  return sweep(*parse(argv))
 
 
 if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))
+  program.run(main)

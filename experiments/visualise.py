@@ -12,10 +12,15 @@ What a model cannot have is left out and named, and is an error if --what asks f
 """
 
 import argparse
-import sys
+import dataclasses
 
+import data_pipelines
 from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
 from data_pipelines.common import SPLITS
+from experiments.console import bars, program, startup
+from experiments.console.errors import UserError, explained
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 # As galleries.FIGURES, which is imported once the options are right, and the film.
 WHAT = (
@@ -29,7 +34,6 @@ WHAT = (
   "film",
 )
 FORMATS = ("png", "pdf")
-REPORT_SECONDS = 30
 POOL = 240  # leading images to choose from, since neighbours look alike
 
 
@@ -85,7 +89,6 @@ def images(config, options: argparse.Namespace) -> dict:
   """
   import numpy as np
 
-  from experiments.console.errors import UserError
   from experiments.figures.data import read
 
   batch = read(config.data, options.split, max(POOL, options.num), options.seed)
@@ -103,7 +106,6 @@ def chosen_figures(model, options: argparse.Namespace) -> list[str]:
   Raises:
     UserError: one that was asked for cannot be made.
   """
-  from experiments.console.errors import UserError
   from experiments.figures import galleries
 
   possible = []
@@ -120,7 +122,6 @@ def chosen_figures(model, options: argparse.Namespace) -> list[str]:
 
 def view_of(model, variables, network, batch: dict, options: argparse.Namespace):
   """The `galleries.View` that options ask for."""
-  from experiments.console.errors import UserError
   from experiments.figures.galleries import View
 
   if options.match_slots and not hasattr(model, "num_slots"):
@@ -132,14 +133,11 @@ def view_of(model, variables, network, batch: dict, options: argparse.Namespace)
 
 def film(steps: list[int], view, title: str, options: argparse.Namespace) -> tuple[bytes, str]:
   """(GIF, caption) of checkpoints, the last of which `view` shows; damaged ones are left out."""
-  import dataclasses
-
-  from experiments.console.errors import UserError
   from experiments.figures import films
   from experiments.runs.opening import opened
 
   frames, shown = [], []
-  for step in progress(steps):
+  for step in bars.shown(steps, "film", "checkpoints", len(steps)):
     now = view
     try:
       if step != steps[-1]:
@@ -155,31 +153,12 @@ def film(steps: list[int], view, title: str, options: argparse.Namespace) -> tup
   return films.gif(frames), f"The same images at the run's checkpoints: steps {shown}."
 
 
-def progress(steps: list[int]):
-  """Passes steps on: under a bar on a terminal, with a line now and then elsewhere."""
-  import time
-
-  import tqdm
-
-  from experiments.training.progress import duration
-
-  start = said = time.monotonic()
-  for n, step in enumerate(tqdm.tqdm(steps, "film", unit=" checkpoints", disable=None)):
-    now = time.monotonic()
-    if not sys.stderr.isatty() and now - said > REPORT_SECONDS:
-      said, left = now, (now - start) / n * (len(steps) - n)
-      print(f"film       {n} of {len(steps)} checkpoints, {duration(left)} left", flush=True)
-    yield step
-
-
 def make(options: argparse.Namespace) -> None:
   """Makes all figures.
 
   Raises:
     UserError, DataError, OSError: in one line.
   """
-  import data_pipelines
-  from experiments.console.errors import explained
   from experiments.figures import galleries
   from experiments.figures.folder import Folder
   from experiments.figures.view import Network
@@ -219,22 +198,13 @@ def make(options: argparse.Namespace) -> None:
         folder.add(figure, f"{subject}, step {step}")
 
 
-def main(argv: list[str]) -> int:
-  """Exit status: 0, or 1 with one line of what is wrong."""
+@program.entry
+def main(argv: list[str]) -> None:
+  """Makes all figures."""
   options = parse(argv)
-  from experiments.console import startup
-
   startup.prepare()
-  import data_pipelines
-  from experiments.console.errors import UserError
-
-  try:
-    make(options)
-  except (UserError, data_pipelines.DataError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  return 0
+  make(options)
 
 
 if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))
+  program.run(main)

@@ -9,13 +9,23 @@ when done, 1 when something went wrong, 2 for a mistake on the command line.
 """
 
 import argparse
-import os
 import pathlib
-import sys
 
-from data_pipelines.command_line import Parser, file_name, path_name, seed_number, whole_number
+import data_pipelines
+from configs.loading import load_config, parse
+from data_pipelines.command_line import (
+  Parser,
+  file_name,
+  path_name,
+  quieten_tensorflow,
+  seed_number,
+  whole_number,
+)
 from data_pipelines.common import SPLITS
-from data_pipelines.config_files import ConfigError, load_config, parse
+from experiments.console import program
+from experiments.console.errors import explained
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -31,13 +41,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _draw(options: argparse.Namespace, overrides: list[str]) -> pathlib.Path:
   """Writes the picture and returns where it is."""
-  config = load_config(options.config, overrides).data
-  import data_pipelines
   from data_pipelines import durable
-  from experiments.figures import data
+  from experiments.figures import data  # imports JAX
 
-  source = data_pipelines.resolve(config)
-  batch = data.read(config, options.split, options.num, options.seed)
+  config = load_config(options.config, overrides).data
+  with explained():
+    source = data_pipelines.resolve(config)
+    batch = data.read(config, options.split, options.num, options.seed)
   title = f"{options.split} split of {source.description}"
   folder = options.workdir or pathlib.Path("runs", f"data_{config.name}_{config.variant}")
   path = options.out or folder / f"data_{options.split}.png"
@@ -46,22 +56,13 @@ def _draw(options: argparse.Namespace, overrides: list[str]) -> pathlib.Path:
   return path
 
 
-def main(argv: list[str] | None = None) -> int:
-  """Draws; returns the exit status."""
-  # TensorFlow greets at length without these two.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+@program.entry
+def main(argv: list[str]) -> None:
+  """Draws, and says where the picture is."""
+  quieten_tensorflow()
   options, overrides = parse(_parser(), argv)
-  try:
-    print(f"wrote {_draw(options, overrides)}")
-  except ConfigError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-  except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  return 0
+  print(f"wrote {_draw(options, overrides)}")
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  program.run(main)

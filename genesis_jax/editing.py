@@ -60,6 +60,16 @@ def moved(
   return result
 
 
+def with_masks(samples: Samples, log_masks: np.ndarray) -> Samples:
+  """Decoded appearances under other masks, `[B,K,S,S]`, which are normalised over slots."""
+  log_masks = np.asarray(log_masks, np.float32)
+  log_masks = log_masks - log_masks.max(1, keepdims=True)  # first: a share may be all but nothing
+  log_masks -= np.log(np.exp(log_masks).sum(1, keepdims=True))
+  log_masks = np.maximum(log_masks, NO_MASK)
+  images = (np.exp(log_masks)[..., None] * samples.components).sum(1)
+  return samples.replace(images=images, log_masks=log_masks)
+
+
 def without(samples: Samples, slot: int) -> Samples:
   """Decoded images without one of their slots: the others' masks are renormalised.
 
@@ -67,11 +77,7 @@ def without(samples: Samples, slot: int) -> Samples:
   """
   log_masks = np.array(samples.log_masks, np.float32)
   log_masks[:, slot] = -np.inf
-  log_masks -= log_masks.max(1, keepdims=True)  # first: a share may be as small as NO_MASK
-  log_masks -= np.log(np.exp(log_masks).sum(1, keepdims=True))
-  log_masks = np.maximum(log_masks, NO_MASK)
-  images = (np.exp(log_masks)[..., None] * samples.components).sum(1)
-  return samples.replace(images=images, log_masks=log_masks)
+  return with_masks(samples, log_masks)
 
 
 def cumulative(samples: Samples) -> Iterator[np.ndarray]:

@@ -21,10 +21,14 @@ FOLDER = "checkpoints"  # within a run's folder
 LISTINGS = 10  # of checkpoints that another program replaces while they are read
 WEIGHTS = ("params", "batch_stats")  # of a state, what its model is made of
 # Fields of the configuration that runs from before they came do not have -> the value that means
-# "as then", which need not be today's default. A model's options are not filled in when a
-# checkpoint is read: the defaults of its class must mean the same.
+# "as then", which need not be today's default. Options of a model or a data set are not filled in
+# when a checkpoint is read: what its class or its reader takes for absent must mean the same.
 AS_BEFORE = {
   "deterministic": False,
+  "model.monte_carlo_kl": True,
+  **dict.fromkeys(
+    f"data.{name}" for name in ("images", "masks", "ignore_ids", "background_ids", "split_by")
+  ),
 }
 
 
@@ -88,7 +92,7 @@ def _completed(origin: dict) -> dict:
     node = origin.get("config", {})
     for section in sections:
       node = node.get(section, {})
-    if node and sections != ["model"]:
+    if node and sections not in (["model"], ["data"]):
       node.setdefault(name, value)
   return origin
 

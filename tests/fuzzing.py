@@ -300,7 +300,7 @@ def card_target(folder: pathlib.Path) -> Target:
 
 def overrides_target(folder: pathlib.Path) -> Target:
   """Overrides of a configuration on the command line."""
-  from data_pipelines.config_files import ConfigError, load_config
+  from configs.loading import ConfigError, load_config
 
   del folder
   specs = ("genesis,gqn", "vae,gqn", "monet,objects_room", "genesis_v2,clevr")
@@ -370,8 +370,8 @@ FLAGS = dict(
 
 def flags_target(folder: pathlib.Path) -> Target:
   """The original's flags.json."""
-  from experiments.config_files import load_json
   from experiments.console.errors import UserError
+  from experiments.import_torch import load_json
   from experiments.runs.original_runs import config_from_flags
 
   path = folder / "flags.json"

@@ -18,8 +18,7 @@ def run(monkeypatch, capsys):
   def of(program, *arguments):
     monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
     try:
-      program.main()
-      status = 0
+      status = program.main()
     except SystemExit as end:
       status = end.code
     printed = capsys.readouterr()

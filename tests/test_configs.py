@@ -10,6 +10,7 @@ import pytest
 
 import genesis_jax
 from configs import datasets, demo, experiment, genesis_gqn, models, small_genesis, small_genesis_v2
+from configs.loading import ConfigError, load_config
 from genesis_jax import objective, training
 
 PAIRS = [(model, dataset) for model in models.names() for dataset in datasets.DATASETS]
@@ -105,11 +106,60 @@ def test_command_line_mistakes_are_one_line(words, expected):
   assert expected in run.stderr
 
 
-def test_fault_in_a_config_file_has_a_traceback(tmp_path):
-  path = tmp_path / "broken.py"
-  path.write_text("def get_config():\n  return undefined\n")
-  run = subprocess.run(
-    [sys.executable, "-m", "experiments.main", f"--config={path}"], capture_output=True, text=True
+@pytest.mark.parametrize(
+  "lines, expected",
+  [
+    (["def get_config():", "  return undefined"], "line 3: NameError: name 'undefined'"),
+    (["import math", "math.tau_"], "line 3: AttributeError: module 'math' has no attribute 'tau_'"),
+    (["def get_config(:"], "line 2: SyntaxError: "),
+    (["def get_config():", "  config = compose('vae', 'gqn').lock()", "  config.modle = 3"],
+     'line 4: AttributeError: .*Did you mean "model"'),
+    (["def get_config():", "  return compose('vea', 'gqn')"], 'line 3: ValueError: .*mean "vae"'),
+    (["def get_config():", "  return {}"], "get_config returns a dict, and no ConfigDict"),
+  ],
+)  # fmt: skip
+def test_fault_in_a_configuration_file_names_the_line(tmp_path, lines, expected):
+  path = tmp_path / "mine.py"
+  path.write_text("\n".join(["from configs.experiment import compose", *lines]))
+  with pytest.raises(ConfigError, match=f"mine.py,? ?.*{expected}") as error:
+    load_config(str(path), [])
+  assert "\n" not in str(error.value)
+
+
+def test_overrides_keep_types_references_and_placeholders(monkeypatch):
+  monkeypatch.setattr("importlib.machinery.SourceFileLoader.load_module", None)  # Python 3.15
+  words = ["--config.model.image_size=32", "--config.objective.target_psnr=25"]
+  words += ["--noconfig.objective.geco", "--config.batch_size", "7", "--config.data.data_dir=None"]
+  config = load_config("configs/experiment.py:genesis,gqn", words)
+  assert config.data.image_size == 32 and config.objective.target_psnr == 25.0
+  assert config.objective.geco is False and config.batch_size == 7
+  assert config.data.data_dir is None and config.is_locked
+  words = ["--config.objective.target_psnr=None"]
+  assert load_config("configs/experiment.py:genesis,gqn", words).objective.target_psnr is None
+  with pytest.raises(ConfigError, match="batch_size=None: invalid"):
+    load_config("configs/genesis_gqn.py", ["--config.batch_size=None"])
+
+
+def test_a_tuple_is_overridden_as_one(tmp_path):
+  path = tmp_path / "mine.py"
+  path.write_text(
+    "import ml_collections\ndef get_config(sides='1'):\n"
+    "  return ml_collections.ConfigDict({'sides': (int(sides), 2)})\n"
   )
-  assert run.returncode != 0
-  assert "NameError" in run.stderr and "broken.py" in run.stderr
+  assert load_config(f"{path}:5", []).sides == (5, 2)
+  assert load_config(str(path), ["--config.sides=(3, 4)"]).sides == (3, 4)
+
+
+def test_a_wrong_dtype_is_known_before_anything_is_imported():
+  code = (
+    "import sys; from experiments import main\n"
+    "status = main.main(['--config=configs/genesis_gqn.py', '--config.model.dtype=float16'])\n"
+    "assert status == 2 and not {'jax', 'tensorflow'} & set(sys.modules)"
+  )
+  run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+  assert run.returncode == 0, run.stderr
+  assert run.stderr == "error: model.dtype is 'float16'; allowed: ['bfloat16', 'float32']\n"
+  for dtype in models.DTYPES:
+    config = experiment.compose("vae", "gqn")
+    config.model.dtype = dtype
+    assert genesis_jax.build_model(config.model).dtype == dtype

@@ -99,7 +99,7 @@ def test_ends_with_a_report(whole_run):
   workdir, out = whole_run
   assert f"report       {workdir / 'report.html'}" in out
   text = (workdir / "report.html").read_text()
-  assert "Finished: 12 of 12 steps" in text and "GENESIS on GQN" in text
+  assert "Trained for 12 steps" in text and "GENESIS on GQN" in text
 
 
 def test_keeps_the_newest_checkpoints(whole_run):

@@ -67,12 +67,17 @@ def test_lines_of_the_main_readme_run():
   assert np.isfinite(names["out"].recon).all() and np.isfinite(names["features"]).all()
 
 
-def test_notebook_is_light_and_runs(monkeypatch, capsys):
+def test_notebook_shows_the_pretrained_model_and_runs_on_others(monkeypatch, capsys):
   notebook = nbformat.read(NOTEBOOK, as_version=nbformat.NO_CONVERT)
   nbformat.validate(notebook)
   cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-  assert all(not cell.outputs and cell.execution_count is None for cell in cells)
-  assert NOTEBOOK.stat().st_size < 20_000
+  assert "examples/pretrained/genesis_multi_dsprites" in cells[0].source
+  assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+  outputs = [output for cell in cells for output in cell.outputs]
+  assert "genesis with 5 slots, on multi_dsprites" in outputs[0]["text"]
+  assert ["image/png" in output["data"] for output in outputs[1:]] == [True] * 5
+  assert NOTEBOOK.stat().st_size < 400_000
+  monkeypatch.setenv("GENESIS_RUN", "runs/demo")
   drawn = []
 
   def show():

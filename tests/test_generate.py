@@ -30,10 +30,9 @@ def run(monkeypatch, *words):
   """The program, in this process; returns its exit status."""
   monkeypatch.setattr(sys, "argv", ["generate", *map(str, words)])
   try:
-    generate.main()
+    return generate.main()
   except SystemExit as error:
     return error.code
-  return 0
 
 
 def read(config, split):

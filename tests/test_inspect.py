@@ -13,9 +13,9 @@ import pytest
 import tensorflow as tf
 
 import data_pipelines
+from configs.loading import ConfigError, load_config
 from data_pipelines import benchmark, inspect, multi_object, multi_object_wire
 from data_pipelines.common import DataError
-from data_pipelines.config_files import ConfigError, load_config
 from data_pipelines.defaults import settings
 from data_pipelines.indexed import Indexed
 from data_pipelines.records import Range, Records

@@ -17,7 +17,6 @@ import time
 
 import numpy as np
 import pytest
-from absl import flags
 from conftest import TINY_RUN, tiny_config
 from flax import traverse_util
 
@@ -301,19 +300,15 @@ def test_a_farewell_ends_nothing(monkeypatch):
   ],
 )
 def test_the_flag(argument, value):
-  given = flags.FlagValues()
-  flags.DEFINE_flag(
-    flags.Flag(main._Multihost(), flags.ArgumentSerializer(), "multihost", None, "", boolean=True),
-    given,
-  )
-  assert given(["program", *argument]) == ["program"]
-  assert given.multihost == value
+  assert main._parser().parse_args(argument).multihost == value
 
 
 @pytest.mark.parametrize("argument", ["2", "10.0.0.1:1234", "10.0.0.1,0,2", "10.0.0.1:1,2,2"])
-def test_the_flag_refuses(argument):
-  with pytest.raises(ValueError, match="ADDRESS:PORT|index 2 of 2"):
-    main._Multihost().parse(argument)
+def test_the_flag_refuses(argument, capsys):
+  with pytest.raises(SystemExit) as stopped:
+    main._parser().parse_args([f"--multihost={argument}"])
+  assert stopped.value.code == 2
+  assert re.fullmatch("error: .*(ADDRESS:PORT|index 2 of 2).*\n", capsys.readouterr().err)
 
 
 def test_rows_of_shards_are_where_they_always_are():

@@ -72,10 +72,9 @@ def run(monkeypatch, *words):
   """The program, in this process; returns its exit status."""
   monkeypatch.setattr(sys, "argv", ["prepare", *map(str, words)])
   try:
-    prepare.main()
+    return prepare.main()
   except SystemExit as error:
     return error.code
-  return 0
 
 
 def read(config, split, **arguments):

@@ -12,8 +12,8 @@ import configs
 import genesis_jax
 from configs import datasets, models
 from configs.experiment import compose
+from configs.loading import load_config
 from data_pipelines.defaults import OWN_FIELDS
-from experiments.config_files import load_config
 from genesis_jax import objective
 
 FOLDER = pathlib.Path(configs.__file__).parent

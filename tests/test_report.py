@@ -9,6 +9,8 @@ import json
 import logging
 import math
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +23,7 @@ from report_runs import STEPS, add_figures, add_measurements, make_run, picture,
 
 from configs.experiment import compose
 from experiments import report
-from experiments.reporting import curves, page
+from experiments.reporting import curves, facts, page
 from experiments.reporting import galleries as report_galleries
 from experiments.runs import records
 from experiments.scoring import published_numbers
@@ -96,7 +98,7 @@ def test_is_one_file_with_everything_inside(run):
 def test_says_what_was_trained_on_what(run):
   page = page_of(run)
   for words in (
-    "GENESIS on ShapeStacks", "Stopped or still running: 200 of 400 steps", "1,234,567",
+    "GENESIS on ShapeStacks", "Trained for 200 steps, of 400 planned", "1,234,567",
     "GECO, goal 0.5655", "2 x H200", "0123456789abcdef0123456789abcdef01234567",
     "with changes that were not committed", "jax 0.10", "1m 40s in training steps",
     "git checkout 0123456789abcdef0123456789abcdef01234567\n", '"learning_rate": 0.0001',
@@ -106,6 +108,30 @@ def test_says_what_was_trained_on_what(run):
   assert "b" not in {tag for tag, _ in page.tags}  # what files say is text, never tags
   warnings = [a for a in page.all("p") if a.get("class") == "warning"]
   assert len(warnings) == 1 and "STAND-IN DATA: numbers compare with nothing" in page.text
+
+
+def test_leads_with_what_people_know(run):
+  found = {item["label"]: item for item in facts.headline(records.read(run))}
+  assert found.keys() == {"ARI-FG", "parameters"}  # all that this validation has
+  with open(run / "metrics.jsonl", "a") as file:
+    file.write("\n" + json.dumps({"step": 200, "val/mse": 0.001, "val/elbo": 1234.5}))
+  found = {item["label"]: item for item in facts.headline(records.read(run))}
+  assert list(found) == ["PSNR", "negative ELBO", "parameters"]
+  assert found["PSNR"]["value"] == "30.0 dB" and "MSE 0.001" in found["PSNR"]["note"]
+  assert found["negative ELBO"]["value"] == "1,234.5"
+  assert "higher is better" in found["PSNR"]["good"]
+  add_measurements(run)
+  page = page_of(run)
+  assert "0.625" in page.text and "40 test images, step 200" in page.text
+  assert "1: objects divided as in the true masks" in page.text
+
+
+def test_commands_are_ready_for_a_shell(tmp_path):
+  run = tmp_path / "a run; with $words"
+  make_run(run)
+  lines = re.findall(r"python -m experiments\.\w+ '[^']*'", page_of(run).text)
+  assert len(lines) == 7  # what is missing, and to measure and write it again
+  assert all(shlex.split(line)[3] == f"--workdir={run}" for line in lines)
 
 
 def test_says_what_is_missing_instead_of_showing_zero(run):
@@ -175,7 +201,9 @@ def test_curves_have_gaps_goals_and_no_torn_row(run):
   by_title = {panel["title"]: panel for panel in panels}
   error = by_title["Error per pixel and channel, nats"]
   assert error["goal"] == 0.5655
-  assert by_title["ELBO, loss and error, nats per image"]["goal"] == pytest.approx(0.5655 * 3072)
+  assert by_title["Negative ELBO, loss, error, nats per image"]["goal"] == pytest.approx(
+    0.5655 * 3072
+  )
   first = error["lines"][0]
   assert first["x"] == list(STEPS)
   np.testing.assert_allclose(first["y"], [0.5655 + 1 / step for step in STEPS], rtol=1e-4)
@@ -336,6 +364,15 @@ def browser():
 
 
 @needs_chromium
+def test_opens_on_the_first_pictures_that_there_are(run, browser):
+  add_figures(run)
+  shutil.rmtree(run / "pictures")  # as in an exported copy
+  browser.open(page.write(run))
+  shown = "document.querySelector('[role=tab][aria-selected=true]').textContent"
+  assert browser.run(shown) == "Film"
+
+
+@needs_chromium
 @pytest.mark.parametrize("look", [(1280, False), (1280, True), (390, False)])
 def test_in_a_browser(run, browser, look):
   add_measurements(run)
@@ -401,5 +438,5 @@ def test_in_a_browser(run, browser, look):
     browser.point_at("[data-panel='1'] .nsewdrag")
     time.sleep(0.1)
     hovered = browser.run("document.querySelector('[data-panel=\"1\"] .hoverlayer').textContent")
-  assert re.match(r"step \d+ELBO", hovered) and "error" in hovered
+  assert re.match(r"step \d+negative ELBO", hovered) and "error" in hovered
   assert not browser.messages

@@ -9,6 +9,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import ml_collections
 import numpy as np
 import pytest
@@ -210,6 +211,9 @@ def test_divergence_names_the_step_and_saves_the_state_before(tiny, tmp_path):
 def test_signal_is_a_wish_once():
   before = signal.getsignal(signal.SIGTERM)
   with interruptions.Stop() as stop:
+    assert signal.getsignal(signal.SIGTERM) is before  # nothing is there to be saved
+    stop.listen()
+    stop.listen()
     os.kill(os.getpid(), signal.SIGTERM)
     assert stop.asked
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # the second ends the program
@@ -278,6 +282,15 @@ def test_picture_of_a_model_without_slots():
   )
 
 
+def test_the_bar_leaves_compilation_out(tiny, monkeypatch):
+  monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+  tiny.num_steps = 100
+  with progress.Progress(tiny, 40) as shown:
+    assert shown._bar is None  # while it compiles
+    shown.tick({"loss": jnp.zeros((8, 1))})
+    assert (shown._bar.initial, shown._bar.n, shown._bar.total) == (41, 41, 100)
+
+
 def test_collapse_is_noticed():
   healthy = {"slots_used": 3.0, "largest_slot": 0.5, "mask_entropy": 0.4}
   assert progress.collapse(healthy, 5) is None
@@ -307,7 +320,7 @@ def test_cpu_flag_only_where_it_is_known(monkeypatch):
   monkeypatch.setenv("XLA_FLAGS", "--a=b")
   monkeypatch.setattr(startup, "TESTED_JAXLIB", ())
   assert not startup.set_flags()
-  monkeypatch.setattr(startup, "TESTED_JAXLIB", (jax.lib.__version__,))
+  monkeypatch.setattr(startup, "TESTED_JAXLIB", (jaxlib.__version__,))
   assert startup.set_flags() and os.environ["XLA_FLAGS"] == f"--a=b {startup.FLAG}"
 
 

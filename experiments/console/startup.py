@@ -22,6 +22,8 @@ from collections.abc import Iterator
 
 from absl import logging
 
+from data_pipelines.command_line import log_to_terminal, quieten_tensorflow
+
 FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 
 # The flag is experimental, and XLA aborts the process on a flag that it does not know.
@@ -79,12 +81,22 @@ def use_huge_pages() -> None:
   os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
+def _say_little() -> None:
+  quieten_tensorflow()
+  logging.set_verbosity(logging.WARNING)  # Orbax and CLU log at length
+  log_to_terminal("%(levelname)s: %(message)s")
+
+
+def stay_on_cpu() -> None:
+  """In place of `prepare`, of programs that count little: they leave accelerators to others."""
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  _say_little()
+
+
 def prepare() -> None:
   """Sets what both read when they are imported, silences them, and hides GPUs from TensorFlow."""
   set_flags()
-  logging.set_verbosity(logging.WARNING)  # Orbax and CLU log at length
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  _say_little()
   if importlib.util.find_spec("tensorflow"):
     import tensorflow as tf
 

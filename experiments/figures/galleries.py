@@ -19,6 +19,7 @@ from genesis_jax import editing
 from genesis_jax.outputs import Samples
 from genesis_jax.slot_matching import matched_labels
 
+MASKS = "attention masks"  # edited beside the latents
 STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of traversals, standard deviations of the prior
 PORTRAIT = 1.2  # largest height of a page of blocks, in widths
 
@@ -75,13 +76,21 @@ class View:
     return self.decode(self.latents)
 
   @property
+  def keeps_attention(self) -> bool:
+    """Whether reconstructions are mixed with other masks than those that latents decode to."""
+    return self.out.log_masks_recon is not None and not self.model.MIXES_DECODED_MASKS
+
+  @property
   def latents(self) -> dict[str, np.ndarray]:
-    """Means of the images' latents."""
-    return {name: latent.mean for name, latent in self.out.latents.items()}
+    """What is edited: means of the images' latents, and masks that do not come from latents."""
+    means = {name: latent.mean for name, latent in self.out.latents.items()}
+    return means | ({MASKS: self.out.log_masks} if self.keeps_attention else {})
 
   def decode(self, latents: dict[str, np.ndarray]) -> Samples:
-    """Images of latents."""
-    return self.network.decode(self.variables, latents)
+    """Images of latents, and of masks where there are any among them."""
+    means = {name: mean for name, mean in latents.items() if name != MASKS}
+    samples = self.network.decode(self.variables, means)
+    return editing.with_masks(samples, latents[MASKS]) if MASKS in latents else samples
 
   @property
   def log_masks(self) -> np.ndarray:
@@ -142,10 +151,23 @@ def _means(view: View) -> str:
 
 
 def _own_masks(view: View) -> str:
-  """A word on models whose edits show other masks than their reconstructions."""
-  if view.out.log_masks_recon is None or view.model.MIXES_DECODED_MASKS:
+  """A word on models whose masks come from the image, and not from latents."""
+  if not view.keeps_attention:
     return ""
-  return " Masks are the decoded ones, where reconstructions are mixed with those of the attention."
+  return " Masks are those of the attention, as in training: they go with slots, renormalised."
+
+
+def _both_masks(view: View) -> str:
+  """What the two segmentations of a model with two kinds of masks are."""
+  if view.out.log_masks_recon is None:
+    return ""
+  mixed, other = "the reconstruction is mixed with", "no pixel of the reconstruction uses them"
+  if view.keeps_attention:
+    return (
+      f" Attention: masks that {mixed}; decoded: what the latents alone tell of these, as for "
+      f"samples ({other}, so that they may be coarse)."
+    )
+  return f" Attention: masks that choose what a slot sees ({other}); decoded: masks that {mixed}."
 
 
 def reconstructions(view: View) -> list[Figure]:
@@ -161,7 +183,7 @@ def reconstructions(view: View) -> list[Figure]:
   caption = "Images and their reconstructions"
   if slots:
     caption += ", segmentations by the largest mask, and the part of each slot"
-  return [Figure("reconstructions", sheet, f"{caption}. {_means(view)}")]
+  return [Figure("reconstructions", sheet, f"{caption}.{_both_masks(view)} {_means(view)}")]
 
 
 def slots(view: View) -> list[Figure]:
@@ -191,7 +213,8 @@ def slots(view: View) -> list[Figure]:
           [f"image {i + 1}", *headings], {1: ""})
     for i in range(len(view.batch["image"]))
   ]  # fmt: skip
-  caption = f"What each slot contributes to the reconstruction of each image. {_means(view)}"
+  caption = "What each slot contributes to the reconstruction of each image."
+  caption += f"{_both_masks(view)} {_means(view)}"
   return [Figure("slots", _page(blocks), caption)]
 
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import numpy as np
-from flax import jax_utils
 from jax.experimental import multihost_utils
 
 from experiments.console import startup
@@ -114,7 +113,8 @@ def replicate(tree):
 
 def first(tree):
   """The first device's copy of what is the same on all."""
-  return jax_utils.unreplicate(tree)
+  # By the device's shard: indexing would first bring those of all devices together.
+  return jax.tree.map(lambda x: x.addressable_shards[0].data[0], tree)
 
 
 def to_host(tree):

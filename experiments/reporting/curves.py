@@ -38,7 +38,7 @@ class Panel:
 
 
 LABELS = {
-  "elbo": "ELBO", "err": "error", "err_ema": "error, moving average", "kl": "KL, total",
+  "elbo": "negative ELBO", "err": "error", "err_ema": "error, moving average", "kl": "KL, total",
   "kl_mask": "KL of masks", "kl_component": "KL of components", "kl_latent": "KL of latents",
   "err_element": "error", "err_ema_element": "moving average", "mse": "MSE", "rmse": "RMSE",
   "ari": "ARI", "ari_fg": "ARI-FG", "msc": "MSC", "msc_fg": "MSC-FG",
@@ -52,8 +52,8 @@ _LOSSES, _SLOTS, _RUN = "Objective", "Segmentation and slots", "Training"
 PANELS = (
   Panel(_LOSSES, "Error per pixel and channel, nats", ("err_element", "err_ema_element"),
         f"{DEFINITIONS['err_element']}. With GECO its moving average is held at the goal."),
-  Panel(_LOSSES, "ELBO, loss and error, nats per image", ("elbo", "loss", "err", "err_ema"),
-        f"ELBO: {DEFINITIONS['elbo']}. loss: err + beta * kl."),
+  Panel(_LOSSES, "Negative ELBO, loss, error, nats per image", ("elbo", "loss", "err", "err_ema"),
+        f"Negative ELBO: {DEFINITIONS['elbo']}. loss: err + beta * kl."),
   Panel(_LOSSES, "KL, nats per image", ("kl", "kl_mask", "kl_component", "kl_latent"),
         DEFINITIONS["kl"]),
   Panel(_LOSSES, "beta", ("beta",), "Weight of the KL in the loss.", log=True),

@@ -1,17 +1,19 @@
 """What a report says of a run in words: what was trained, on what, where, and how far it came.
 
 facts(record)          # heading -> [(name, text), ...]
-status(record)         # ("good", "Finished: 500,000 of 500,000 steps")
+status(record)         # ("good", "Trained for 500,000 steps")
 warnings(record)       # what must be known before any number is read
 """
 
+import math
+import pathlib
 import shlex
 
 import ml_collections
 
+from experiments.console.bars import duration
 from experiments.reporting import scores
 from experiments.runs.records import Record
-from experiments.training.progress import duration
 from genesis_jax import objective
 
 DATA = {
@@ -41,10 +43,10 @@ def status(record: Record) -> tuple[str, str]:
   if (step := record.diverged_at) is not None:
     return "bad", f"Diverged at step {step:,} of {planned:,}"
   if done >= planned:
-    return "good", f"Finished: {done:,} of {planned:,} steps"
+    return "good", f"Trained for {done:,} steps"
   if not done:
     return "open", f"No step of {planned:,} was logged or saved yet"
-  return "open", f"Stopped or still running: {done:,} of {planned:,} steps"
+  return "open", f"Trained for {done:,} steps, of {planned:,} planned"
 
 
 def warnings(record: Record) -> list[str]:
@@ -145,31 +147,51 @@ def facts(record: Record) -> dict[str, list[tuple[str, str]]]:
   }  # fmt: skip
 
 
+def _psnr(values: dict) -> str | None:
+  """PSNR of the mean squared error, colours in [0, 1]."""
+  mse = values.get("mse")
+  return f"{-10 * math.log10(mse):.1f} dB" if mse else None
+
+
 def headline(record: Record) -> list[dict]:
-  """The few numbers that are looked at first: {"label", "value", "note"}."""
-  config, numbers = record.config, []
-  planned = config["num_steps"]
-  numbers.append(dict(label="steps", value=f"{record.steps_done:,}", note=f"of {planned:,}"))
-  numbers.append(
-    dict(label="parameters", value=f"{record.labels['num_parameters']:,}", note=_model(record))
-  )
+  """The few numbers that are looked at first: {"label", "value", "note", "good"}.
+
+  Test images come before validation, and validation before a batch of training.
+  """
   step, values = record.validation()
   where = f"validation, step {step:,}"
-  aim = goal(config)
-  if values.get("err_element") is not None:
-    note = where if aim is None else f"{where}; goal {aim:.4f}"
-    value = f"{values['err_element']:.4f}"
-    numbers.append(dict(label="error per element", value=value, note=note))
-  score, source = values.get("ari_fg"), where
+  if not values:
+    step, values = record.newest("train/")
+    where = f"a batch of training, step {step:,}"
   for evaluation in record.evaluations[-1:]:
-    score = evaluation["scores"].get("ari_fg", {}).get("mean")
-    source = f"{evaluation['split']}, step {evaluation['step']:,}"
-  if score is not None:
-    numbers.append(dict(label="ARI-FG", value=f"{score:.3f}", note=source))
-  for fid in record.fids[-1:]:
-    note = f"{fid['num_images']:,} images, step {fid['step']:,}"
-    numbers.append(dict(label="FID", value=f"{fid['fid']:.1f}", note=note))
-  return numbers
+    values = {name: score.get("mean") for name, score in evaluation["scores"].items()}
+    where = (
+      f"{evaluation['num_images']:,} {evaluation['split']} images, step {evaluation['step']:,}"
+    )
+  fid = record.fids[-1] if record.fids else None
+  found = [
+    ("PSNR", _psnr(values), f"{where}; MSE {values.get('mse') or 0:.2g}",
+     "higher is better; from 30 dB a reconstruction looks like its image"),
+    ("ARI-FG", _text(values.get("ari_fg"), ".3f"), where,
+     "higher is better; 1: objects divided as in the true masks, 0: as by chance"),
+    ("FID", fid and f"{fid['fid']:.1f}",
+     fid and f"{fid['num_images']:,} images, step {fid['step']:,}",
+     "lower is better; of samples, 0: like the images"),
+    ("negative ELBO", _text(values.get("elbo"), ",.1f"), f"{where}; nats per image",
+     "lower is better; compares models of one likelihood only"),
+    ("parameters", f"{record.labels['num_parameters']:,}", _model(record), ""),
+  ]  # fmt: skip
+  keys = ("label", "value", "note", "good")
+  return [dict(zip(keys, row, strict=True)) for row in found if row[1] is not None]
+
+
+def _text(value: float | None, form: str) -> str | None:
+  return None if value is None else f"{value:{form}}"
+
+
+def command(program: str, workdir: pathlib.Path) -> str:
+  """A program's command line for a run, to paste into a shell."""
+  return f"python -m experiments.{program} {shlex.quote(f'--workdir={workdir}')}"
 
 
 def commands(record: Record) -> list[dict]:
@@ -177,9 +199,8 @@ def commands(record: Record) -> list[dict]:
   commit = (record.labels.get("git_commit") or "").removesuffix("-dirty")
   setup = [f"git checkout {commit}"] if commit else []
   setup.append("python -m pip install -r requirements.txt")
-  run = shlex.quote(str(record.workdir))
   programs = ("evaluate", "compute_fid", "visualise", "report")
-  measure = "\n".join(f"python -m experiments.{name} --workdir={run}" for name in programs)
+  measure = "\n".join(command(name, record.workdir) for name in programs)
   return [
     dict(about="The same code and versions", command="\n".join(setup)),
     dict(about="The command that was last run", command=record.labels.get("command", "unknown")),

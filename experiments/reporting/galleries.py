@@ -29,6 +29,11 @@ TITLES = {
   "removal": "Removal",
 }  # fmt: skip
 TRAINING = "In training"
+COLUMNS = (
+  "One row for each image. Segments have the colour of the slot with the largest mask; where there "
+  "is a column “decoded”, its masks are decoded from the slots' latents, as those of samples are. "
+  "MONet does not use these in its reconstructions, and learns them last."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +49,19 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Gallery:
-  """Pictures under one tab; `notes` say what is not there. `steps`: one picture, many steps."""
+  """Pictures under one tab.
+
+  Attributes:
+    notes: what is not there.
+    steps: whether it is one picture at many steps.
+    about: how to read the pictures.
+  """
 
   title: str
   pictures: list[Picture]
   notes: list[str]
   steps: bool = False
+  about: str = ""
 
 
 class _Budget:
@@ -117,7 +129,8 @@ def _in_training(workdir: pathlib.Path, budget: _Budget) -> Gallery:
   if not steps + last:
     why = "the run is too short, was stopped early, or is an exported copy"
     notes.append(f"No picture of training is here: {why}.")
-  return Gallery(TRAINING, [pictures[p] for p in paths if p in pictures], notes, steps=True)
+  shown = [pictures[p] for p in paths if p in pictures]
+  return Gallery(TRAINING, shown, notes, steps=True, about=COLUMNS if shown else "")
 
 
 def _entries(folder: pathlib.Path) -> list[dict]:

@@ -76,7 +76,7 @@
     });
     list.append(...tabs);
     box.prepend(list);
-    choose(0);
+    choose(Math.max(0, panels.findIndex((panel) => panel.querySelector("figure"))));
   });
 
   // Pictures of one thing over training: one at a time, chosen by a slider; the last one first.

@@ -44,6 +44,7 @@ def _content(record) -> dict:
     measured=scores.measured(record),
     missing=scores.missing(record),
     galleries=galleries.read(record.workdir),
+    visualise=facts.command("visualise", record.workdir),
     panels=curves.curves(record.rows, goal, num_elements),
     num_rows=len(record.rows),
     num_unreadable=record.num_unreadable,

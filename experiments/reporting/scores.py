@@ -19,7 +19,7 @@ from experiments.scoring.summaries import number
 
 LABELS = {
   "fid": "FID", "ari_fg": "ARI-FG", "msc_fg": "MSC-FG", "ari": "ARI", "msc": "MSC",
-  "elbo": "ELBO", "err": "error", "kl": "KL", "kl_mask": "KL of masks",
+  "elbo": "negative ELBO", "err": "error", "kl": "KL", "kl_mask": "KL of masks",
   "kl_component": "KL of components", "kl_latent": "KL of latents", "mse": "MSE",
   "miou": "mIoU", "miou_true": "mIoU over true segments",
 }  # fmt: skip

@@ -10,7 +10,7 @@ from clu import parameter_overview
 
 from experiments.console.errors import UserError
 from experiments.hardware import devices
-from experiments.reporting import page
+from experiments.reporting import facts, page
 from experiments.runs import folder as workdirs
 from genesis_jax import objective
 
@@ -100,7 +100,7 @@ def _written_report(workdir: pathlib.Path) -> pathlib.Path | None:
     return page.write(workdir)
   except Exception as error:  # whatever it is, it must not look as if training had failed
     words = " ".join(str(error).split()) or type(error).__name__
-    again = f"python -m experiments.report --workdir={shlex.quote(str(workdir))}"
+    again = facts.command("report", workdir)
     logging.warning("the report was not written (%s); try again with %s", words, again)
     return None
 

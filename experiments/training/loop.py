@@ -130,6 +130,7 @@ def run_steps(run: Run, state) -> training.TrainState:
       state, scalars = steps(state, batches, feed.resident)
       recent.add(done, scalars)
       progress.tick(scalars)
+      run.stop.listen()
       due = functools.partial(is_due, done, last)
       values = {}
       if recent.are_many:

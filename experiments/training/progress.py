@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import jax
 import tqdm
 
+from experiments.console.bars import duration
 from experiments.hardware import devices
 from genesis_jax import objective
 
@@ -95,16 +96,6 @@ class Stopwatch:
     return seconds
 
 
-def duration(seconds: float) -> str:
-  """Seconds in the two largest units that fit: "1d 3h", "4m 10s"."""
-  rest, parts = int(seconds), []
-  for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-    count, rest = divmod(rest, size)
-    if count or parts or unit == "s":
-      parts.append(f"{count}{unit}")
-  return " ".join(parts[:2])
-
-
 def collapse(scalars: dict[str, float], num_slots: int) -> str | None:
   """How the slots look collapsed, or None where they look healthy or there are not several."""
   if "slots_used" not in scalars or num_slots == 1:
@@ -132,8 +123,6 @@ class Progress:
       self._goal = objective.goal_per_element(config.objective, config.model)
     self._active = devices.is_main_host()
     self._bar = None
-    if self._active and sys.stderr.isatty():
-      self._bar = tqdm.tqdm(total=self._last, initial=first, unit="step", dynamic_ncols=True)
     self._watch = Stopwatch()
     self._started = False
     self._collapsed = None
@@ -152,21 +141,30 @@ class Progress:
       tqdm.tqdm.write(text, file=sys.stdout)  # above the bar, where there is one
       sys.stdout.flush()
 
-  def paused(self):
+  @contextlib.contextmanager
+  def paused(self) -> Iterator[None]:
     """Context whose time does not count as training."""
-    return self._watch.paused()
+    with self._watch.paused():
+      yield
+    if self._bar is not None:
+      self._bar.unpause()
 
   def tick(self, scalars: dict) -> None:
     """Counts the steps of a call; waits for the first one, whose time is mostly compilation."""
+    count = num_steps(scalars)
+    self._watch.tick(count)
     if self._bar is not None:
-      self._bar.update(num_steps(scalars))
-    self._watch.tick(num_steps(scalars))
+      self._bar.update(count)
     if self._started:
       return
     self._started = True
     jax.block_until_ready(scalars["loss"])
-    steps = "step" if num_steps(scalars) == 1 else f"{num_steps(scalars)} steps"
+    steps = "step" if count == 1 else f"{count} steps"
     self._say(f"first {steps} done after {duration(self._watch.lap())}")
+    if self._active and sys.stderr.isatty():  # not before: what is left takes no compilation
+      self._bar = tqdm.tqdm(
+        total=self._last, initial=self._first + count, unit="step", dynamic_ncols=True
+      )
 
   def report(self, step: int, scalars: dict[str, float]) -> dict[str, float]:
     """Tells a step's scalars; returns them and the speed as "train/..."."""

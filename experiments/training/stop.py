@@ -7,7 +7,9 @@ import jax
 
 
 class Stop:
-  """Context in which SIGTERM and Ctrl-C set `asked`; a second one ends the program at once.
+  """Context in which SIGTERM and Ctrl-C set `asked`, from `listen` on; a second one ends at once.
+
+  Until then there is nothing to save, and they end the program as they end any other.
 
   With several hosts the signal must stop all of them at the same step: there Orbax listens (see
   `Checkpoints.preempted`), and this does nothing.
@@ -20,14 +22,17 @@ class Stop:
     self._previous = {}
 
   def __enter__(self) -> "Stop":
-    if jax.process_count() == 1:
-      self._previous = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
     return self
+
+  def listen(self) -> None:
+    """To be called when a step is done; again and again does no harm."""
+    if not self._previous and jax.process_count() == 1:
+      self._previous = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
 
   def _ask(self, number, frame):
     del frame
     self.asked = True
-    signal.signal(number, signal.SIG_DFL)
+    signal.signal(number, signal.SIG_DFL)  # which needs no Python: at once, also while compiling
     name = signal.Signals(number).name
     # Not print: the signal may have come in the middle of one.
     os.write(

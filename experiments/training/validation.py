@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import data_pipelines
+from experiments.console import bars
 from experiments.hardware import devices
 from genesis_jax.training import eval_step
 
@@ -106,8 +107,11 @@ class Validator:
       shard_count=hosts,
     )
     num_images = config.num_validation_images
-    totals = {}
-    for index, batch in zip(range(-(-num_images // size)), batches, strict=False):
+    totals, count = {}, -(-num_images // size)
+    numbered = zip(range(count), batches, strict=False)
+    if devices.is_main_host():
+      numbered = bars.shown(numbered, "validation", "batches", count)
+    for index, batch in numbered:
       first = index * size + jax.process_index() * local_size
       rows = _filled(batch, first, local_size, num_images, config.num_segmentation_images)
       sums = self._sums(state.variables, devices.put(rows), devices.replicate(noise_key(index)))

@@ -1,0 +1,16 @@
+"""What every program of this package begins and ends with.
+
+@program.entry
+def main(argv):
+  work(parse(argv))
+
+if __name__ == "__main__":
+  program.run(main)
+"""
+
+from configs import ConfigError
+from data_pipelines import command_line
+from data_pipelines.command_line import run as run
+from experiments.console.errors import UserError
+
+entry = command_line.entry({UserError: 1, ConfigError: 2} | command_line.STATUS)
