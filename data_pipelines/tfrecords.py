@@ -11,11 +11,13 @@ without saying which file and record it was, and gives up the rest of the file.
 import functools
 import gzip
 import mmap
+import os
 import struct
 import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+import google_crc32c
 import numpy as np
 import tensorflow as tf
 
@@ -204,3 +206,21 @@ def rescue(
     else:
       bad.append(Damage(leading + i, "checksum of the data is wrong"))
   return good, sorted(bad)
+
+
+def read_record(path: Path, offset: int, length: int) -> bytes:
+  """The data of one record of a file that is not compressed; see `Framing` for where it lies.
+
+  Raises:
+    ValueError: its checksum is wrong.
+    OSError: the file is gone, or its disk.
+  """
+  file = os.open(path, os.O_RDONLY)
+  try:
+    block = os.pread(file, length + FOOTER, offset)
+  finally:
+    os.close(file)
+  data, footer = block[:length], block[length:]
+  if len(footer) < FOOTER or _mask(google_crc32c.value(data)) != int.from_bytes(footer, "little"):
+    raise ValueError("checksum of the data is wrong")
+  return data
