@@ -35,7 +35,7 @@ Features = tuple[bytes, ...]
 
 
 class Frames(NamedTuple):
-  """Where the data of each record of a file lies, int64 `[N]` both, and what ends the list early."""
+  """Where the data of each record lies, int64 `[N]` both, and what ends the list too early."""
 
   offsets: np.ndarray
   lengths: np.ndarray
@@ -152,18 +152,20 @@ class _FromRecords(_ByNumber):
 
   def _stream(self, numbers: np.ndarray) -> Iterator[Features | None]:
     """Features of images of compressed files, in the order of rising numbers."""
-    for file, group in itertools.groupby(numbers.tolist(), lambda number: self._find(number)[0]):
+    by_file = itertools.groupby(numbers.tolist(), lambda number: self._find(number)[0])
+    for file, in_file in by_file:
       images = collections.defaultdict(list)  # record -> its images
-      for number in group:
+      for number in in_file:
         images[self._find(number)[1]].append(number)
-      for (record, group), data in zip(images.items(), self._zipped(file, images), strict=True):
-        del record
-        for number in group:
-          try:
-            yield self._records.unpack(data)[self._find(number)[2]]
-          except ValueError as error:
-            self._damage.note(self.place(number), str(error))
-            yield None
+      for of_record, data in zip(images.values(), self._zipped(file, images), strict=True):
+        yield from (self._unpacked(number, data) for number in of_record)
+
+  def _unpacked(self, number: int, data: bytes) -> Features | None:
+    try:
+      return self._records.unpack(data)[self._find(number)[2]]
+    except ValueError as error:
+      self._damage.note(self.place(number), str(error))
+      return None
 
   def _zipped(self, file: int, records: Iterable[int]) -> Iterator[bytes]:
     """Some records of a compressed file."""

@@ -204,7 +204,9 @@ def test_hosts_end_with_the_one_that_fails(command, tmp_path, differing, reason)
 COUNT = """
 import json, functools, jax
 from configs.experiment import compose
-from experiments import devices, evaluation, validation
+from experiments.hardware import devices
+from experiments.scoring import evaluator
+from experiments.training import validation
 import data_pipelines, genesis_jax
 from genesis_jax import objective, training
 
@@ -216,8 +218,8 @@ model = genesis_jax.build_model(config.model)
 tx = objective.optimizer(config)
 state = jax.jit(lambda key: training.create_train_state(key, model, tx))(jax.random.key(0))
 means = validation.Validator(config, model)(devices.replicate(state))
-batches = data_pipelines.batches(config.data, split="val", batch_size=20, epochs=1)
-values = evaluation.Evaluator(model, 20)(state.variables, batches, 35)
+batches = data_pipelines.sample(config.data, "val", 35, batch_size=20)
+index, values = evaluator.Evaluator(model, 20)(state.variables, batches)
 print(json.dumps([means, {name: value[0].tolist() for name, value in values.items()}]))
 """
 
@@ -240,7 +242,10 @@ def test_every_image_counts_once_on_any_number_of_devices():
 
 def alone(spec: str) -> tuple[int, str]:
   """Status and errors of a host that waits three seconds for others."""
-  code = f"from experiments import hosts; hosts.JOIN_SECONDS = 3\nwith hosts.joined({spec!r}): pass"
+  code = (
+    "from experiments.hardware import hosts\nhosts.JOIN_SECONDS = 3\n"
+    f"with hosts.joined({spec!r}): pass"
+  )
   process = start(["-c", code], 1)
   _, err = ended(process, within=120)
   return process.returncode, err

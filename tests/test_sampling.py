@@ -1,4 +1,4 @@
-"""Images drawn for scores: which they are, for every kind of reader, and that no others are read."""
+"""Images drawn for scores: which they are, for every reader, and that no others are decoded."""
 
 import shutil
 
