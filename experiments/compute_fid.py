@@ -64,8 +64,8 @@ def main(argv: list[str]) -> int:
   from experiments.fid import distance
 
   path = options.out or options.workdir / "evaluation" / "fid.json"
-  names = distance.Settings._fields
-  settings = distance.Settings(**{name: getattr(options, name) for name in names})
+  fields = {k: v for k, v in vars(options).items() if k in distance.Settings._fields}
+  settings = distance.Settings(**fields)
   try:
     result = distance.measure_run(options.workdir, options.step, settings, path, options.data_dir)
   except (UserError, data_pipelines.DataError, OSError) as error:

@@ -313,7 +313,7 @@ def test_a_small_split_is_used_whole_and_what_cannot_be_written_is_told_first(
   with caplog.at_level("WARNING", "absl"):
     options = [f"--workdir={run_dir}", "--batch_size=8", f"--out={tmp_path / 'few'}"]
     assert evaluate.main(options) == 0, capsys.readouterr().err
-  assert "has 11 test images, not 320 (--num_images): all of them are used" in caplog.text
+  assert "has 11 test images, not 320: all of them are used" in caplog.text
   assert read_from(tmp_path / "few")[0]["num_images"] == 11
   monkeypatch.setattr(measure, "measure", lambda *args: pytest.fail("was measured"))
   (tmp_path / "file").touch()

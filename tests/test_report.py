@@ -162,7 +162,9 @@ def test_curves_have_gaps_goals_and_no_torn_row(run):
   by_title = {panel["title"]: panel for panel in panels}
   error = by_title["Error per pixel and channel, nats"]
   assert error["goal"] == 0.5655
-  assert by_title["ELBO, loss and error, nats per image"]["goal"] == pytest.approx(0.5655 * 3072)
+  assert by_title["Negative ELBO, loss and error, nats per image"]["goal"] == pytest.approx(
+    0.5655 * 3072
+  )
   first = error["lines"][0]
   assert first["x"] == list(STEPS)
   np.testing.assert_allclose(first["y"], [0.5655 + 1 / step for step in STEPS], rtol=1e-4)
@@ -388,5 +390,5 @@ def test_in_a_browser(run, browser, look):
     browser.point_at("[data-panel='1'] .nsewdrag")
     time.sleep(0.1)
     hovered = browser.run("document.querySelector('[data-panel=\"1\"] .hoverlayer').textContent")
-  assert re.match(r"step \d+ELBO", hovered) and "error" in hovered
+  assert re.match(r"step \d+negative ELBO", hovered) and "error" in hovered
   assert not browser.messages

@@ -30,7 +30,7 @@ class Settings(NamedTuple):
   """What is measured, and on what.
 
   Attributes:
-    num_images: test images and samples; None: as published, or all where there are fewer.
+    num_images: test images and samples; None: `usual`, or all where there are fewer.
     inception_weights: file of the weights; None: the published ones.
     reference_stats: file of statistics in place of test images.
     dim: number of features.
@@ -38,6 +38,7 @@ class Settings(NamedTuple):
     seed: of the samples.
     sample_seed: of the choice of test images.
     original_prior_mean: sample as the original code of GENESIS does.
+    usual: see `num_images`.
   """
 
   num_images: int | None = None
@@ -48,6 +49,7 @@ class Settings(NamedTuple):
   seed: int = 0
   sample_seed: int = 0
   original_prior_mean: bool = False
+  usual: int = NUM_FID_IMAGES
 
 
 def sampler(model, original_prior_mean: bool):
@@ -124,7 +126,7 @@ def _test_images(config, settings: Settings):
     return drawing.drawn(
       config,
       references.SPLIT,
-      settings.num_images or NUM_FID_IMAGES,
+      settings.num_images or settings.usual,
       is_asked_for=settings.num_images is not None,
       seed=settings.sample_seed,
       batch_size=settings.batch_size,
@@ -151,7 +153,7 @@ def measure(
   network = Network(weights, settings.dim, settings.batch_size, should_stop)
   if images is not None:
     reference = references.of_images(checkpoint.config.data, images, network)
-  count = images.num_images if images else settings.num_images or NUM_FID_IMAGES
+  count = images.num_images if images else settings.num_images or settings.usual
   batches = samples(sample, checkpoint.variables, settings, count)
   fake = network.statistics(batches, count, "features of samples")
   with explained():

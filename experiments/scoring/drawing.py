@@ -16,9 +16,7 @@ def _warn_once(text: str) -> None:
   logging.warning("%s", text)
 
 
-def drawn(
-  config, split: str, num_images: int, *, is_asked_for: bool, what: str = "--num_images", **options
-) -> Sample:
+def drawn(config, split: str, num_images: int, *, is_asked_for: bool, **options) -> Sample:
   """Images drawn from a split; all of it, with a warning, where it has fewer than are usual.
 
   Args:
@@ -26,7 +24,6 @@ def drawn(
     split: to draw from.
     num_images: how many.
     is_asked_for: whether a person said how many; then fewer are an error.
-    what: name of the setting that says how many, for messages.
     **options: see `data_pipelines.sample`.
 
   Raises:
@@ -38,8 +35,8 @@ def drawn(
     there = f"{sample.num_images:,} {split} images, not {num_images:,}"
     if is_asked_for:
       description = data_pipelines.resolve(config).description
-      raise UserError(f"{description} has {there}; pass {what}={sample.num_images}")
-    _warn_once(f"{config.name} has {there} ({what}): all of them are used")
+      raise UserError(f"{description} has {there}; pass --num_images={sample.num_images}")
+    _warn_once(f"{config.name} has {there}: all of them are used")
   return sample
 
 

@@ -37,11 +37,12 @@ class Settings(NamedTuple):
 
   Attributes:
     split: "train", "val" or "test".
-    num_images: drawn from it; None: as published ones, or all where there are fewer.
+    num_images: drawn from it; None: `usual`, or all where there are fewer.
     num_repeats: draws of the noise.
     batch_size: images at a time.
     seed: of the noise.
     sample_seed: of the draw of images.
+    usual: see `num_images`.
   """
 
   split: str = "test"
@@ -50,6 +51,7 @@ class Settings(NamedTuple):
   batch_size: int = 32
   seed: int = 0
   sample_seed: int = 0
+  usual: int = NUM_SEGMENTATION_IMAGES
 
 
 def absence(values: dict, source, model_name: str) -> str | None:
@@ -65,7 +67,7 @@ def _sample(config, settings: Settings):
   return drawing.drawn(
     config,
     settings.split,
-    settings.num_images or NUM_SEGMENTATION_IMAGES,
+    settings.num_images or settings.usual,
     is_asked_for=settings.num_images is not None,
     seed=settings.sample_seed,
     batch_size=settings.batch_size,

@@ -87,7 +87,8 @@ ROWS = (
   Score("miou", "mIoU",
         "mIoU, ClevrTex's definition: slots and true segments (background included) matched one to "
         "one by the Hungarian method, mean IoU over pairs visible in either",
-        better="higher", places=(TABLE,), of_counts=metrics.mean_iou_of_counts, on_host=True),
+        better="higher", places=(TABLE, PUBLISHED), of_counts=metrics.mean_iou_of_counts,
+        on_host=True),
   Score("miou_true", "mIoU over true segments",
         "mIoU over true segments: the same, but the mean is over true segments alone",
         better="higher", places=(TABLE,), on_host=True,
@@ -113,9 +114,13 @@ def score(name: str) -> Score:
     return _BY_NAME[name]
   if is_segmentation(name):
     row = _BY_NAME[name.removesuffix(DECODED)]
-    words = f"{row.name} of the decoded masks in place of the attention masks"
-    return dataclasses.replace(row, name=name, label=f"{row.label}, decoded masks",
-                               definition=words)  # fmt: skip
+    return dataclasses.replace(
+      row,
+      name=name,
+      label=f"{row.label}, decoded masks",
+      definition=f"{row.name} of the decoded masks in place of the attention masks",
+      places=tuple(place for place in row.places if place in (TABLE, SWEEP)),
+    )
   if name.startswith("kl_"):
     latent = name.removeprefix("kl_")
     words = f"KL of the {latent} latents, summed over slots"

@@ -86,7 +86,6 @@ class Validator:
       self._split,
       config.num_validation_images,
       is_asked_for=False,
-      what="num_validation_images",
       batch_size=size,
       shard_index=jax.process_index(),
       shard_count=hosts,
