@@ -74,6 +74,15 @@ def _sample(config, settings: Settings):
   )
 
 
+def _evaluator(evaluators: dict, checkpoint: Checkpoint, settings: Settings) -> Evaluator:
+  key = checkpoint.config.model.to_json_best_effort(sort_keys=True)
+  if key not in evaluators:
+    evaluators[key] = Evaluator(
+      checkpoint.model, settings.batch_size, settings.seed, settings.num_repeats
+    )
+  return evaluators[key]
+
+
 def measure(
   checkpoint: Checkpoint,
   settings: Settings,
@@ -96,14 +105,10 @@ def measure(
     data_pipelines.check_choice("--split", settings.split, data_pipelines.SPLITS)
     source = data_pipelines.resolve(config.data)
     sample = _sample(config.data, settings)
-  key = config.model.to_json_best_effort(sort_keys=True)
-  if key not in evaluators:
-    evaluators[key] = Evaluator(
-      checkpoint.model, settings.batch_size, settings.seed, settings.num_repeats
-    )
+  evaluator = _evaluator(evaluators, checkpoint, settings)
   with telling(), explained():
     batches = drawing.shown(sample, settings.batch_size, f"scoring {settings.split} images")
-    index, values = evaluators[key](checkpoint.variables, batches, should_stop)
+    index, values = evaluator(checkpoint.variables, batches, should_stop)
   if not values:
     return None
   if settings.num_images and len(index) < settings.num_images:
