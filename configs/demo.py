@@ -36,6 +36,7 @@ def get_config():
   config.optimizer.learning_rate = 1e-3
   config.batch_size = 16
   config.num_steps = 2_400
+  config.num_validation_images = config.test_images = 200  # all that its stand-in has
   config.images_every = 600
   config.validate_every = 600
   config.checkpoint_every = 200

@@ -46,6 +46,8 @@ def _defaults() -> ml_collections.ConfigDict:
       validate_every=10_000,
       num_validation_images=10_000,
       num_segmentation_images=320,  # of them, scored against ground-truth instances
+      test_images=320,  # scored at the end of training; 0: none
+      test_fid_images=10_000,  # in a FID at the end, where Inception weights are at hand; 0: none
       checkpoint_every=5_000,
       keep_checkpoints=3,  # newest ones
       keep_every=50_000,  # and every one at these steps; 0: none

@@ -2,6 +2,7 @@
 
 for batch in data_pipelines.batches(config.data, split="train", batch_size=32, seed=0):
   batch["image"]                    # uint8 [32, S, S, 3]
+data_pipelines.sample(config.data, "test", 320, batch_size=32)      # a random sample, for scores
 data_pipelines.resolve(config.data).description     # which files these come from
 
 With `config.source="generator"` they are scenes rendered on the device instead, see generator.py.
@@ -19,6 +20,7 @@ from data_pipelines.durable import local_path
 
 if TYPE_CHECKING:
   from data_pipelines.generator import Drawn
+  from data_pipelines.sampling import Sample
   from data_pipelines.stream import Batches
 
 SOURCES = ("files", "generator")
@@ -177,3 +179,50 @@ def batches(
     shuffle_buffer=config.shuffle_buffer,
     on_corrupt=config.on_corrupt,
   )
+
+
+def sample(
+  config,
+  split: str,
+  num_images: int | None,
+  *,
+  seed: int = 0,
+  batch_size: int,
+  shard_index: int = 0,
+  shard_count: int = 1,
+) -> "Sample":
+  """Images drawn at random from the whole of a split, each once, in the order of the split.
+
+  Args:
+    config: as for `batches`.
+    split: "train", "val" or "test".
+    num_images: how many; all where there are no more, or where it is None.
+    seed: decides, with the number of images in the split, which they are.
+    batch_size: images over all shards.
+    shard_index: which contiguous part of every batch to return ...
+    shard_count: ... of so many.
+
+  Returns:
+    An iterator over batches as those of `batches`, with the "index" of each image in the split; see
+    `sampling.Sample`. Images that are not drawn are not decoded.
+
+  Raises:
+    DataError: data is missing or damaged (unless on_corrupt="skip").
+    ValueError: an argument or a field of `config` has an impossible value.
+  """
+  check_choice("split", split, SPLITS)
+  if not 0 <= shard_index < shard_count:
+    raise ValueError(f"shard_index is {shard_index}; it must be from 0 to {shard_count - 1}")
+  if batch_size < 1 or batch_size % shard_count:
+    raise ValueError(f"batch_size {batch_size} is not a multiple of {shard_count} shards")
+  part = dict(batch_size=batch_size, shard_index=shard_index, shard_count=shard_count)
+  if is_generated(config):
+    return _generator().DrawnSample(config, split, num_images, seed, **part)
+  module = reader(config)
+  from data_pipelines.sampled_files import FileSample  # imports TensorFlow
+
+  # A prepared set keeps the order of its source, and so the images of a scene side by side.
+  published = published_reader(config)
+  scene = published.images_per_scene(config) if hasattr(published, "images_per_scene") else 1
+  images = module.split_records(config, module.resolve(config), split)
+  return FileSample(images, split, num_images, seed, scene, on_corrupt=config.on_corrupt, **part)

@@ -10,13 +10,14 @@ rendered at `config.image_size`, where files have a size of their own and are re
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 
 from data_pipelines import multi_object_protocols as protocols
 from data_pipelines.common import Source, check_config, check_seed, shard_rows
+from data_pipelines.sampling import Sample
 from genesis_jax.scenes import SCENES, renderer, scene_batch, stream_key
 
 
@@ -129,3 +130,39 @@ class Drawn:
     batch = jax.device_get(self._draw(self._key, indices.astype(np.uint32)))
     self._next += size
     return {name: value[: max(0, size - rows.start)] for name, value in batch.items()}
+
+
+class DrawnSample(Sample):
+  """Scenes of a split drawn at random; see `Sample`, and `data_pipelines.batches` for the others.
+
+  Where a split has no end the first scenes are taken, of a stream that the seed decides.
+  """
+
+  def __init__(
+    self,
+    config,
+    split: str,
+    num_images: int | None,
+    seed: int,
+    *,
+    batch_size: int,
+    shard_index: int = 0,
+    shard_count: int = 1,
+  ):
+    resolve(config)  # for its checks
+    super().__init__(split, num_examples(config, split), num_images, seed)
+    self._draw = _compiled(config.name, config.variant, config.image_size)
+    self._key = stream_key(split, seed if self.total is None else 0)
+    self._rows = self._batches(batch_size, shard_rows(batch_size, shard_index, shard_count))
+
+  def _batches(self, size: int, rows: slice) -> Iterator[dict[str, np.ndarray]]:
+    ranks = np.argsort(self._order[: self.num_images])
+    for first in range(0, self.num_images, size):
+      rank = ranks[first : first + size][rows]
+      index = self._order[rank]
+      # Always as many rows, and then cut, so that one compiled program serves all batches.
+      padded = np.zeros(rows.stop - rows.start, np.uint32)
+      padded[: len(index)] = index
+      batch = jax.device_get(self._draw(self._key, padded))
+      batch = {name: value[: len(index)] for name, value in batch.items()}
+      yield batch | {"index": index, "rank": rank}

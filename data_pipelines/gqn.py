@@ -239,3 +239,8 @@ def num_examples(config, source: Source, split: str) -> int | None:
   records = split_records(config, source, split)
   small = sum(part.path.stat().st_size for part in records.ranges) <= COUNTABLE_BYTES
   return records.num_images() if small or config.limit else None
+
+
+def images_per_scene(config) -> int:
+  """How many images in a row show one scene."""
+  return VARIANTS[config.variant].views

@@ -10,10 +10,12 @@ that ends inside the first 12 bytes of a record, or before the end of its GZIP s
 """
 
 import mmap
+import os
 import struct
 from pathlib import Path
 from typing import NamedTuple
 
+import google_crc32c
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -164,3 +166,21 @@ def rescue(path: Path, leading: int) -> tuple[dict[int, bytes], list[Damage]]:
     else:
       bad.append(Damage(leading + i, BAD_DATA))
   return good, sorted(bad)
+
+
+def read_record(path: Path, offset: int, length: int) -> bytes:
+  """The data of one record of a file that is not compressed; see `Framing` for where it lies.
+
+  Raises:
+    ValueError: its checksum is wrong.
+    OSError: the file is gone, or its disk.
+  """
+  file = os.open(path, os.O_RDONLY)
+  try:
+    block = os.pread(file, length + FOOTER, offset)
+  finally:
+    os.close(file)
+  data, footer = block[:length], block[length:]
+  if len(footer) < FOOTER or _mask(google_crc32c.value(data)) != int.from_bytes(footer, "little"):
+    raise ValueError("checksum of the data is wrong")
+  return data

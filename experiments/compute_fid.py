@@ -3,14 +3,15 @@
   python -m experiments.compute_fid --workdir=runs/genesis_gqn
   python -m experiments.compute_fid --workdir=runs/genesis_gqn --inception_weights=weights.npz
 
-FID depends on the number of images, their size and how they were resized: compare only values where
-all of these agree. Results go to RUN/evaluation/fid.json, one for each checkpoint and setting.
-Without --inception_weights the published ones are downloaded once (experiments.inception_weights).
+The test images are drawn at random from the whole split: --sample_seed decides which. FID depends
+on the number of images, their size and how they were resized: compare only values where all of
+these agree. Results go to RUN/evaluation/fid.json, one for each checkpoint and setting. Without
+--inception_weights the published ones are downloaded once (experiments.inception_weights).
 """
 
 import argparse
 
-from data_pipelines.command_line import Parser, path_name, seed_number
+from data_pipelines.command_line import Parser, file_name, path_name, seed_number
 from experiments.console import program, startup
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
@@ -29,22 +30,28 @@ def parse(argv: list[str]) -> argparse.Namespace:
   parser = Parser("experiments.compute_fid", __doc__)
   parser.add_argument("--workdir", type=path_name, required=True, help="folder of the run")
   parser.add_argument("--step", type=int, help="checkpoint; default: the newest")
-  parser.add_argument("--num_images", type=positive, default=10_000, help="default: 10000")
+  parser.add_argument(
+    "--num_images", type=positive, help="default: 10000, or all where there are fewer"
+  )
   parser.add_argument("--inception_weights", metavar="FILE", help="pytorch-fid's file or a .npz")
   parser.add_argument("--reference_stats", metavar="FILE.npz", help="in place of test images")
   parser.add_argument("--data_dir", help="where the data lies now, if not where the run found it")
   parser.add_argument("--dim", type=int, choices=DIMS, default=2048, help="papers: 2048")
   parser.add_argument("--batch_size", type=positive, default=64, help="default: 64")
   parser.add_argument("--seed", type=seed_number, default=0, help="of the samples")
+  parser.add_argument("--sample_seed", type=seed_number, default=0, help="of the choice of images")
+  parser.add_argument(
+    "--out", type=file_name(".json"), metavar="FILE.json", help="default: RUN/evaluation/fid.json"
+  )
   parser.add_argument(
     "--original_prior_mean",
     action="store_true",
     help="sample as the original code of GENESIS does, without the tanh on the mask prior's mean",
   )
   options = parser.parse_args(argv)
-  if options.num_images < 2:
+  if options.num_images == 1:
     parser.error("--num_images must be at least 2: a covariance needs two")
-  options.batch_size = min(options.batch_size, options.num_images)
+  options.batch_size = min(options.batch_size, options.num_images or options.batch_size)
   return options
 
 
@@ -55,10 +62,12 @@ def main(argv: list[str]) -> None:
   startup.prepare()
   from experiments.fid import distance  # JAX and TensorFlow read what `prepare` sets
 
-  result = distance.measure(options)
-  path = options.workdir / "evaluation" / "fid.json"
-  distance.record(path, result)
+  path = options.out or options.workdir / "evaluation" / "fid.json"
+  fields = {k: v for k, v in vars(options).items() if k in distance.Settings._fields}
+  settings = distance.Settings(**fields)
+  result = distance.measure_run(options.workdir, options.step, settings, path, options.data_dir)
   print(f"FID        {result['fid']:.4g}  ({result['model']}, checkpoint {result['step']})")
+  print(f"means      {result['definition']}")
   print(f"images     {result['num_images']} samples, {result['dim']} features, seed "
         f"{result['seed']}")  # fmt: skip
   print(f"data       {result['data']['description']}")

@@ -85,7 +85,7 @@ def draw(records: Sequence, labels: Sequence[str], values: Sequence[str], x: str
   """
   from matplotlib.figure import Figure
 
-  from experiments.reporting.curves import COLOURS, LABELS
+  from experiments.reporting.curves import COLOURS, label_of
 
   figure = Figure(figsize=(WIDTH * len(values), HEIGHT), layout="constrained")
   for number, name in enumerate(values, start=1):
@@ -102,7 +102,7 @@ def draw(records: Sequence, labels: Sequence[str], values: Sequence[str], x: str
         markersize=3,
       )
       axes.plot(*line, label=label, **style)
-    axes.set(xlabel=x, title=LABELS.get(name, name))
+    axes.set(xlabel=x, title=label_of(name))
     axes.locator_params(axis="x", nbins=6)  # more would touch
     axes.grid(alpha=0.3)
   # Names of folders may begin with an underscore, or hold what looks like a formula.

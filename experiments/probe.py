@@ -106,8 +106,10 @@ def fits(train, test, options) -> Iterator[tuple[str, dict]]:
 
 def summary(values: list[float]) -> dict:
   """Mean and sample standard deviation (n - 1; None of one value)."""
-  spread = statistics.stdev(values) if len(values) > 1 else None
-  return dict(mean=statistics.fmean(values), std=spread, values=values)
+  from experiments.scoring.summaries import mean_and_spread
+
+  mean, spread = mean_and_spread(values)
+  return dict(mean=mean, std=spread, values=values)
 
 
 def measure(folder, test_folder, target: str, options) -> dict:
@@ -117,7 +119,7 @@ def measure(folder, test_folder, target: str, options) -> dict:
     UserError: in one line.
   """
   from data_pipelines.publishing import with_progress
-  from experiments.fid.network import telling
+  from experiments.console.startup import telling
 
   train = examples_of(folder, target, options.representation)
   test = test_folder and examples_of(test_folder, target, options.representation)
@@ -148,8 +150,10 @@ def measure(folder, test_folder, target: str, options) -> dict:
   )
 
 
-def table(results: list[dict], probes: tuple[str, ...]) -> list[str]:
-  """Lines for people: a row for each target."""
+def table(results: list[dict], probes: tuple[str, ...]) -> str:
+  """For people: a row for each target."""
+  from experiments.scoring.summaries import text_table
+
   header = ["target", "of", "train", "test", "metric", "guess", *probes]
   rows = [header]
   for result in results:
@@ -160,9 +164,7 @@ def table(results: list[dict], probes: tuple[str, ...]) -> list[str]:
       f"{_cell(result['scores']['baseline'])} ({guess})",
     ]
     rows.append(row + [_cell(result["scores"][probe]) for probe in probes])
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  padded = (zip(row, widths, strict=True) for row in rows)
-  return ["  ".join(word.ljust(width) for word, width in row).rstrip() for row in padded]
+  return text_table(rows)
 
 
 def _cell(score: dict) -> str:
@@ -230,8 +232,7 @@ def main(argv: list[str]) -> None:
   print(f"features   {of['run']['model']['name']}, checkpoint {of['run']['step']}, "
         f"{of['num_images']} images of {of['data']['split']}")  # fmt: skip
   print(f"data       {of['data']['description']}")
-  for line in table(content["results"], options.probes):
-    print(line)
+  print(table(content["results"], options.probes))
   for line in content["notes"]:
     print(f"note       {line}")
   print(f"results    {path}", flush=True)

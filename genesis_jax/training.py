@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import optax
 
 from genesis_jax import metrics
+from genesis_jax.contingency import count_pixels
 from genesis_jax.noise import draw_noise
 from genesis_jax.objective import geco_state
 from genesis_jax.outputs import Outputs
@@ -198,33 +199,30 @@ def train_steps(
 
 
 def eval_step(
-  variables: dict,
-  batch: dict[str, chex.Array],
-  key: chex.Array,
-  *,
-  model: nn.Module,
-  axis_name: str | None = None,
+  variables: dict, batch: dict[str, chex.Array], key: chex.Array, *, model: nn.Module
 ) -> dict[str, chex.Array]:
-  """Losses and segmentation scores of each image of a batch.
+  """What is measured of each image of a batch.
 
   Args:
     variables: params and batch_stats.
-    batch: "image", and "instances" `[B,S,S]` for the segmentation scores.
-    key: uint32 [2], of this batch.
+    batch: "image"; "index" `[B]`, which with the key decides the noise of each (0 to B - 1 where it
+      is missing); "instances" `[B,S,S]`, ids below `metrics.NUM_IDS`, for segmentation scores.
+    key: uint32 [2].
     model: a model of `genesis_jax.build_model`.
-    axis_name: of the devices' axis, under pmap.
 
   Returns:
-    Name -> `[B]`: those of `image_scalars`, and with instances `ari`, `ari_fg`, `msc`, `msc_fg` of
-    the attention masks and the same with suffix `_r` of the decoded ones.
+    Name -> `[B]`: those of `image_scalars`; and with instances contingency tables `[B,1+T,K]`, see
+    contingency.py: `counts` of the attention masks and `counts_r` of the decoded ones.
   """
   images = to_float(batch["image"])
-  noise = _batch_noise(jax.random.wrap_key_data(key), model, images.shape[0], axis_name)
+  indices = batch.get("index", jnp.arange(len(images)))
+  noise = draw_noise(jax.random.wrap_key_data(key), model.noise_spec(), indices)
   out = model.apply(variables, images, train=False, noise=noise)
-  scalars = image_scalars(out, images)
+  values = image_scalars(out, images)
   if "instances" in batch:
     for suffix, log_masks in (("", out.log_masks), ("_r", out.log_masks_recon)):
       if log_masks is not None:
-        scores = metrics.segmentation_scores(batch["instances"], log_masks)
-        scalars |= {name + suffix: value for name, value in scores.items()}
-  return scalars
+        values[f"counts{suffix}"] = count_pixels(
+          batch["instances"], log_masks.argmax(1), metrics.NUM_IDS, log_masks.shape[1]
+        )
+  return values

@@ -111,6 +111,7 @@ TINY_RUN = {
   "images_every": 0,
   "validate_every": 0,
   "num_validation_images": 20,
+  "test_images": 0,
   "checkpoint_every": 3,
   "keep_checkpoints": 2,
   "keep_every": 0,

@@ -48,6 +48,7 @@ SETTINGS = {
   "images_every": 0,
   "validate_every": 0,
   "num_validation_images": 8,
+  "test_images": 0,
   "checkpoint_every": 1,
   "keep_checkpoints": 3,
   "keep_every": 0,

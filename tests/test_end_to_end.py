@@ -10,14 +10,15 @@ import time
 import jax
 import numpy as np
 import pytest
-from conftest import ON_ONE_DEVICE, tiny_config
+from conftest import ON_ONE_DEVICE, TEST_IMAGES, tiny_config
 from flax import traverse_util
 from PIL import Image
 
 import data_pipelines
 import genesis_jax
 from experiments.hardware import devices
-from experiments.training import loop, validation
+from experiments.scoring.evaluator import noise_key
+from experiments.training import loop
 from genesis_jax import runs, training
 
 COMMAND = [sys.executable, "-u", "-m", "experiments.main", "--config=configs/genesis_gqn.py"]
@@ -59,7 +60,7 @@ def lines(workdir) -> list[dict]:
 def whole_run(tmp_path_factory, tiny_flags):
   """A run from beginning to end on one device: its folder, and what it printed."""
   workdir = tmp_path_factory.mktemp("whole") / "run"
-  extra = ["--config.images_every=6", "--config.validate_every=6"]
+  extra = ["--config.images_every=6", "--config.validate_every=6", "--config.test_images=12"]
   return workdir, finish(start(workdir, [*tiny_flags, *extra]))
 
 
@@ -109,13 +110,20 @@ def test_keeps_the_newest_checkpoints(whole_run):
 def test_load_reproduces_a_validation_number(whole_run):
   model, variables, config = genesis_jax.load(whole_run[0])
   assert config.model.num_slots == 3
-  batches = data_pipelines.batches(config.data, split="val", batch_size=8, epochs=1)
+  sample = data_pipelines.sample(config.data, "val", 20, batch_size=5)
   evaluate = jax.jit(functools.partial(training.eval_step, model=model))
-  err = []
-  for index, batch in zip(range(3), batches, strict=False):
-    err += list(evaluate(variables, batch, validation.noise_key(index))["err"])
+  err = np.concatenate([evaluate(variables, batch, noise_key(seed=0))["err"] for batch in sample])
   final = json.loads((whole_run[0] / "metrics.json").read_text())
-  assert np.mean(err[:20]) == pytest.approx(final["val"]["err"], rel=1e-5)
+  assert np.mean(err) == pytest.approx(final["val"]["err"], rel=1e-5) and len(err) == 20
+
+
+def test_ends_with_scores_of_test_images(whole_run):
+  workdir, out = whole_run
+  words = f"12 of {TEST_IMAGES} test images, drawn at random (seed 0)"
+  result = json.loads((workdir / "evaluation" / "segmentation_step_12_test.json").read_text())
+  assert result["images"] == words and len(result["index"]) == 12
+  assert f"test: elbo {result['scores']['elbo']['mean']:.4g}" in out and f"on {words}" in out
+  assert words in (workdir / "report.html").read_text()
 
 
 @pytest.mark.slow

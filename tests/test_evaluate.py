@@ -21,8 +21,7 @@ from experiments import evaluate, import_torch
 from experiments.hardware import devices
 from experiments.runs import checkpoints
 from experiments.scoring import evaluator as evaluation
-from experiments.scoring import files
-from experiments.training import validation
+from experiments.scoring import files, measure
 from genesis_jax import metrics, objective, training
 from genesis_jax.noise import draw_noise
 
@@ -78,8 +77,12 @@ def flags(*workdirs, **settings) -> list[str]:
 
 
 def read(run_dir, step=6, split="test"):
+  return read_from(run_dir / "evaluation", step, split)
+
+
+def read_from(folder, step=6, split="test"):
   """The JSON, and the columns of the CSV as arrays."""
-  stem = run_dir / "evaluation" / f"segmentation_step_{step}_{split}"
+  stem = folder / f"segmentation_step_{step}_{split}"
   with open(stem.with_suffix(".csv")) as file:
     rows = list(csv.DictReader(file))
   columns = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
@@ -100,7 +103,7 @@ def test_numbers_are_those_of_the_model(first, run_dir):
   _, result, columns = first
   model, variables, config = genesis_jax.load(run_dir)
   batch = next(data_pipelines.batches(config.data, split="test", batch_size=16, epochs=1))
-  key = jax.random.wrap_key_data(validation.noise_key(0, 0))
+  key = jax.random.wrap_key_data(evaluation.noise_key(0))
   noise = draw_noise(key, model.noise_spec(), np.arange(NUM_IMAGES))
   images = training.to_float(jax.numpy.asarray(batch["image"]))
   out = jax.jit(functools.partial(model.apply, train=False))(variables, images, noise=noise)
@@ -133,7 +136,8 @@ def test_files_agree_and_define_every_number(first):
     assert result["per_image"][name] == pytest.approx(values.tolist())
     assert len(result["definitions"][name]) > 15
   assert result["stand_in"] and "STAND-IN" in out and result["segmentation_absent"] is None
-  for words in ("GENESIS' definition", "ClevrTex's definition", "checkpoint 6", "11 of test"):
+  definitions = ("GENESIS' definition", "ClevrTex's definition")
+  for words in (*definitions, "checkpoint 6", "all 11 test images"):
     assert words in out
   assert f"{result['scores']['msc_fg_r']['mean']:.4g}" in out
 
@@ -215,7 +219,7 @@ def test_scores_an_image_does_not_have_count_in_no_mean():
   tables[0, 0, 1, 0] = tables[0, 0, 2, 1] = 8  # background and one segment, both found
   tables[0, 1, 1, 0] = 16  # only background
   tables[0, 2, 0, 0] = 16  # everything to be ignored
-  scores = evaluation._segmentation(tables)
+  scores = evaluation.segmentation(tables)
   np.testing.assert_array_equal(scores["ari_fg"], [[1, 1, 1]])
   np.testing.assert_array_equal(scores["msc_fg"], [[1, 0, 0]])
   np.testing.assert_array_equal(scores["miou"], [[1, 1, np.nan]])
@@ -246,9 +250,9 @@ def test_without_masks_there_are_no_scores_of_them(vae_run, capsys):
 
 def test_without_ids_there_are_none_either():
   source = data_pipelines.Source("gqn", "rooms", None, False, "", {})
-  reason = evaluate.absence({"err": 0, "largest_slot": 0}, True, source, "genesis")
+  reason = measure.absence({"err": 0, "largest_slot": 0}, source, "genesis")
   assert reason == "gqn has no masks of instances here: segmentation scores are absent"
-  assert evaluate.absence({"ari": 0}, True, source, "genesis") is None
+  assert measure.absence({"ari": 0}, source, "genesis") is None
 
 
 def test_mistakes_are_one_line(run_dir, vae_run, tmp_path, capsys):
@@ -272,15 +276,46 @@ def test_mistakes_are_one_line(run_dir, vae_run, tmp_path, capsys):
     assert caught.value.code == 2 and capsys.readouterr().err.count("\n") == 1
 
 
-def test_fewer_images_than_known_before(run_dir):
-  """A count can be too high, as where damaged records are skipped."""
-  model, variables, config = genesis_jax.load(run_dir)
-  measured = dict(scalars={"err": np.zeros((8, 1))}, tables={})
+def test_a_loss_that_is_not_finite_names_the_image(run_dir):
+  model, variables, _ = genesis_jax.load(run_dir)
   evaluator = evaluation.Evaluator(model, batch_size=8)
-  evaluator._measure = lambda *args: measured
-  batches = [{"image": np.zeros((n, 32, 32, 3), np.uint8)} for n in (8, 2)]
-  with pytest.raises(evaluation.UserError, match="there are 10 images, not 11: .*num_images=10"):
-    evaluator(variables, batches, NUM_IMAGES)
-  measured["scalars"]["err"][3] = np.inf
-  with pytest.raises(evaluation.UserError, match="err is not finite for 1 of 10 .* for image 3"):
-    evaluator(variables, batches, 10)
+  evaluator._measure = lambda *args: {"err": np.array([0, 0, 0, np.inf, 0, 0, 0, 0])[:, None]}
+  index = np.arange(8) * 100
+  batches = [{"image": np.zeros((8, 32, 32, 3), np.uint8), "index": index}]
+  with pytest.raises(evaluation.UserError, match="err is not finite for 1 of 8 .* for image 300"):
+    evaluator(variables, batches)
+
+
+def test_images_are_drawn_from_the_whole_split(run_dir, tmp_path, capsys):
+  """Other seeds give other images; each is measured as where all are."""
+  assert evaluate.main(flags(run_dir, out=tmp_path / "all")) == 0, capsys.readouterr().err
+  whole = read_from(tmp_path / "all")[1]
+  seen = set()
+  for seed in (0, 1):
+    out = tmp_path / str(seed)
+    settings = dict(num_images=4, batch_size=3, sample_seed=seed, out=out)
+    assert evaluate.main(flags(run_dir, **settings)) == 0, capsys.readouterr().err
+    words = f"4 of 11 test images, drawn at random (seed {seed})"
+    printed, (result, columns) = capsys.readouterr().out, read_from(out)
+    assert f"images     {words}" in printed and printed.count(words) > 15
+    assert all(words in definition for definition in result["definitions"].values())
+    index = columns["image"].astype(int)
+    assert result["index"] == index.tolist() and result["num_available"] == 11
+    np.testing.assert_allclose(columns["err"], whole["err"][index], 1e-4)
+    np.testing.assert_allclose(columns["kl"], whole["kl"][index], 1e-3, 1e-3)
+    seen.add(tuple(index))
+  assert len(seen) == 2 and (0, 1, 2, 3) not in seen
+
+
+def test_a_small_split_is_used_whole_and_what_cannot_be_written_is_told_first(
+  run_dir, tmp_path, capsys, caplog, monkeypatch
+):
+  with caplog.at_level("WARNING", "absl"):
+    options = [f"--workdir={run_dir}", "--batch_size=8", f"--out={tmp_path / 'few'}"]
+    assert evaluate.main(options) == 0, capsys.readouterr().err
+  assert "has 11 test images, not 320: all of them are used" in caplog.text
+  assert read_from(tmp_path / "few")[0]["num_images"] == 11
+  monkeypatch.setattr(measure, "measure", lambda *args: pytest.fail("was measured"))
+  (tmp_path / "file").touch()
+  assert evaluate.main(flags(run_dir, out=tmp_path / "file" / "in_it")) == 1
+  assert re.match("error: cannot write to .*; choose another --out", capsys.readouterr().err)

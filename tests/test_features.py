@@ -131,10 +131,16 @@ def test_parts_other_noise_and_no_masks(extracted, run_dir, tmp_path):
   assert extract_features.main([*options, "--seed=1", f"--out={tmp_path / 'f'}"]) == 0
   whole, got = everything(extracted[1]), everything(tmp_path / "f")
   assert set(whole) - set(got) == {"masks"} and len(got["features"]) == 9
+  index = got["index"]  # of images drawn from all of the split
+  assert len(set(index)) == 9 and index.max() > 9 and (np.diff(index) > 0).all()
   name = "latent_mask_sample"
-  draws = [(x[name] - x[name.replace("sample", "mean")])[:9] for x in (whole, got)]
+  samples, means = (whole[name][index], got[name]), (whole["latent_mask_mean"][index],
+                                                     got["latent_mask_mean"])  # fmt: skip
+  draws = [x - mean for x, mean in zip(samples, means, strict=True)]
   assert np.abs(np.corrcoef(*(draw.ravel() for draw in draws))[0, 1]) < 0.5
-  np.testing.assert_array_equal(got["label_x"], whole["label_x"][:9])
+  np.testing.assert_array_equal(got["label_x"], whole["label_x"][index])
+  said = json.loads((tmp_path / "f" / "index.json").read_text())
+  assert said["images"] == f"9 of {NUM_TEST} test images, drawn at random (seed 0)"
 
 
 def test_a_model_without_slots_has_features_and_one_latent(run_dir, tmp_path):

@@ -343,8 +343,8 @@ def first_result(run_dir, weight_files, tmp_path_factory):
 def test_program_measures_what_numpy_does(first_result, run_dir, variables):
   """The value from all images and samples at once, without streams, batches and caches."""
   model, weights, config = genesis_jax.load(run_dir)
-  rows = data_pipelines.batches(config.data, split="test", batch_size=NUM_IMAGES, epochs=1)
-  real = np.asarray(fid.features(variables, next(iter(rows))["image"], 64), np.float64)
+  (rows,) = data_pipelines.sample(config.data, "test", NUM_IMAGES, batch_size=NUM_IMAGES)
+  real = np.asarray(fid.features(variables, rows["image"], 64), np.float64)
   key, index = jax.random.key(0), np.arange(NUM_IMAGES)
   noise = draw_noise(key, model.noise_spec(), index)
   sample = jax.jit(functools.partial(model.apply, method="sample"), static_argnums=1)
@@ -359,7 +359,8 @@ def test_program_says_what_the_number_is(first_result):
   out, result = first_result
   assert f"FID        {result['fid']:.4g}" in out
   caveats = ("values of 12 images", "not the published ones", "papers use 2048", "singular")
-  for words in ("1 of 240 test files", *caveats):
+  drawn = "of 12 of 40 test images, drawn at random (seed 0)"
+  for words in ("1 of 240 test files", drawn, "Frechet", *caveats):
     assert words in out
   assert result["step"] == 0 and result["num_images"] == NUM_IMAGES and result["dim"] == 64
   assert result["data"]["stand_in"] is False and len(result["weights_sha256"]) == 64
@@ -386,6 +387,23 @@ def test_statistics_of_test_images_are_cached(
   assert compute_fid.main([*options, "--seed=1"]) == 0
   assert [row["seed"] for row in results(run_dir)] == [0, 1]
   assert results(run_dir)[0]["fid"] != results(run_dir)[1]["fid"]
+  # Of other images the statistics are others.
+  assert compute_fid.main([*options, "--sample_seed=1"]) == 0
+  assert measured[-2:] == ["features of test images", "features of samples"]
+  assert [row["sample_seed"] for row in results(run_dir)] == [0, 0, 1]
+
+
+def test_a_place_that_cannot_be_written_is_found_first(run_dir, weight_files, tmp_path, capsys,
+                                                       monkeypatch):  # fmt: skip
+  monkeypatch.setattr(distance, "measure", lambda *args: pytest.fail("was measured"))
+  (tmp_path / "file").touch()
+  (tmp_path / "damaged.json").write_text("{")
+  for name, words in (("file/fid.json", "cannot write to"), ("damaged.json", "is damaged")):
+    assert compute_fid.main(options_for(run_dir, weight_files, out=tmp_path / name)) == 1
+    assert words in capsys.readouterr().err
+  monkeypatch.setattr(distance, "measure", lambda *args: dict.fromkeys(distance.KEYS, 0))
+  distance.measure_run(run_dir, None, distance.Settings(), tmp_path / "new" / "fid.json")
+  assert len(json.loads((tmp_path / "new" / "fid.json").read_text())["results"]) == 1
 
 
 def test_statistics_from_a_file(run_dir, weight_files, tmp_path, capsys):

@@ -217,8 +217,8 @@ model = genesis_jax.build_model(config.model)
 tx = objective.optimizer(config)
 state = jax.jit(lambda key: training.create_train_state(key, model, tx))(jax.random.key(0))
 means = validation.Validator(config, model)(devices.replicate(state))
-batches = data_pipelines.batches(config.data, split="val", batch_size=20, epochs=1)
-values = evaluator.Evaluator(model, 20)(state.variables, batches, 35)
+batches = data_pipelines.sample(config.data, "val", 35, batch_size=20)
+index, values = evaluator.Evaluator(model, 20)(state.variables, batches)
 print(json.dumps([means, {name: value[0].tolist() for name, value in values.items()}]))
 """
 

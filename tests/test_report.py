@@ -201,7 +201,7 @@ def test_curves_have_gaps_goals_and_no_torn_row(run):
   by_title = {panel["title"]: panel for panel in panels}
   error = by_title["Error per pixel and channel, nats"]
   assert error["goal"] == 0.5655
-  assert by_title["Negative ELBO, loss, error, nats per image"]["goal"] == pytest.approx(
+  assert by_title["Negative ELBO, loss and error, nats per image"]["goal"] == pytest.approx(
     0.5655 * 3072
   )
   first = error["lines"][0]

@@ -248,11 +248,11 @@ def test_histograms_are_written(short_run):
 
 
 def test_filled_rows_count_for_nothing():
-  batch = {"image": np.ones((3, 2, 2, 3), np.uint8)}
-  filled = validation._filled(batch, first=8, size=5, num_images=10, num_scored=9)
-  assert filled["image"].shape == (5, 2, 2, 3)
-  assert filled["valid"].tolist() == [True, True, False, False, False]
-  assert filled["scored"].tolist() == [True, False, False, False, False]
+  batch = {"image": np.ones((3, 2, 2, 3), np.uint8), "index": np.array([4, 7, 8])}
+  filled = validation._filled(batch | {"rank": np.array([5, 0, 9])}, size=5, num_scored=9)
+  assert filled["image"].shape == (5, 2, 2, 3) and "rank" not in filled
+  assert filled["valid"].tolist() == [True, True, True, False, False]
+  assert filled["scored"].tolist() == [True, True, False, False, False]
 
 
 def test_resumed_logbook_forgets_what_comes_again(tmp_path):

@@ -1,11 +1,11 @@
 """FID of a run's checkpoint: samples of its model against test images."""
 
-import argparse
 import inspect
 import json
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +18,38 @@ from experiments.fid.network import Network
 from experiments.hardware import devices
 from experiments.runs import folder
 from experiments.runs.opening import opened
+from experiments.scoring import drawing, files
+from experiments.scoring.measure import Checkpoint
+from experiments.scoring.published_numbers import NUM_FID_IMAGES
+from experiments.scoring.scores import definition
 from genesis_jax import fid
 from genesis_jax.noise import draw_noise
 
-DEFINITION = (
-  "squared Frechet distance between normal fits to Inception features (network of 2015-12-05 in "
-  "its FID variant) of test images and of as many samples; images resized to 299 bilinear with "
-  "half-pixel centres, not antialiased; samples quantised to uint8 by truncation"
-)
+
+class Settings(NamedTuple):
+  """What is measured, and on what.
+
+  Attributes:
+    num_images: test images and samples; None: `usual`, or all where there are fewer.
+    inception_weights: file of the weights; None: the published ones.
+    reference_stats: file of statistics in place of test images.
+    dim: number of features.
+    batch_size: images at a time.
+    seed: of the samples.
+    sample_seed: of the choice of test images.
+    original_prior_mean: sample as the original code of GENESIS does.
+    usual: see `num_images`.
+  """
+
+  num_images: int | None = None
+  inception_weights: str | pathlib.Path | None = None
+  reference_stats: str | None = None
+  dim: int = fid.DIMS[-1]
+  batch_size: int = 64
+  seed: int = 0
+  sample_seed: int = 0
+  original_prior_mean: bool = False
+  usual: int = NUM_FID_IMAGES
 
 
 def sampler(model, original_prior_mean: bool):
@@ -50,15 +74,15 @@ def sampler(model, original_prior_mean: bool):
   return sample
 
 
-def samples(sample, variables, options) -> Iterator:
+def samples(sample, variables, settings: Settings, num_images: int) -> Iterator:
   """uint8 images on the device, `[<= batch_size, S, S, 3]`, `num_images` in all."""
-  variables, key = jax.device_put(variables), jax.random.key(options.seed)
-  for first in range(0, options.num_images, options.batch_size):
-    indices = first + jnp.arange(options.batch_size)
+  variables, key = jax.device_put(variables), jax.random.key(settings.seed)
+  for first in range(0, num_images, settings.batch_size):
+    indices = first + jnp.arange(settings.batch_size)
     images, finite = sample(variables, key, indices)
     if not finite:
-      raise UserError(f"samples {first} to {first + options.batch_size - 1} hold NaNs")
-    yield images[: options.num_images - first]
+      raise UserError(f"samples {first} to {first + settings.batch_size - 1} hold NaNs")
+    yield images[: num_images - first]
 
 
 def notes(result: dict) -> list[str]:
@@ -81,7 +105,8 @@ def notes(result: dict) -> list[str]:
 
 
 # Two results that agree in these are the same measurement.
-KEYS = ("step", "num_images", "dim", "seed", "original_prior_mean", "weights_sha256", "data")
+KEYS = ("step", "num_images", "dim", "seed", "sample_seed", "original_prior_mean",
+        "weights_sha256", "data")  # fmt: skip
 
 
 def record(path: pathlib.Path, result: dict) -> None:
@@ -91,46 +116,69 @@ def record(path: pathlib.Path, result: dict) -> None:
     results = folder.read_json(path).get("results", [])
     others = [old for old in results if any(old.get(key) != result[key] for key in KEYS)]
     results = sorted([*others, result], key=lambda old: old["step"])
-    folder.write_json(path, {"definition": DEFINITION, "results": results})
+    folder.write_json(path, {"definition": definition("fid"), "results": results})
 
 
-def measure(options: argparse.Namespace) -> dict:
+def _test_images(config, settings: Settings):
+  """The test images that samples are compared with, not read yet; None where a file has them."""
+  if settings.reference_stats:
+    return None
+  with explained():
+    return drawing.drawn(
+      config,
+      references.SPLIT,
+      settings.num_images or settings.usual,
+      is_asked_for=settings.num_images is not None,
+      seed=settings.sample_seed,
+      batch_size=settings.batch_size,
+    )
+
+
+def measure(
+  checkpoint: Checkpoint, settings: Settings, should_stop: Callable[[], bool] = lambda: False
+) -> dict:
   """The result for one checkpoint: the value, and all that it depends on.
 
   Raises:
     UserError, DataError: in one line.
+    Stopped: `should_stop`, asked before each batch, said yes.
   """
   start = time.monotonic()
-  with explained():
-    step, model, variables, config = opened(options.workdir, options.step)
-    if options.data_dir:
-      config.data.data_dir = options.data_dir
-  sample = sampler(model, options.original_prior_mean)
-  with explained():
-    devices.configure(config)
+  sample = sampler(checkpoint.model, settings.original_prior_mean)
   # What can go wrong at once goes wrong before weights are downloaded and features computed.
-  if options.reference_stats:
-    reference = references.from_file(options.reference_stats, options.dim)
-  else:
-    with explained():
-      references.check_enough(config.data, options.num_images)
+  images = _test_images(checkpoint.config.data, settings)
+  if images is None:
+    reference = references.from_file(settings.reference_stats, settings.dim)
   with telling():
-    weights = weights_file.read(options.inception_weights)
-  network = Network(weights, options.dim, options.batch_size)
-  if not options.reference_stats:
-    reference = references.of_test_images(config.data, options.num_images, network)
-  batches = samples(sample, variables, options)
-  fake = network.statistics(batches, options.num_images, "features of samples")
+    weights = weights_file.read(settings.inception_weights)
+  network = Network(weights, settings.dim, settings.batch_size, should_stop)
+  if images is not None:
+    reference = references.of_images(checkpoint.config.data, images, network)
+  count = images.num_images if images else settings.num_images or settings.usual
+  batches = samples(sample, checkpoint.variables, settings, count)
+  fake = network.statistics(batches, count, "features of samples")
   with explained():
     value = float(fid.frechet_distance(reference.mean, reference.cov, fake.mean, fake.cov))
-  return dict(
+  return _described(checkpoint, settings, reference, network) | dict(
     fid=value,
-    step=step,
-    num_images=options.num_images,
+    num_images=count,
+    seconds=round(time.monotonic() - start, 1),
+    finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+  )
+
+
+def _described(checkpoint: Checkpoint, settings: Settings, reference, network: Network) -> dict:
+  """What a result says of what was measured."""
+  config = checkpoint.config
+  return dict(
+    definition=f"{definition('fid')}; of {reference.images}",
+    images=reference.images,
+    step=checkpoint.step,
     num_reference_images=reference.num_images,
-    dim=options.dim,
-    seed=options.seed,
-    original_prior_mean=options.original_prior_mean,
+    dim=settings.dim,
+    seed=settings.seed,
+    sample_seed=settings.sample_seed,
+    original_prior_mean=settings.original_prior_mean,
     model=config.model.name,
     image_size=config.model.image_size,
     resize=config.data.resize,
@@ -138,6 +186,35 @@ def measure(options: argparse.Namespace) -> dict:
     weights_sha256=network.sha256,
     weights_published=network.published,
     device=devices.description(),
-    seconds=round(time.monotonic() - start, 1),
-    finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
   )
+
+
+def measure_run(
+  workdir: pathlib.Path,
+  step: int | None,
+  settings: Settings,
+  path: pathlib.Path,
+  data_dir: str | None = None,
+) -> dict:
+  """Measures a checkpoint of a run, and adds the result to a file; returns it.
+
+  Args:
+    workdir: of the run.
+    step: of the checkpoint; None: the newest.
+    settings: what to measure.
+    path: of the file.
+    data_dir: where the data lies now, if not where the run found it.
+
+  Raises:
+    UserError, DataError: in one line.
+  """
+  with explained():
+    checkpoint = Checkpoint(workdir, *opened(workdir, step))
+    if data_dir:
+      checkpoint.config.data.data_dir = data_dir
+    devices.configure(checkpoint.config)
+  files.check_writable(path.parent)  # and that what is there can be read: both before long work
+  folder.read_json(path)
+  result = measure(checkpoint, settings)
+  record(path, result)
+  return result

@@ -4,7 +4,7 @@ network = Network(weights.read(None), dim=2048, batch_size=64)
 statistics = network.statistics(batches, num_images=10_000, what="features of samples")
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,10 @@ from experiments.fid.weights import Weights
 from genesis_jax import fid
 
 
+class Stopped(Exception):
+  """Someone asked to end before all features were there."""
+
+
 class Network:
   """Computes features in batches of one size.
 
@@ -24,13 +28,20 @@ class Network:
     weights: of the network.
     dim: number of features.
     batch_size: images at a time.
+    should_stop: asked before each batch; if it says yes, `statistics` raises `Stopped`.
 
   Raises:
     UserError: naming the entry, if the weights are not those of the network.
   """
 
-  def __init__(self, weights: Weights, dim: int, batch_size: int):
-    self.dim, self.batch_size = dim, batch_size
+  def __init__(
+    self,
+    weights: Weights,
+    dim: int,
+    batch_size: int,
+    should_stop: Callable[[], bool] = lambda: False,
+  ):
+    self.dim, self.batch_size, self._should_stop = dim, batch_size, should_stop
     self.sha256, self.published = weights.sha256, weights.published
     try:
       variables = fid.inception_from_torch(weights.state_dict)
@@ -55,11 +66,14 @@ class Network:
 
     Raises:
       UserError: if features are not finite.
+      Stopped: see `should_stop`.
     """
     statistics, waiting = fid.Statistics(self.dim), None
     count = -(-num_images // self.batch_size)
     with telling(), explained():
       for images in with_progress(batches, count, what, f"x{self.batch_size} image"):
+        if self._should_stop():
+          raise Stopped
         # The device works on these while the host counts those before.
         running = self._features(images)
         if waiting is not None:

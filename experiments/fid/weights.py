@@ -75,16 +75,19 @@ def _download(url: str, partial: pathlib.Path) -> str:
   return digest.hexdigest()
 
 
+def at_hand() -> pathlib.Path | None:
+  """The published file where it was downloaded before; else None."""
+  return next((path for path in _places() if path.is_file()), None)
+
+
 def fetch() -> pathlib.Path:
   """The published file; downloads it if it is nowhere.
 
   Raises:
     UserError: if it cannot be downloaded, or arrives damaged.
   """
-
-  for path in _places():
-    if path.is_file():
-      return path
+  if path := at_hand():
+    return path
   final = _places()[0]
   by_hand = f"fetch {URL} elsewhere and put it at {final}, or name it with --inception_weights"
   try:

@@ -122,9 +122,12 @@ def to_host(tree):
   return jax.tree.map(np.asarray, jax.device_get(first(tree)))
 
 
-def parallel(function: Callable, donate: int | tuple[int, ...] = ()) -> Callable:
-  """`function` on every device at once, with the axis `AXIS` between them."""
-  return jax.pmap(function, axis_name=AXIS, donate_argnums=donate)
+def parallel(
+  function: Callable, donate: int | tuple[int, ...] = (), local: bool = False
+) -> Callable:
+  """`function` on every device at once, with the axis `AXIS` between them; or on this host's."""
+  devices = jax.local_devices() if local else None
+  return jax.pmap(function, axis_name=AXIS, donate_argnums=donate, devices=devices)
 
 
 def wait_for_all(name: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.figures.panels import PALETTE
-from experiments.scoring.evaluator import DEFINITIONS
+from experiments.scoring.scores import ROWS, definition, label
 
 MAX_POINTS = 800  # of a curve
 DIGITS = 5  # more than a screen resolves
@@ -25,7 +25,8 @@ class Panel:
   Attributes:
     group: heading that it stands under.
     title: of the plot, with the unit.
-    names: values of metrics.jsonl, without "train/" or "val/".
+    names: values of metrics.jsonl, without "train/" or "val/"; "kl_*" are all KLs, and a name that
+      ends in "/" stands for the values of all slots.
     about: what it shows, for people.
     log: whether the axis starts out logarithmic.
   """
@@ -37,45 +38,65 @@ class Panel:
   log: bool = False
 
 
+# What is logged beside scores.
 LABELS = {
-  "elbo": "negative ELBO", "err": "error", "err_ema": "error, moving average", "kl": "KL, total",
-  "kl_mask": "KL of masks", "kl_component": "KL of components", "kl_latent": "KL of latents",
-  "err_element": "error", "err_ema_element": "moving average", "mse": "MSE", "rmse": "RMSE",
-  "ari": "ARI", "ari_fg": "ARI-FG", "msc": "MSC", "msc_fg": "MSC-FG",
-  "ari_r": "ARI, decoded", "ari_fg_r": "ARI-FG, decoded", "msc_r": "MSC, decoded",
-  "msc_fg_r": "MSC-FG, decoded", "slots_used": "slots used", "largest_slot": "largest slot",
-  "mask_entropy": "entropy", "grad_norm": "gradient norm", "step_time": "step time",
-  "images_per_second": "images per second", "num_corrupt": "damaged records",
+  "err_ema": "error, moving average", "err_ema_element": "moving average", "loss": "loss",
+  "grad_norm": "gradient norm", "step_time": "step time", "num_corrupt": "damaged records",
+  "images_per_second": "images per second",
 }  # fmt: skip
 
 _LOSSES, _SLOTS, _RUN = "Objective", "Segmentation and slots", "Training"
+ERROR, ELBO = "Error per pixel and channel, nats", "Negative ELBO, loss and error, nats per image"
 PANELS = (
-  Panel(_LOSSES, "Error per pixel and channel, nats", ("err_element", "err_ema_element"),
-        f"{DEFINITIONS['err_element']}. With GECO its moving average is held at the goal."),
-  Panel(_LOSSES, "Negative ELBO, loss, error, nats per image", ("elbo", "loss", "err", "err_ema"),
-        f"Negative ELBO: {DEFINITIONS['elbo']}. loss: err + beta * kl."),
-  Panel(_LOSSES, "KL, nats per image", ("kl", "kl_mask", "kl_component", "kl_latent"),
-        DEFINITIONS["kl"]),
+  Panel(_LOSSES, ERROR, ("err_element", "err_ema_element"),
+        f"{definition('err_element')}. With GECO its moving average is held at the goal."),
+  Panel(_LOSSES, ELBO, ("elbo", "loss", "err", "err_ema"),
+        f"{label('elbo')}: {definition('elbo')}. loss: err + beta * kl."),
+  Panel(_LOSSES, "KL, nats per image", ("kl", "kl_*"), definition("kl")),
   Panel(_LOSSES, "beta", ("beta",), "Weight of the KL in the loss.", log=True),
-  Panel(_LOSSES, "KL of each slot's component, nats", ("kl_component/",),
-        "KL of the component latents, slot by slot, in the colours of the pictures."),
-  Panel(_LOSSES, "KL of each slot's mask, nats", ("kl_mask/",),
-        "KL of the mask latents, slot by slot, in the colours of the pictures."),
-  Panel(_LOSSES, "MSE of the reconstruction", ("mse",), DEFINITIONS["mse"], log=True),
-  Panel(_LOSSES, "RMSE of the reconstruction", ("rmse",), DEFINITIONS["rmse"]),
+  Panel(_LOSSES, "MSE of the reconstruction", ("mse",), definition("mse"), log=True),
+  Panel(_LOSSES, "RMSE of the reconstruction", ("rmse",), definition("rmse")),
   Panel(_SLOTS, "ARI and ARI-FG in validation", ("ari", "ari_fg", "ari_r", "ari_fg_r"),
-        f"{DEFINITIONS['ari']}. {DEFINITIONS['ari_fg']}."),
+        f"{definition('ari')}. {definition('ari_fg')}."),
   Panel(_SLOTS, "MSC and MSC-FG in validation", ("msc", "msc_fg", "msc_r", "msc_fg_r"),
-        f"{DEFINITIONS['msc']}. {DEFINITIONS['msc_fg']}."),
-  Panel(_SLOTS, "Slots used", ("slots_used",), f"Mean number of {DEFINITIONS['slots_used']}."),
+        f"{definition('msc')}. {definition('msc_fg')}."),
+  Panel(_SLOTS, "Slots used", ("slots_used",), f"Mean number of {definition('slots_used')}."),
   Panel(_SLOTS, "Largest slot, share of pixels", ("largest_slot",),
-        f"{DEFINITIONS['largest_slot']}; near 1 the run has collapsed."),
+        f"{definition('largest_slot')}; near 1 the run has collapsed."),
   Panel(_SLOTS, "Entropy of masks, nats", ("mask_entropy",),
-        f"{DEFINITIONS['mask_entropy']}; log K if undecided."),
+        f"{definition('mask_entropy')}; log K if undecided."),
   Panel(_RUN, "Step time, seconds", ("step_time",), "Mean since the row before, without pauses."),
   Panel(_RUN, "Gradient norm", ("grad_norm",), "L2 norm over all parameters.", log=True),
   Panel(_RUN, "Damaged records left out", ("num_corrupt",), "Count since the program began."),
 )  # fmt: skip
+
+
+def label_of(name: str) -> str:
+  """Of a logged value, for people."""
+  return LABELS.get(name) or label(name)
+
+
+def _panels(rows: Sequence[dict]) -> list[Panel]:
+  """All panels for what was logged: those of every KL, and of scores that no panel has yet."""
+  names = {key.partition("/")[2] for row in rows for key in row}
+  kls = sorted(name for name in names if name.startswith("kl_"))
+  whole = [name for name in kls if "/" not in name]
+  panels = [
+    dataclasses.replace(panel, names=("kl", *whole)) if "kl_*" in panel.names else panel
+    for panel in PANELS
+  ]
+  for name in dict.fromkeys(name.partition("/")[0] for name in kls if "/" in name):
+    latent = name.removeprefix("kl_")
+    about = f"KL of the {latent} latents, slot by slot, in the colours of the pictures."
+    title = f"KL of each slot's {latent}, nats"
+    panels.insert(4, Panel(_LOSSES, title, (f"{name}/",), about))
+  shown = {name for panel in panels for name in panel.names}
+  for row in ROWS:
+    if row.name in names - shown:
+      title = f"{row.label}, {row.unit}" if row.unit else row.label
+      panels.append(Panel(_SLOTS, title, (row.name,), definition(row.name)))
+  return panels
+
 
 # Lines of one panel: dark enough for white, and light enough for black, once adapted by the page.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
@@ -141,16 +162,16 @@ def _lines(rows: Sequence[dict], panel: Panel) -> list[dict]:
   lines = []
   for index, name in enumerate(names):
     colour = COLOURS[index % len(COLOURS)]
-    label = LABELS.get(name, name)
+    words = label_of(name)
     if slots:
       number = int(name.split("/")[1])
       colour = "#{:02x}{:02x}{:02x}".format(*PALETTE[number % len(PALETTE)])
-      label = f"slot {number + 1}"
-    for split, words in SPLITS.items():
+      words = f"slot {number + 1}"
+    for split, origin in SPLITS.items():
       if slots and split == "val":
         continue  # as many lines again would hide the others
       if line := _line(rows, f"{split}/{name}"):
-        lines.append(line | dict(name=label, split=words, colour=colour))
+        lines.append(line | dict(name=words, split=origin, colour=colour))
   return lines
 
 
@@ -162,9 +183,9 @@ def curves(rows: Sequence[dict], goal: float | None, num_elements: int) -> list[
     goal: of GECO, nats per pixel and channel, or None.
     num_elements: pixels times channels of an image.
   """
-  goals = {PANELS[0].title: goal, PANELS[1].title: goal and goal * num_elements}
+  goals = {ERROR: goal, ELBO: goal and goal * num_elements}
   panels = []
-  for panel in PANELS:
+  for panel in _panels(rows):
     lines = _lines(rows, panel)
     if panel.names == ("num_corrupt",) and not any(any(line["y"]) for line in lines):
       continue

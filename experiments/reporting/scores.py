@@ -10,22 +10,10 @@ import shlex
 from collections.abc import Mapping
 
 from configs.experiment import compose
-from experiments.fid.distance import DEFINITION as FID_DEFINITION
 from experiments.runs.records import Record
-from experiments.scoring import published_numbers
-from experiments.scoring.evaluator import DEFINITIONS
-from experiments.scoring.files import COLUMNS
+from experiments.scoring import published_numbers, scores
+from experiments.scoring.scores import TABLE, label, named
 from experiments.scoring.summaries import number
-
-LABELS = {
-  "fid": "FID", "ari_fg": "ARI-FG", "msc_fg": "MSC-FG", "ari": "ARI", "msc": "MSC",
-  "elbo": "negative ELBO", "err": "error", "kl": "KL", "kl_mask": "KL of masks",
-  "kl_component": "KL of components", "kl_latent": "KL of latents", "mse": "MSE",
-  "miou": "mIoU", "miou_true": "mIoU over true segments",
-}  # fmt: skip
-BETTER = {"fid": "lower"} | dict.fromkeys(
-  ("ari_fg", "msc_fg", "ari", "msc", "miou", "miou_true"), "higher"
-)
 
 # Settings that change where a run reads, writes and reports, but not what comes out.
 IRRELEVANT = (
@@ -33,22 +21,18 @@ IRRELEVANT = (
   "data.data_dir", "data.shuffle_buffer", "data.on_corrupt", "data.standin_scenes",
   "compilation_cache", "matmul_precision", "log_every", "images_every", "validate_every",
   "num_validation_images", "num_segmentation_images", "checkpoint_every", "keep_checkpoints",
-  "keep_every", "log_distributions", "log_weights", "seed",
+  "keep_every", "log_distributions", "log_weights", "seed", "test_images", "test_fid_images",
 )  # fmt: skip
 
 
-def label(name: str) -> str:
-  """A score's name for people; `_r` is of decoded masks."""
-  stem = name.removesuffix("_r")
-  return LABELS.get(stem, stem) + (", decoded masks" if stem != name else "")
-
-
-def definition(name: str, evaluation: Mapping | None = None) -> str:
+def definition(name: str, result: Mapping | None = None) -> str:
   """What a score means: in the words of the file it comes from, where there are any."""
-  said = (evaluation or {}).get("definitions", {}).get(name)
-  text = FID_DEFINITION if name == "fid" else said or DEFINITIONS.get(name, name)
-  better = BETTER.get(name.removesuffix("_r"))
-  return f"{text} ({better} is better)" if better else text
+  result = result or {}
+  said = result.get("definition") if name == "fid" else result.get("definitions", {}).get(name)
+  better = scores.score(name).better
+  if said and better and "is better" not in said:  # as earlier versions wrote it
+    said = f"{said} ({better} is better)"
+  return said or scores.definition(name)
 
 
 def method(config: Mapping) -> str:
@@ -122,8 +106,13 @@ def _of_evaluation(evaluation: dict) -> dict:
     for name, score in evaluation["scores"].items()
     if name in published_numbers.METRICS
   }
-  note = f"{evaluation['num_images']:,} {evaluation['split']} images"
-  return dict(step=evaluation["step"], source=note, scores=scores)
+  return dict(step=evaluation["step"], source=_images(evaluation), scores=scores)
+
+
+def _images(evaluation: dict) -> str:
+  """Which images were scored; evaluations of earlier versions took the first ones."""
+  first = f"the first {evaluation['num_images']:,} {evaluation['split']} images"
+  return evaluation.get("images", first)
 
 
 def _own_rows(record: Record) -> list[dict]:
@@ -169,11 +158,12 @@ def comparison(record: Record) -> dict:
     columns: metric, label and definition of each.
     own, published: rows with source and scores; a score that nobody measured is missing.
   """
-  evaluation = record.evaluations[-1] if record.evaluations else None
+  newest = {"fid": record.fids[-1:]}
   columns = [
-    dict(name=name, label=LABELS[name], about=definition(name, evaluation))
+    dict(name=name, label=label(name),
+         about=definition(name, next(iter(newest.get(name, record.evaluations[-1:])), None)))
     for name in published_numbers.METRICS
-  ]
+  ]  # fmt: skip
   return dict(columns=columns, own=_own_rows(record), published=_published_rows(record))
 
 
@@ -186,23 +176,23 @@ def measured(record: Record) -> dict | None:
   """All scores of the newest evaluation; without one, those of the last validation, or None."""
   if record.evaluations:
     found = record.evaluations[-1]
-    title = f"step {found['step']:,}, {found['num_images']:,} {found['split']} images"
-    scores = {name: found["scores"][name] for name in COLUMNS if name in found["scores"]}
+    title = f"step {found['step']:,}, {_images(found)}"
+    values = found["scores"]
   else:
     found, (step, values) = None, record.validation()
     if not values:
       return None
     title = f"step {step:,}, validation during training"
-    scores = {name: {"mean": values[name]} for name in COLUMNS if name in values}
+    values = {name: {"mean": value} for name, value in values.items()}
   rows = [
     dict(
       label=label(name),
       about=definition(name, found),
-      mean=number(score["mean"]),
-      error=_spread(score.get("standard_error")),
-      noise=_spread(score.get("std_noise")),
+      mean=number(values[name]["mean"]),
+      error=_spread(values[name].get("standard_error")),
+      noise=_spread(values[name].get("std_noise")),
     )
-    for name, score in scores.items()
+    for name in named(values, TABLE)
   ]
   return dict(title=title, rows=rows, evaluated=found is not None,
               repeats=(found or {}).get("num_repeats", 1))  # fmt: skip

@@ -29,6 +29,8 @@ MAY_CHANGE = (
   "validate_every",
   "num_validation_images",
   "num_segmentation_images",
+  "test_images",
+  "test_fid_images",
   "checkpoint_every",
   "keep_checkpoints",
   "keep_every",

@@ -1,46 +1,61 @@
 """What evaluate.py writes and prints: one checkpoint image by image, several side by side.
 
-write(result)                   # RUN/evaluation/segmentation_step_N_SPLIT.json and .csv
-write_table(results)            # of several checkpoints or runs
+write(result, folder)           # FOLDER/segmentation_step_N_SPLIT.json and .csv
+write_table(results, folder)    # of several checkpoints or runs
 show(results)
 """
 
 import pathlib
+import tempfile
 
-from experiments.runs import folder
+from experiments.console.errors import UserError
+from experiments.runs import folder as files
+from experiments.scoring.scores import TABLE, named
 from experiments.scoring.summaries import csv_text, mean_and_spread, number, text_table
 
-COLUMNS = ("elbo", "err", "kl", "kl_mask", "kl_component", "kl_latent", "mse")
-COLUMNS += ("ari", "ari_fg", "msc", "msc_fg", "miou", "miou_true")
-COLUMNS += tuple(f"{name}_r" for name in COLUMNS[-6:])
 STAND_IN = "STAND-IN DATA: these numbers compare with nothing published"
 
 
-def _folder(result: dict) -> pathlib.Path:
-  return pathlib.Path(result["workdir"]) / "evaluation"
+def json_path(folder: pathlib.Path, step: int, split: str) -> pathlib.Path:
+  """The file of one checkpoint's result; beside it lies a .csv."""
+  return folder / f"segmentation_step_{step}_{split}.json"
 
 
-def write(result: dict) -> list[pathlib.Path]:
+def check_writable(folder: pathlib.Path) -> None:
+  """Makes a folder if need be; to be asked before what takes long.
+
+  Raises:
+    UserError: nothing can be written there.
+  """
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+      pass
+  except OSError as error:
+    raise UserError(f"cannot write to {folder} ({error.strerror}); choose another --out") from error
+
+
+def write(result: dict, folder: pathlib.Path) -> list[pathlib.Path]:
   """Writes one checkpoint's result, with the values of each image; returns the files."""
-  stem = _folder(result) / f"segmentation_step_{result['step']}_{result['split']}"
   values = result["per_image"]
   # Means over the repeats; NaN, which JSON does not have, becomes null.
   per_image = {
     name: [None if x != x else x for x in value.mean(0).tolist()] for name, value in values.items()
   }
-  json_path, csv_path = stem.with_suffix(".json"), stem.with_suffix(".csv")
-  folder.write_json(json_path, result | {"per_image": per_image})
+  path = json_path(folder, result["step"], result["split"])
+  files.write_json(path, result | {"per_image": per_image})
   rows = [
-    [image, repeat, *(float(value[repeat, image]) for value in values.values())]
-    for image in range(result["num_images"])
+    [index, repeat, *(float(value[repeat, image]) for value in values.values())]
+    for image, index in enumerate(result["index"])
     for repeat in range(result["num_repeats"])
   ]
-  folder.write_atomically(csv_path, csv_text(["image", "repeat", *values], rows))
-  return [json_path, csv_path]
+  table = csv_text(["image", "repeat", *values], rows)
+  files.write_atomically(path.with_suffix(".csv"), table)
+  return [path, path.with_suffix(".csv")]
 
 
 def _columns(results: list[dict]) -> list[str]:
-  return [name for name in COLUMNS if any(name in result["scores"] for result in results)]
+  return named({name for result in results for name in result["scores"]}, TABLE)
 
 
 def _groups(results: list[dict]) -> dict[str, list[dict]]:
@@ -89,10 +104,10 @@ def means(results: list[dict]) -> dict[str, dict[str, tuple[float | None, float 
   }
 
 
-def write_table(results: list[dict]) -> list[pathlib.Path]:
+def write_table(results: list[dict], folder: pathlib.Path) -> list[pathlib.Path]:
   """Writes all checkpoints side by side, with mean and std over them; returns the files."""
   columns = _columns(results)
-  stem = _folder(results[0]) / f"segmentation_table_{results[0]['split']}"
+  stem = folder / f"segmentation_table_{results[0]['split']}"
   rows = [
     [r["workdir"], r["step"], *(r["scores"].get(name, {}).get("mean") for name in columns)]
     for r in results
@@ -111,8 +126,8 @@ def write_table(results: list[dict]) -> list[pathlib.Path]:
     definitions={k: v for r in results for k, v in r["definitions"].items()},
     results=[{k: v for k, v in r.items() if k != "definitions"} for r in results],
   )
-  folder.write_json(stem.with_suffix(".json"), content)
-  folder.write_atomically(stem.with_suffix(".csv"), csv_text(["run", "step", *columns], rows))
+  files.write_json(stem.with_suffix(".json"), content)
+  files.write_atomically(stem.with_suffix(".csv"), csv_text(["run", "step", *columns], rows))
   return [stem.with_suffix(".json"), stem.with_suffix(".csv")]
 
 
@@ -152,7 +167,8 @@ def show(results: list[dict]) -> None:
   where = first["workdir"] if len(results) == 1 else f"{len(results)} checkpoints"
   step = f", checkpoint {first['step']}" if len(results) == 1 else ""
   print(f"model      {', '.join(sorted({r['model'] for r in results}))}: {where}{step}")
-  print(f"images     {first['num_images']} of {first['split']}, {draws}, seed {first['seed']}")
+  for words in dict.fromkeys(r["images"] for r in results):
+    print(f"images     {words}; {draws}, seed {first['seed']}")
   for description in sorted({r["data"]["description"] for r in results}):
     print(f"data       {description}")
   if any(r["stand_in"] for r in results):

@@ -10,7 +10,10 @@ images. Data sets have the names of `configs.datasets`. No source here has mIoU 
 import dataclasses
 from collections.abc import Mapping
 
-METRICS = ("fid", "ari_fg", "msc_fg", "ari", "msc", "miou")
+from experiments.scoring import scores
+from experiments.scoring.scores import named
+
+METRICS = tuple(named((row.name for row in scores.ROWS), scores.PUBLISHED))
 NUM_FID_IMAGES = 10_000
 NUM_SEGMENTATION_IMAGES = 320
 

@@ -1,19 +1,14 @@
 """The final numbers of a sweep: mean and spread over seeds, as text, CSV, JSON and Markdown."""
 
-import csv
 import dataclasses
-import io
 import pathlib
-import statistics
 from typing import Any
 
 from data_pipelines.durable import write_atomically
 from experiments.runs.folder import write_json
-
-# Of metrics.json, in this order; each is left out where no run has it.
-COLUMNS = ("err_element", "kl", "elbo", "mse", "ari_fg", "msc_fg", "ari", "msc")
-COLUMNS += tuple(f"{name}_r" for name in ("ari_fg", "msc_fg", "ari", "msc"))
-STAND_IN = "STAND-IN DATA: these numbers compare with nothing published"
+from experiments.scoring.files import STAND_IN
+from experiments.scoring.scores import SWEEP, named
+from experiments.scoring.summaries import csv_text, mean_and_spread, text_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,30 +25,20 @@ class Row:
   overrides: dict[str, Any]
   runs: dict[int, dict]
 
-  def values(self, column: str) -> list[float]:
-    """Of all seeds that have the number."""
-    return [run["val"][column] for run in self.runs.values() if column in run["val"]]
-
-  def mean(self, column: str) -> float | None:
-    """Over the seeds; None where no run has the number."""
-    values = self.values(column)
-    return statistics.fmean(values) if values else None
-
-  def std(self, column: str) -> float | None:
-    """Sample standard deviation over the seeds (n - 1); None with fewer than two."""
-    values = self.values(column)
-    return statistics.stdev(values) if len(values) > 1 else None
+  def mean_and_std(self, column: str) -> tuple[float | None, float | None]:
+    """Over the seeds that have the number (n - 1 for the std); None with too few of them."""
+    return mean_and_spread([r["val"][column] for r in self.runs.values() if column in r["val"]])
 
   def cell(self, column: str) -> str:
     """Mean and spread for people."""
-    mean, std = self.mean(column), self.std(column)
+    mean, std = self.mean_and_std(column)
     if mean is None:
       return ""
     return f"{mean:.4g}" if std is None else f"{mean:.4g} ± {std:.2g}"
 
 
 def _columns(rows: list[Row]) -> list[str]:
-  return [column for column in COLUMNS if any(row.values(column) for row in rows)]
+  return named({name for row in rows for run in row.runs.values() for name in run["val"]}, SWEEP)
 
 
 def _cells(rows: list[Row]) -> list[list[str]]:
@@ -64,12 +49,7 @@ def _cells(rows: list[Row]) -> list[list[str]]:
 
 def as_text(rows: list[Row]) -> str:
   """A table in columns of equal width."""
-  cells = _cells(rows)
-  widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-  lines = [
-    "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells
-  ]
-  return "\n".join(lines)
+  return text_table(_cells(rows))
 
 
 def as_markdown(rows: list[Row], title: str) -> str:
@@ -90,13 +70,9 @@ def as_markdown(rows: list[Row], title: str) -> str:
 def as_csv(rows: list[Row]) -> str:
   """One line per point; columns <number>_mean and <number>_std, empty where absent."""
   columns = _columns(rows)
-  text = io.StringIO()
-  writer = csv.writer(text, lineterminator="\n")
-  writer.writerow(["point", "seeds"] + [f"{c}_{kind}" for c in columns for kind in ("mean", "std")])
-  for row in rows:
-    numbers = [x for c in columns for x in (row.mean(c), row.std(c))]
-    writer.writerow([row.name, len(row.runs), *numbers])
-  return text.getvalue()
+  head = ["point", "seeds"] + [f"{c}_{kind}" for c in columns for kind in ("mean", "std")]
+  numbers = ([x for c in columns for x in row.mean_and_std(c)] for row in rows)
+  return csv_text(head, [[r.name, len(r.runs), *x] for r, x in zip(rows, numbers, strict=True)])
 
 
 def has_stand_ins(rows: list[Row]) -> bool:

@@ -12,6 +12,8 @@ from experiments.console.errors import UserError
 from experiments.hardware import devices
 from experiments.reporting import facts, page
 from experiments.runs import folder as workdirs
+from experiments.scoring.scores import LINE, named
+from experiments.training import final_scores
 from genesis_jax import objective
 
 
@@ -62,7 +64,7 @@ def introduce(run, state) -> None:
 
 
 def finish(run, state) -> None:
-  """Last validation, picture and metrics.json, unless they are there, and the report.
+  """Last validation, picture, metrics.json and test scores, unless they are there; the report.
 
   Args:
     run: a `train.Run`, trained to its end.
@@ -81,7 +83,9 @@ def finish(run, state) -> None:
     run.logbook.scalars(step, {f"val/{name}": value for name, value in values.items()})
     if devices.is_main_host():
       workdirs.write_json(metrics, _final_numbers(run, step, values))
-  if devices.is_main_host():
+  if not final_scores.measure(run, state):
+    print("stopped while scoring test images; the same command finishes it", flush=True)
+  elif devices.is_main_host():
     _show_where(run, metrics, picture, _written_report(run.workdir))
 
 
@@ -118,9 +122,10 @@ def _final_numbers(run, step: int, values: dict[str, float]) -> dict:
 
 def _show_where(run, metrics, picture, page) -> None:
   val = workdirs.read_json(metrics)["val"]
-  names = ("elbo", "err_element", "kl", "mse", "ari", "ari_fg", "msc", "msc_fg")
-  words = ", ".join(f"{name} {val[name]:.4g}" for name in names if name in val)
+  words = ", ".join(f"{name} {val[name]:.4g}" for name in named(val, LINE))
   print(f"done: {run.config.num_steps} steps; {words} on {val['num_images']:.0f} validation images")
+  if words := final_scores.words(run.workdir, run.config.num_steps):
+    print(words)
   if run.source.stand_in:
     print("STAND-IN DATA: these numbers compare with nothing published")
   if page is not None:

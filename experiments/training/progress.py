@@ -15,6 +15,7 @@ import tqdm
 
 from experiments.console.bars import duration
 from experiments.hardware import devices
+from experiments.scoring.scores import LINE, named
 from genesis_jax import objective
 
 # Calls that the host may be ahead of the devices. Without a bound CPUs queue without end; with one
@@ -201,8 +202,7 @@ class Progress:
 
   def report_validation(self, values: dict[str, float]) -> dict[str, float]:
     """Tells the results of a validation; returns them as "val/..."."""
-    names = ("elbo", "err_element", "kl", "ari", "ari_fg", "msc", "msc_fg")
-    words = "  ".join(f"{name} {values[name]:.4g}" for name in names if name in values)
+    words = "  ".join(f"{name} {values[name]:.4g}" for name in named(values, LINE))
     if words:
       self._say(f"validation on {values['num_images']:.0f} images: {words}")
     return {f"val/{name}": value for name, value in values.items()}

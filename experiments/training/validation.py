@@ -1,8 +1,8 @@
-"""Losses and segmentation scores over a split, with every image counted exactly once.
+"""Losses and segmentation scores on images drawn from a split, each counted exactly once.
 
 The last batch is filled up to its full size, and the rows added count for nothing: one compiled
-program serves all batches. The noise depends on the batch's index alone, so that two validations of
-the same weights agree.
+program serves all batches. The images and their noise are always the same, so that two validations
+of the same weights agree, whatever the number of devices and hosts.
 """
 
 from collections.abc import Callable
@@ -12,66 +12,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import data_pipelines
 from experiments.console import bars
 from experiments.hardware import devices
+from experiments.scoring import drawing
+from experiments.scoring.evaluator import inputs, noise_key
+from experiments.scoring.scores import SEGMENTATION, is_segmentation
 from genesis_jax.training import eval_step
-
-NOISE_SEED = 1_000_003  # unlike any seed that a person would train with
-
-# Scores that are means over the first `num_segmentation_images` only.
-SEGMENTATION = ("ari", "ari_fg", "msc", "msc_fg")
-
-
-def noise_key(*numbers: int) -> np.ndarray:
-  """Key of the noise of a validation batch, or of whatever else has these numbers; uint32 [2]."""
-  key = jax.random.key(NOISE_SEED)
-  for number in numbers:
-    key = jax.random.fold_in(key, number)
-  return np.asarray(jax.random.key_data(key))
-
-
-def _is_segmentation(name: str) -> bool:
-  return name.removesuffix("_r") in SEGMENTATION
 
 
 def _masked_sums(variables, batch, key, *, model) -> dict[str, jax.Array]:
   """Sums over the rows of all devices whose weight is not 0; name -> scalar."""
   weights = {"all": batch.pop("valid"), "segmentation": batch.pop("scored")}
-  scalars = eval_step(variables, batch, key, model=model, axis_name=devices.AXIS)
+  values = eval_step(variables, batch, key, model=model)
+  for suffix in ("", "_r"):
+    if (counts := values.pop(f"counts{suffix}", None)) is not None:
+      counts = counts.astype(jnp.float32)
+      rows = (row for row in SEGMENTATION.values() if not row.on_host)
+      values |= {row.name + suffix: row.of_counts(counts) for row in rows}
   sums = {
     # Not a product: a row that was filled in may be NaN.
-    name: jnp.where(weights["segmentation" if _is_segmentation(name) else "all"], value, 0).sum()
-    for name, value in scalars.items()
+    name: jnp.where(weights["segmentation" if is_segmentation(name) else "all"], value, 0).sum()
+    for name, value in values.items()
   }
   sums |= {f"num_images/{name}": weight.sum() for name, weight in weights.items()}
   return jax.lax.psum(sums, devices.AXIS)
 
 
-def padded(batch: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
-  """A batch with rows of zeros added up to `size`, so that one compiled program serves all."""
-  return {
-    name: np.concatenate([x, np.zeros((size - len(x), *x.shape[1:]), x.dtype)])
-    for name, x in batch.items()
-  }
-
-
-def _filled(batch: dict, first: int, size: int, num_images: int, num_scored: int) -> dict:
+def _filled(batch: dict, size: int, num_scored: int) -> dict:
   """A batch of exactly `size` rows, with "valid" and "scored" bool `[size]`.
 
   Args:
-    batch: some rows, or none.
-    first: index of its first row in the split.
+    batch: some rows of a sample, or none.
     size: rows wanted.
-    num_images, num_scored: rows of the split that are valid, and that are scored.
+    num_scored: images that are scored: the first ones of the draw.
   """
-  rows = len(batch["image"])
-  index = first + np.arange(size)
-  present = np.arange(size) < rows
-  return padded(batch, size) | {
-    "valid": present & (index < num_images),
-    "scored": present & (index < num_scored),
-  }
+  valid = np.arange(size) < len(batch["image"])
+  scored = np.zeros(size, bool)
+  scored[: len(batch["rank"])] = batch["rank"] < num_scored
+  return inputs(batch, size) | {"valid": valid, "scored": scored}
 
 
 class Validator:
@@ -96,25 +74,24 @@ class Validator:
     """
     config = self._config
     size, hosts = config.batch_size, jax.process_count()
-    local_size = size // hosts
-    batches = data_pipelines.batches(
+    sample = drawing.drawn(
       config.data,
-      split=self._split,
+      self._split,
+      config.num_validation_images,
+      is_asked_for=False,
       batch_size=size,
-      seed=config.seed,
-      epochs=1,
       shard_index=jax.process_index(),
       shard_count=hosts,
     )
-    num_images = config.num_validation_images
-    totals, count = {}, -(-num_images // size)
-    numbered = zip(range(count), batches, strict=False)
+    totals, key = {}, devices.replicate(noise_key(seed=0))
+    count = -(-sample.num_images // size)
     if devices.is_main_host():
-      numbered = bars.shown(numbered, "validation", "batches", count)
-    for index, batch in numbered:
-      first = index * size + jax.process_index() * local_size
-      rows = _filled(batch, first, local_size, num_images, config.num_segmentation_images)
-      sums = self._sums(state.variables, devices.put(rows), devices.replicate(noise_key(index)))
+      batches = bars.shown(sample, "validation", "batches", count)
+    else:
+      batches = sample
+    for batch in batches:
+      rows = _filled(batch, size // hosts, config.num_segmentation_images)
+      sums = self._sums(state.variables, devices.put(rows), key)
       for name, value in devices.to_host(sums).items():
         totals[name] = totals.get(name, 0.0) + float(value)
       if should_stop():
@@ -126,7 +103,7 @@ class Validator:
     counts = {kind: totals.pop(f"num_images/{kind}", 0) for kind in ("all", "segmentation")}
     means = {}
     for name, total in totals.items():
-      count = counts["segmentation" if _is_segmentation(name) else "all"]
+      count = counts["segmentation" if is_segmentation(name) else "all"]
       if count:
         means[name] = total / count
     return means | {"num_images": counts["all"]}
