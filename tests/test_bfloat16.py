@@ -164,7 +164,7 @@ def gradients(side, batch, **options) -> dict[str, tuple[np.ndarray, np.ndarray]
   }
 
 
-def check_gradients(side, batch, cosine=0.998, **options):
+def check_gradients(side, batch, cosine=0.998, bias=0.1, **options):
   pairs = gradients(side, batch, **options)
   exact, coarse = (np.concatenate([pair[i].ravel() for pair in pairs.values()]) for i in (0, 1))
   length, norm = np.linalg.norm(exact), np.linalg.norm
@@ -172,7 +172,7 @@ def check_gradients(side, batch, cosine=0.998, **options):
   assert norm(coarse) / length == pytest.approx(1, abs=0.02)
   for name, (a, b) in pairs.items():
     if "bias" in name and norm(a) >= 0.01 * length:
-      assert norm(b - a) < 0.1 * norm(a), name
+      assert norm(b - a) < bias * norm(a), name
 
 
 @pytest.mark.slow
@@ -192,4 +192,4 @@ def test_gradients_of_larger_batches(batch):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_gradients_of_variants(name):
   # Over a quarter of the pixels, the rounding of activations themselves averages out less.
-  check_gradients(32, 2, cosine=0.99, **VARIANTS[name])
+  check_gradients(32, 2, cosine=0.99, bias=0.2, **VARIANTS[name])
