@@ -15,13 +15,12 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-import google_crc32c
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from data_pipelines import gzipped
-from data_pipelines.checksums import masked_crcs
+from data_pipelines.checksums import masked_crc
 from data_pipelines.common import DataError
 from data_pipelines.gzipped import BAD_LENGTH, ENDS_INSIDE, FOOTER, HEADER, compression
 
@@ -159,7 +158,7 @@ def rescue(path: Path, leading: int) -> tuple[dict[int, bytes], list[Damage]]:
     whole = file.read()
   spans = list(zip(frames.offsets, frames.lengths, strict=True))[leading:]
   blocks = [whole[at : at + length] for at, length in spans]
-  for i, (block, crc) in enumerate(zip(blocks, masked_crcs(blocks), strict=True)):
+  for i, (block, crc) in enumerate(zip(blocks, map(masked_crc, blocks), strict=True)):
     at, length = spans[i]
     if struct.unpack_from("<I", whole, at + length)[0] == crc:
       good[leading + i] = block
@@ -181,6 +180,6 @@ def read_record(path: Path, offset: int, length: int) -> bytes:
   finally:
     os.close(file)
   data, footer = block[:length], block[length:]
-  if len(footer) < FOOTER or _mask(google_crc32c.value(data)) != int.from_bytes(footer, "little"):
+  if len(footer) < FOOTER or masked_crc(data) != int.from_bytes(footer, "little"):
     raise ValueError("checksum of the data is wrong")
   return data
