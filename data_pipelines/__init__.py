@@ -12,31 +12,31 @@ import importlib
 from typing import TYPE_CHECKING
 
 from data_pipelines import interrupts as interrupts  # first of all: Ctrl-C while others come
-from data_pipelines import prepared_format
-from data_pipelines.common import SPLITS, check_choice
-from data_pipelines.common import DataError as DataError
-from data_pipelines.common import Source as Source
 from data_pipelines.durable import local_path
+from data_pipelines.prepared import card
+from data_pipelines.sources import SPLITS, check_choice
+from data_pipelines.sources import DataError as DataError
+from data_pipelines.sources import Source as Source
 
 if TYPE_CHECKING:
   from data_pipelines.generator import Drawn
+  from data_pipelines.reading.batches import Batches
   from data_pipelines.sampling import Sample
-  from data_pipelines.stream import Batches
 
 SOURCES = ("files", "generator")
 # Data set -> the module here that reads it, imported when it is first needed, since it imports
 # TensorFlow: resolve(config), split_records(config, source, split), num_examples(...).
 DATASETS = {
-  "gqn": "gqn",
-  "multi_dsprites": "multi_dsprites",
-  "objects_room": "multi_object",
-  "clevr": "multi_object",
-  "tetrominoes": "multi_object",
-  "multi_dsprites_colored": "multi_object",
-  "shapestacks": "shapestacks",
-  "sketchy": "sketchy",
-  "apc": "apc",
-  "image_folder": "image_folder",
+  "gqn": "datasets.gqn.reader",
+  "multi_dsprites": "datasets.multi_dsprites.reader",
+  "objects_room": "datasets.multi_object.reader",
+  "clevr": "datasets.multi_object.reader",
+  "tetrominoes": "datasets.multi_object.reader",
+  "multi_dsprites_colored": "datasets.multi_object.reader",
+  "shapestacks": "datasets.shapestacks.reader",
+  "sketchy": "datasets.sketchy.reader",
+  "apc": "datasets.apc.reader",
+  "image_folder": "datasets.image_folder.reader",
 }
 
 
@@ -63,14 +63,14 @@ def reader(config):
       that does not fit.
     ValueError: there is no such data set, or data_dir is empty.
   """
-  published, found = published_reader(config), prepared_format.find(config)
+  published, found = published_reader(config), card.find(config)
   if found.root and not found.is_last_resort:
-    return _imported("prepared")
-  if not (found.root or found.misfits) or prepared_format.has_source(published, config):
+    return _imported("prepared.reader")
+  if not (found.root or found.misfits) or card.has_source(published, config):
     return published
   if found.misfits:
-    raise DataError(prepared_format.advice(config, found.misfits))
-  return _imported("prepared")
+    raise DataError(card.advice(config, found.misfits))
+  return _imported("prepared.reader")
 
 
 def published_reader(config):
@@ -170,7 +170,7 @@ def batches(
   if is_generated(config):
     return _generator().Drawn(config, split, **part)
   module = reader(config)
-  from data_pipelines.stream import Batches  # imports TensorFlow
+  from data_pipelines.reading.batches import Batches  # imports TensorFlow
 
   return Batches(
     module.split_records(config, module.resolve(config), split),
@@ -219,7 +219,7 @@ def sample(
   if is_generated(config):
     return _generator().DrawnSample(config, split, num_images, seed, **part)
   module = reader(config)
-  from data_pipelines.sampled_files import FileSample  # imports TensorFlow
+  from data_pipelines.reading.sampled import FileSample  # imports TensorFlow
 
   # A prepared set keeps the order of its source, and so the images of a scene side by side.
   published = published_reader(config)

@@ -30,9 +30,9 @@ from absl import logging
 from PIL import Image
 
 import data_pipelines
-from data_pipelines import gzipped
 from data_pipelines.command_line import Parser, entry, quieten_tensorflow, run, whole_number
 from data_pipelines.defaults import settings
+from data_pipelines.reading import gzipped
 
 WARM_UP = 100  # batches before the clock starts, at most: tf.data tunes itself meanwhile ...
 WARM_UP_SECONDS = 2.0  # ... or so long
@@ -93,7 +93,7 @@ def reading_rate(config, batch_size: int, most: int) -> float:
 
 def _records_unpacked(records) -> Iterable[tuple[bytes, ...]]:
   """Encoded features of the images of a split of tfrecords, in the order of the files."""
-  from data_pipelines import tfrecords  # imports TensorFlow
+  from data_pipelines.reading import tfrecords  # imports TensorFlow
 
   for part in records.ranges:
     encoded = tfrecords.dataset(part.path).skip(part.first)
@@ -165,7 +165,7 @@ def gunzip_ceiling(records) -> Ceiling:
   if ended:
     images = part.num_records()
   else:
-    from data_pipelines import tfrecords
+    from data_pipelines.reading import tfrecords
 
     lengths = tfrecords.framing(part.path, 100).lengths
     images = unpacked / (sum(lengths) / len(lengths) + tfrecords.HEADER + tfrecords.FOOTER)

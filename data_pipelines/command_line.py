@@ -6,8 +6,7 @@
       parser.add_argument("name")
       work(parser.parse_args(argv))
 
-    if __name__ == "__main__":
-      run(main)
+    run(main)     # in the program that is started
 
 Exit status: 0 when done, 1 when something went wrong, 2 for a mistake on the command line, 130
 after Ctrl-C.
@@ -27,8 +26,8 @@ from typing import NoReturn
 import absl.logging
 
 from data_pipelines import interrupts
-from data_pipelines.common import DataError
 from data_pipelines.durable import local_path
+from data_pipelines.sources import DataError
 
 
 def as_options(line: str) -> str:

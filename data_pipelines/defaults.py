@@ -11,7 +11,7 @@ import shlex
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from data_pipelines.common import check_choice
+from data_pipelines.sources import check_choice
 
 
 class Defaults(NamedTuple):

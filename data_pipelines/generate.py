@@ -24,22 +24,22 @@ from data_pipelines.command_line import (
   show_progress,
   whole_number,
 )
-from data_pipelines.common import SPLITS, STAND_IN_FILE, DataError
 from data_pipelines.defaults import settings, training_command
+from data_pipelines.sources import SPLITS, STAND_IN_FILE, DataError
 
-MULTI_OBJECT = ("multi_object_standins", "write")  # one module for four data sets
+MULTI_OBJECT = ("datasets.multi_object.stand_in", "write")  # one module for four data sets
 # Data set -> module here and its function, imported when it is needed: all of them import JAX.
 WRITERS = {
-  "gqn": ("standins", "write_gqn"),
-  "multi_dsprites": ("multi_dsprites_standins", "write"),
+  "gqn": ("datasets.gqn.stand_in", "write_gqn"),
+  "multi_dsprites": ("datasets.multi_dsprites.stand_in", "write"),
   "objects_room": MULTI_OBJECT,
   "clevr": MULTI_OBJECT,
   "tetrominoes": MULTI_OBJECT,
   "multi_dsprites_colored": MULTI_OBJECT,
-  "shapestacks": ("shapestacks_standins", "write"),
-  "sketchy": ("sketchy_standins", "write"),
-  "apc": ("apc_standins", "write"),
-  "image_folder": ("image_folder_standins", "write"),
+  "shapestacks": ("datasets.shapestacks.stand_in", "write"),
+  "sketchy": ("datasets.sketchy.stand_in", "write"),
+  "apc": ("datasets.apc.stand_in", "write"),
+  "image_folder": ("datasets.image_folder.stand_in", "write"),
 }
 VIEWS = "; of gqn and objects_room, scenes that are seen from several places each"
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
-from data_pipelines import multi_object_protocols as protocols
-from data_pipelines.common import Source, check_config, check_seed, shard_rows
+from data_pipelines.datasets.multi_object import protocols
 from data_pipelines.sampling import Sample
+from data_pipelines.sources import Source, check_config, check_seed, shard_rows
 from genesis_jax.scenes import SCENES, renderer, scene_batch, stream_key
 
 

@@ -33,9 +33,9 @@ from data_pipelines.command_line import (
   run,
   whole_number,
 )
-from data_pipelines.common import SPLITS, DataError
+from data_pipelines.datasets.publishing import with_progress
 from data_pipelines.durable import write_atomically
-from data_pipelines.publishing import with_progress
+from data_pipelines.sources import SPLITS, DataError
 
 BATCH_SIZE = 32
 TIMED_BATCHES = 8  # fewer do not tell a rate, since a few are read ahead

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_pipelines.common import STAND_IN_FILE, Source, stand_in_notes
+from data_pipelines.sources import STAND_IN_FILE, Source, stand_in_notes
 
 MOST = 2_000  # entries of a condensed inventory
 NAMED = 3  # files that a difference names, of each kind

@@ -26,9 +26,9 @@ from data_pipelines.command_line import (
   show_progress,
   whole_number,
 )
-from data_pipelines.common import ON_CORRUPT, RESIZE, SPLITS, check_choice
 from data_pipelines.defaults import DEFAULTS, OWN_FIELDS, settings, training_command
-from data_pipelines.prepared_format import Card
+from data_pipelines.prepared.card import Card
+from data_pipelines.sources import ON_CORRUPT, RESIZE, SPLITS, check_choice
 
 
 def _parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -79,14 +79,14 @@ def main(argv: list[str]) -> None:
   show_progress()
   quieten_tensorflow()
   # Imports TensorFlow, for which nobody with a typo waits.
-  from data_pipelines import preparation
+  from data_pipelines.prepared import writer
 
   with checked_arguments():
     for split in splits:
       check_choice("splits", split, SPLITS)
     config = settings(name, data_dir=source, **arguments)
-    plan = preparation.plan(config, tuple(splits), shard_images)
-  card, root, is_new = preparation.carry_out(plan, out)
+    plan = writer.plan(config, tuple(splits), shard_images)
+  card, root, is_new = writer.carry_out(plan, out)
   print("done" if is_new else f"{root} is complete already; nothing was changed")
   _report(config, card, root, str(out))
 

@@ -13,7 +13,7 @@ of train come in one fixed order, shuffled, the same for all runs on that data.
 import argparse
 
 from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
-from data_pipelines.common import SPLITS
+from data_pipelines.sources import SPLITS
 from experiments.console import program, startup
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.

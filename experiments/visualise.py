@@ -16,7 +16,7 @@ import dataclasses
 
 import data_pipelines
 from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
-from data_pipelines.common import SPLITS
+from data_pipelines.sources import SPLITS
 from experiments.console import bars, program, startup
 from experiments.console.errors import UserError, explained
 

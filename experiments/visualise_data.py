@@ -21,7 +21,7 @@ from data_pipelines.command_line import (
   seed_number,
   whole_number,
 )
-from data_pipelines.common import SPLITS
+from data_pipelines.sources import SPLITS
 from experiments.console import program
 from experiments.console.errors import explained
 

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import data_pipelines
-from data_pipelines.common import DataError
+from data_pipelines.sources import DataError
 from experiments.figures.panels import coloured_instances
 from experiments.figures.sheets import GAP, MARGIN, TILE, TITLE
 

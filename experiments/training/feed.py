@@ -19,8 +19,8 @@ import numpy as np
 import tqdm
 
 import data_pipelines
-from data_pipelines.common import shard_rows
-from data_pipelines.orders import Order
+from data_pipelines.reading.orders import Order
+from data_pipelines.sources import shard_rows
 from experiments.console.errors import UserError
 from experiments.hardware import devices
 from genesis_jax.training import train_steps

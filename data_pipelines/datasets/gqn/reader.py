@@ -1,0 +1,249 @@
+"""GQN scenes (Eslami et al., Neural scene representation and rendering, Science 2018).
+
+    source = resolve(config)               # where the records are; renders stand-ins if nowhere
+    records = split_records(config, source, "train")
+
+Records are tf.Examples: `frames`, bytes [V], JPEG; `cameras`, floats [5V] (x, y, z, yaw, pitch).
+Every view is an image. Only `frames` is needed; `instances`, bytes [V], PNG of ids, is a feature of
+our rendered stand-ins alone.
+
+Splits follow the file numbers i-of-n: the last n // 60 train files (at least one) are "val". Where
+a partial download has none of them, the last 60th (at least one) of the files that are there is,
+and where there is one train file, the last 60th of its records.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import tensorflow as tf
+from absl import logging
+
+from data_pipelines.datasets.gqn import files
+from data_pipelines.datasets.gqn.files import FOLDERS, VARIANTS
+from data_pipelines.reading import tfrecords
+from data_pipelines.reading.jpeg import jpeg_size
+from data_pipelines.reading.records import Range, Records, check_not_empty
+from data_pipelines.sources import (
+  STAND_IN_FILE,
+  DataError,
+  Source,
+  check_config,
+  nothing_found,
+  resize_ids,
+  resize_images,
+  stand_in_notes,
+)
+
+VAL_PART = 60  # one in so many train files is for validation
+PLACES = ("data/gqn", "data/gqn-dataset", "data")  # searched when no data_dir is given
+STAND_INS = Path("data/stand_ins")
+VIEWS_PER_STAND_IN_SCENE = 10  # standin_scenes counts scenes of so many views
+COUNTABLE_BYTES = 2**31  # larger splits are not counted: that would read in every part of them
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def _find(config) -> Path | None:
+  """The variant's folder with records in it; None if there is no data_dir and nothing is found."""
+  if config.data_dir is None:
+    places = [Path(place) / config.variant for place in PLACES]
+  else:
+    given = Path(config.data_dir).expanduser()
+    places = [given / config.variant, given]
+  for root in places:
+    if files.files(root, "train") or files.files(root, "test"):
+      return root
+  if config.data_dir is None:
+    return None
+  folder = given if given.name == config.variant else given / config.variant
+  what = "has no GQN records" + next(filter(None, map(files.beside, places)), "")
+  raise nothing_found(given, what, files.expected(config.variant, folder))
+
+
+def _render_stand_in(config) -> Path:
+  """Folder of the stand-in for a variant, rendered now unless it was before."""
+  from data_pipelines.datasets.gqn import (
+    stand_in as standins,  # imports jax, which reading does without
+  )
+
+  variant = VARIANTS[config.variant]
+  scenes = max(20, config.standin_scenes * VIEWS_PER_STAND_IN_SCENE // variant.views)
+  name = f"gqn_{config.image_size}px_{scenes}_scenes_v{standins.VERSION}"
+  root = STAND_INS / name / config.variant
+  logging.log_first_n(
+    logging.WARNING,
+    "NO GQN DATA FOUND under %s: rendered stand-in scenes in %s are used instead. For the real "
+    "ones, %s",
+    1,
+    ", ".join(PLACES),
+    root,
+    files.expected(config.variant, Path("data/gqn", config.variant)),
+  )
+  if not (root / STAND_IN_FILE).exists():
+    standins.write_gqn(
+      root.parent, variant=config.variant, num_scenes=scenes, image_size=config.image_size
+    )
+  return root
+
+
+def resolve(config) -> Source:
+  """Finds the records (or renders a stand-in when no data_dir is given and none are found).
+
+  Raises:
+    DataError: data_dir does not exist, or has no records or those of another set.
+    ValueError: a field of `config` has an impossible value.
+  """
+  check_config(config, VARIANTS)
+  root = _find(config) or _render_stand_in(config)
+  notes = stand_in_notes(root)
+  found = {folder: len(files.files(root, folder)) for folder in FOLDERS}
+  if notes:
+    description = (
+      f"{config.variant}: RENDERED STAND-IN, not the published images "
+      f"({notes['num_scenes']} scenes, {notes['image_size']} pixels) in {root}"
+    )
+  else:
+    description = files.describe(root, config.variant, found)
+  logging.info("%s", description)
+  parts = ("train", "test")
+  return Source("gqn", config.variant, root, bool(notes), description, found, parts=parts)
+
+
+def _split_train(paths: list[Path]) -> tuple[list[Range], list[Range]]:
+  """Ranges for train and val out of the train files that are there (see the module's docstring)."""
+  if len(paths) == 1:
+    total = Range(paths[0]).num_records()
+    num_val = max(1, total // VAL_PART)
+    if total < 2:
+      raise DataError(
+        f"{paths[0]} has {total} records: no part of it can be set aside for "
+        "validation; add another train file"
+      )
+    first = total - num_val
+    return [Range(paths[0], 0, first)], [Range(paths[0], first)]
+  numbers = [files.numbers(path) for path in paths]
+  is_val = [i > n - max(1, n // VAL_PART) for i, n in numbers]
+  mixed = len({n for _, n in numbers}) > 1
+  if mixed or not any(is_val) or all(is_val):
+    first_val = len(paths) - max(1, len(paths) // VAL_PART)
+    is_val = [i >= first_val for i in range(len(paths))]
+  ranges = [Range(path) for path in paths]
+  train = [part for part, held_out in zip(ranges, is_val, strict=True) if not held_out]
+  return train, [part for part, held_out in zip(ranges, is_val, strict=True) if held_out]
+
+
+def _ranges(config, source: Source, split: str) -> list[Range]:
+  folder = "test" if split == "test" else "train"
+  paths = files.files(source.root, folder)
+  if not paths:
+    raise DataError(
+      f"{source.root / folder} has no records for the {split} split; "
+      f"{files.expected(config.variant, source.root)}"
+    )
+  if split == "test":
+    return [Range(path) for path in paths]
+  train, val = _split_train(paths)
+  return train if split == "train" else val
+
+
+def _features(record: bytes):
+  try:
+    return tf.train.Example.FromString(record).features.feature
+  except Exception as error:  # the class differs between protobuf implementations
+    raise ValueError("is not a tf.Example") from error
+
+
+def _has_instances(ranges: list[Range]) -> bool:
+  """Whether the first readable record has ids of instances."""
+  for part in ranges:
+    for record in tfrecords.dataset(part.path).ignore_errors().as_numpy_iterator():
+      try:
+        features = _features(record)
+      except ValueError:
+        continue
+      return "instances" in features
+  return False
+
+
+def _checked(features, name: str, views: int) -> list[bytes]:
+  if name not in features:
+    raise ValueError(f"has no feature `{name}`")
+  values = features[name].bytes_list.value
+  if len(values) != views:
+    raise ValueError(f"`{name}` has {len(values)} entries instead of {views}")
+  return list(values)
+
+
+def _unpack(record: bytes, *, side: int, views: int, instances: bool) -> list[tuple[bytes, ...]]:
+  """(frame,) or (frame, ids) per view, still encoded, and sure to be of the right size."""
+  features = _features(record)
+  frames = _checked(features, "frames", views)
+  for view, frame in enumerate(frames):
+    try:
+      height, width = jpeg_size(frame)
+    except ValueError as error:
+      raise ValueError(f"frame {view} {error}") from None
+    if (height, width) != (side, side):
+      raise ValueError(f"frame {view} is {height}x{width} pixels instead of {side}x{side}")
+  if not instances:
+    return [(frame,) for frame in frames]
+  maps = _checked(features, "instances", views)
+  for view, ids in enumerate(maps):
+    size = int.from_bytes(ids[16:20]), int.from_bytes(ids[20:24])
+    if not ids.startswith(_PNG) or size != (side, side):
+      raise ValueError(f"instances {view} is not a PNG of {side}x{side} pixels")
+  return list(zip(frames, maps, strict=True))
+
+
+def _decode(*features: tf.Tensor, side: int, size: int, resize: str) -> dict[str, tf.Tensor]:
+  """Frames and perhaps ids, strings [B], as image uint8 [B, S, S, 3], instances int32 [B, S, S]."""
+  decoders = (partial(tf.io.decode_jpeg, channels=3), partial(tf.io.decode_png, channels=1))
+  # A loop over the batch is three times as fast as an element of tf.data for every image.
+  images, *maps = tf.map_fn(
+    lambda encoded: [decode(one) for decode, one in zip(decoders, encoded, strict=False)],
+    list(features),
+    fn_output_signature=[tf.uint8] * len(features),
+    parallel_iterations=1,
+  )
+  images = tf.ensure_shape(images, [None, side, side, 3])
+  batch = {"image": resize_images(images, size, resize)}
+  if maps:
+    ids = tf.ensure_shape(maps[0], [None, side, side, 1])[..., 0]
+    batch["instances"] = tf.cast(resize_ids(ids, size, resize), tf.int32)
+  return batch
+
+
+def split_records(config, source: Source, split: str) -> Records:
+  """The records of a split, at most `config.limit` images of it.
+
+  Raises:
+    DataError: the split has no files, or no records in them.
+  """
+  ranges, variant = _ranges(config, source, split), VARIANTS[config.variant]
+  check_not_empty(
+    ranges,
+    f"the {split} split is empty: {len(ranges)} files without a record in {source.root}; "
+    f"{files.expected(config.variant, source.root)}",
+  )
+  notes, instances = stand_in_notes(source.root), _has_instances(ranges)
+  side = notes["image_size"] if notes else variant.side
+  records = Records(
+    ranges=tuple(ranges),
+    views=variant.views,
+    unpack=partial(_unpack, side=side, views=variant.views, instances=instances),
+    num_features=2 if instances else 1,
+    decode=partial(_decode, side=side, size=config.image_size, resize=config.resize),
+    cure="fetch the file again, or leave such records out with --config.data.on_corrupt=skip",
+  )
+  return records.limited(config.limit) if config.limit else records
+
+
+def num_examples(config, source: Source, split: str) -> int | None:
+  """Images of a split by the headers of its records; None where counting would take long."""
+  records = split_records(config, source, split)
+  small = sum(part.path.stat().st_size for part in records.ranges) <= COUNTABLE_BYTES
+  return records.num_images() if small or config.limit else None
+
+
+def images_per_scene(config) -> int:
+  """How many images in a row show one scene."""
+  return VARIANTS[config.variant].views

@@ -1,0 +1,236 @@
+"""Multi-dSprites of the GENESIS paper (Engelcke et al. 2020), with ids of the sprites.
+
+    source = resolve(config)               # where the files are; renders a stand-in if nowhere
+    images = split_records(config, source, "train")
+
+Reads what the original's generator wrote, `training_images_rand4.npy` (float32 [N, 64, 64, 3], 0 to
+1), `training_masks_rand4.npy` (float64 [N, 64, 64, 1], ids) and so on; or makes the same images
+from the dSprites archive. The splits are 50,000, 10,000 and 10,000 images.
+"""
+
+import functools
+import itertools
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from data_pipelines.datasets.multi_dsprites import draws as dsprites
+from data_pipelines.datasets.multi_dsprites.draws import ARCHIVE, SIDE, SIZES, VARIANTS
+from data_pipelines.reading.indexed import Indexed
+from data_pipelines.sources import (
+  SPLITS,
+  DataError,
+  Source,
+  check_config,
+  nothing_found,
+  resize_ids,
+  resize_images,
+  stand_in_notes,
+)
+
+PLACES = ("data/multi_dsprites", "data")
+STAND_INS = Path("data/stand_ins")
+PREFIXES = {"train": "training", "val": "validation", "test": "test"}  # of the .npy files
+SUFFIXES = {"default": "", "unique": "_unique"}
+
+
+def array_path(folder: Path, variant: str, split: str, content: str) -> Path:
+  """The .npy file of a split's `content`, "images" or "masks"."""
+  return folder / f"{PREFIXES[split]}_{content}_rand4{SUFFIXES[variant]}.npy"
+
+
+def _array_splits(folder: Path, variant: str) -> list[str]:
+  """The splits that have a file of images in a folder."""
+  return [split for split in SPLITS if array_path(folder, variant, split, "images").is_file()]
+
+
+def _find(config) -> Path | None:
+  """The folder with the files; None if there is no data_dir and nothing is found."""
+  given = None if config.data_dir is None else Path(config.data_dir).expanduser()
+  for place in PLACES if given is None else (given,):
+    roots = [Path(place), Path(place) / "multi_dsprites"]
+    for root, folder in itertools.product(roots, ("", "processed", config.variant)):
+      if _array_splits(root / folder, config.variant):
+        return root / folder
+    for root, folder in itertools.product(roots, ("", "dsprites-dataset")):
+      if (root / folder / ARCHIVE).is_file():
+        return root / folder
+  if given is None:
+    return None
+  what = f"has no multi_dsprites {config.variant}"
+  raise nothing_found(given, what, _help(config.variant, given))
+
+
+def _help(variant: str, folder: Path) -> str:
+  arrays = array_path(folder, variant, "train", "images")
+  return (
+    f"expected {arrays} and so on, as the original's generator writes them, or {folder / ARCHIVE} "
+    f"(26 MB), download: {dsprites.DOWNLOAD}"
+  )
+
+
+def _render_stand_in(config) -> Path:
+  """Folder of the stand-in for a variant, rendered now unless it was before."""
+  from data_pipelines.datasets.multi_dsprites import stand_in as standins  # imports jax
+
+  num = max(standins.MIN_IMAGES, config.standin_scenes)
+  root = STAND_INS / f"multi_dsprites_{SIDE}px_{num}_images_v{standins.VERSION}"
+  logging.log_first_n(
+    logging.WARNING,
+    "NO MULTI_DSPRITES DATA FOUND under %s: rendered stand-in images in %s are used instead. For "
+    "the real ones, %s",
+    1,
+    ", ".join(PLACES),
+    root,
+    _help(config.variant, Path(PLACES[0])),
+  )
+  return standins.write(root, variant=config.variant, num_scenes=num)
+
+
+def resolve(config) -> Source:
+  """Finds the files (or renders a stand-in when no data_dir is given and none are found).
+
+  Looks for the original's .npy files first, then for the dSprites archive.
+
+  Raises:
+    DataError: data_dir does not exist or has no such files.
+    ValueError: a field of `config` has an impossible value.
+  """
+  check_config(config, VARIANTS)
+  root = _find(config) or _render_stand_in(config)
+  notes, arrays = stand_in_notes(root), _array_splits(root, config.variant)
+  what = f"multi_dsprites {config.variant}"
+  if notes:
+    description = (
+      f"{what}: RENDERED STAND-IN, not the published images ({notes['num_images']} images, "
+      f"{notes['image_size']} pixels) in {root}"
+    )
+  elif arrays:
+    description = f"{what}: arrays of {', '.join(arrays)} in {root}"
+  else:
+    description = f"{what}: composed from {root / ARCHIVE}"
+  logging.info("%s", description)
+  num_files = dict.fromkeys(arrays or SPLITS, 1)
+  paths = [array_path(root, config.variant, s, of) for s in arrays for of in ("images", "masks")]
+  parts = tuple(path.name for path in paths) or (ARCHIVE,)
+  return Source(config.name, config.variant, root, bool(notes), description, num_files, parts=parts)
+
+
+def _open_array(path: Path, channels: int) -> np.ndarray:
+  """Maps a .npy file [N, 64, 64, channels] of uint8 or floats into memory.
+
+  Raises:
+    DataError: the file is not there, damaged or something else.
+  """
+  try:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+  except FileNotFoundError:
+    raise DataError(f"{path} is not there; {_cure(path)}") from None
+  except (OSError, ValueError, EOFError) as error:
+    cause = str(error).partition("\n")[0]
+    raise DataError(f"{path} is not a .npy file, or damaged: {cause}; {_cure(path)}") from None
+  is_array = isinstance(array, np.ndarray)  # np.load opens other kinds of files too
+  if is_array and array.shape[1:] == (SIDE, SIDE, channels) and len(array):
+    if array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating):
+      return array
+  found = f"{array.dtype}{list(array.shape)}" if is_array else "something else than an array"
+  expected = f"floats [N, {SIDE}, {SIDE}, {channels}]"
+  raise DataError(f"{path} has {found} instead of {expected}; {_cure(path)}")
+
+
+def _cure(path: Path) -> str:
+  return f"make the arrays again with the original's generator, or put {ARCHIVE} into {path.parent}"
+
+
+def _pixels(values: np.ndarray) -> bytes:
+  """An image as uint8; ValueError if it is no image."""
+  if values.dtype == np.uint8:
+    return values.tobytes()
+  if not (values.min() >= 0 and values.max() <= 1):  # also where one is not a number
+    raise ValueError(f"its values are from {values.min()} to {values.max()}, not 0 to 1")
+  return np.round(values * 255).astype(np.uint8).tobytes()
+
+
+def _ids(values: np.ndarray) -> bytes:
+  """Ids of instances as uint8; ValueError if they are none."""
+  with np.errstate(invalid="ignore"):
+    ids = values.astype(np.uint8)
+  if not (ids == values).all():
+    raise ValueError("its mask has values that are not whole numbers from 0 to 255")
+  return ids.tobytes()
+
+
+def _decode(images, ids, *, size: int, resize: str) -> dict[str, tf.Tensor]:
+  """Strings [B] as image uint8 [B, size, size, 3] and instances int32 [B, size, size]."""
+  images = tf.reshape(tf.io.decode_raw(images, tf.uint8), [-1, SIDE, SIDE, 3])
+  ids = tf.reshape(tf.io.decode_raw(ids, tf.uint8), [-1, SIDE, SIDE])
+  return {
+    "image": resize_images(images, size, resize),
+    "instances": tf.cast(resize_ids(ids, size, resize), tf.int32),
+  }
+
+
+def _open_arrays(folder: Path, variant: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+  """Images and masks of a split; a DataError if they do not belong together."""
+  images_path, masks_path = (
+    array_path(folder, variant, split, content) for content in ("images", "masks")
+  )
+  images, masks = _open_array(images_path, 3), _open_array(masks_path, 1)
+  if len(images) != len(masks):
+    raise DataError(
+      f"{masks_path} has {len(masks)} masks for {len(images)} images; {_cure(masks_path)}"
+    )
+  return images, masks
+
+
+@functools.lru_cache(maxsize=len(SPLITS))  # unpacking takes seconds; a run opens val many times
+def _from_archive(path: Path, variant: str, split: str, num: int):
+  """The draws of the first `num` images, and the sprites that are in them."""
+  draws = list(itertools.islice(dsprites.draws(variant, split), num))
+  numbers = {sprite.index for draw in draws for sprite in draw.sprites}
+  return draws, dsprites.load_sprites(path, numbers)
+
+
+def split_records(config, source: Source, split: str) -> Indexed:
+  """The images of a split, at most `config.limit` of them.
+
+  Raises:
+    DataError: its files are missing, damaged or do not belong together.
+  """
+  if _array_splits(source.root, config.variant):
+    path = array_path(source.root, config.variant, split, "images")
+    images, masks = _open_arrays(source.root, config.variant, split)
+    num = len(images)
+
+    def load(number):
+      return _pixels(images[number]), _ids(masks[number])
+
+  else:
+    path = source.root / ARCHIVE
+    num = min(config.limit or SIZES[split], SIZES[split])
+    draws, sprites = _from_archive(path, config.variant, split, num)
+
+    def load(number):
+      image, ids = dsprites.compose(draws[number], sprites)
+      return image.tobytes(), ids.tobytes()
+
+  images_of_split = Indexed(
+    num=num,
+    load=load,
+    num_features=2,
+    decode=partial(_decode, size=config.image_size, resize=config.resize),
+    describe=lambda number: f"{path}: image {number} (from 0)",
+    cure="make it again, or leave such images out with --config.data.on_corrupt=skip",
+  )
+  return images_of_split.limited(config.limit) if config.limit else images_of_split
+
+
+def num_examples(config, source: Source, split: str) -> int:
+  """Images of a split."""
+  num = SIZES[split]
+  if _array_splits(source.root, config.variant):
+    num = len(_open_arrays(source.root, config.variant, split)[0])
+  return min(num, config.limit) if config.limit else num
