@@ -1,4 +1,4 @@
-"""Faults that nothing saved may suffer from; `python -m tests.support.fault_injection` has all of them."""
+"""Faults that nothing saved may suffer from; `tests.support.fault_injection` has all of them."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Some hundred damaged inputs for each reader; `python -m tests.support.fuzzing` tries ten thousand."""
+"""Some hundred damaged inputs for each reader; `tests.support.fuzzing` tries ten thousand."""
 
 import gzip
 import resource

@@ -1,6 +1,6 @@
 """Breaks the real training program in many ways, and checks that nothing saved is ever lost.
 
-    python -m tests.support.fault_injection                    # everything; about an hour on two cores
+    python -m tests.support.fault_injection     # everything; an hour on two cores
     python -m tests.support.fault_injection --kills=5 kills disk_full
     report = fault_injection.disk_full(fault_injection.Bench(tmp_path))
 
