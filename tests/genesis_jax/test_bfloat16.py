@@ -115,10 +115,9 @@ def test_no_step_sums_in_16_bits_where_columns_go_in_pairs(name, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("side", [32, 128])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_no_step_of_a_variant_sums_in_16_bits(name, side):
-  assert sums_of_16_bits(lowered_step(VARIANTS[name] | dict(image_size=side), "cpu")) == []
+def test_no_step_of_a_variant_sums_in_16_bits(name):
+  assert sums_of_16_bits(lowered_step(VARIANTS[name] | dict(image_size=32), "cpu")) == []
 
 
 def test_sums_in_16_bits_are_found():
@@ -189,7 +188,7 @@ def test_gradients_of_larger_batches(batch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", ["genesis_one_stage", "genesis_v2_laplacian", "vae_broadcast"])
 def test_gradients_of_variants(name):
   # Over a quarter of the pixels, the rounding of activations themselves averages out less.
   check_gradients(32, 2, cosine=0.99, bias=0.2, **VARIANTS[name])
