@@ -25,6 +25,8 @@ WEIGHTS = ("params", "batch_stats")  # of a state, what its model is made of
 # when a checkpoint is read: what its class or its reader takes for absent must mean the same.
 AS_BEFORE = {
   "deterministic": False,
+  "test_fid_images": 0,
+  "test_images": 0,
   "model.monte_carlo_kl": True,
   **dict.fromkeys(
     f"data.{name}" for name in ("images", "masks", "ignore_ids", "background_ids", "split_by")
