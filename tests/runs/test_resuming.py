@@ -84,7 +84,7 @@ def _fields(tree: dict, prefix: str = "") -> set[str]:
 
 def test_fields_that_came_later_say_what_they_were_before():
   old, now = set(json.loads((BEFORE / "fields.json").read_text())), set()
-  for model in models.MODELS:
+  for model in models.names():
     for dataset in datasets.DATASETS:
       now |= _fields(json.loads(compose(model, dataset).to_json_best_effort()))
   assert now - old <= runs.AS_BEFORE.keys(), "declare them in genesis_jax.runs.AS_BEFORE"
