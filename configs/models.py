@@ -1,11 +1,58 @@
 """What each model is made of: the options of its class, with the published values.
 
-`image_size` and `num_slots` are set by `configs.experiment.compose`, from the data set's.
+They are read from the source of the class: importing it brings JAX, for which nobody with a typo
+waits. `image_size` and `num_slots` are set by `configs.experiment.compose`, from the data set's.
 """
+
+import ast
+import dataclasses
+import functools
+import importlib.util
+import pathlib
 
 import ml_collections
 
 DTYPES = ("float32", "bfloat16")  # of activations
+NOT_OPTIONS = {"name", "parent", "axis_name", "dtype"}  # fields of a class that are none
+
+
+@functools.cache
+def _classes() -> dict[str, ast.ClassDef]:
+  """Name of a file of the library's models -> the class in it."""
+  folder = pathlib.Path(importlib.util.find_spec("genesis_jax").origin).parent / "models"
+  return {
+    path.stem: node
+    for path in sorted(folder.glob("*.py"))
+    for node in ast.parse(path.read_text()).body
+    if isinstance(node, ast.ClassDef) and [ast.unparse(base) for base in node.bases] == ["Model"]
+  }
+
+
+def names() -> list[str]:
+  """The models that `options` knows."""
+  return list(_classes())
+
+
+def options(name: str) -> ml_collections.ConfigDict:
+  """Options of one of the library's models."""
+  fields = {
+    node.target.id: ast.literal_eval(node.value)
+    for node in _classes()[name].body
+    if isinstance(node, ast.AnnAssign) and node.target.id not in NOT_OPTIONS
+  }
+  return ml_collections.ConfigDict(dict(name=name, dtype=DTYPES[0]) | fields)
+
+
+def own(module: str, model: type) -> ml_collections.ConfigDict:
+  """Options of a model of your own.
+
+  Args:
+    module: the file that defines the class: `__file__`, where a configuration brings its own.
+    model: a subclass of `genesis_jax.models.common.Model`.
+  """
+  fields = {f.name: f.default for f in dataclasses.fields(model) if f.name not in NOT_OPTIONS}
+  known = dict(module=module, name=model.__name__, dtype=DTYPES[0])
+  return ml_collections.ConfigDict(known | fields)
 
 
 def check(config) -> None:
@@ -16,30 +63,3 @@ def check(config) -> None:
   """
   if config.get("dtype", DTYPES[0]) not in DTYPES:
     raise ValueError(f"model.dtype is {config.dtype!r}; allowed: {sorted(DTYPES)}")
-
-
-def names() -> list[str]:
-  """The models that `options` knows."""
-  from genesis_jax.models import MODELS  # JAX: not for those who only read a configuration's help
-
-  return list(MODELS)
-
-
-def options(name: str) -> ml_collections.ConfigDict:
-  """Options of one of the library's models."""
-  from genesis_jax.models import default_options, model_class
-
-  return ml_collections.ConfigDict({"name": name} | default_options(model_class(name)))
-
-
-def own(module: str, model: type) -> ml_collections.ConfigDict:
-  """Options of a model of your own.
-
-  Args:
-    module: the file that defines the class: `__file__`, where a configuration brings its own.
-    model: a subclass of `genesis_jax.models.common.Model`.
-  """
-  from genesis_jax.models import default_options
-
-  fields = {"module": module, "name": model.__name__} | default_options(model)
-  return ml_collections.ConfigDict(fields)

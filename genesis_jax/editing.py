@@ -9,6 +9,7 @@ Latents are dictionaries name -> `[B,K,D]` (`[B,D]` without slots), as `model.de
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def exchanged(
 
 
 def moved(
-  latents: Latents, name: str, slot: int | None, dim: int, values: Sequence[float]
+  latents: Latents, name: str, slot: int | None, dim: SupportsIndex, values: Sequence[float]
 ) -> dict[str, np.ndarray]:
   """One image's latents for each value that one number of one of its slots takes.
 

@@ -17,6 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, UInt8
 
 SIDE = 299  # of the images that the network was trained on
@@ -51,7 +52,7 @@ def _interpolation(size: int) -> np.ndarray:
   return np.maximum(1 - distance, 0).astype(np.float32)
 
 
-def prepare(images: UInt8[Array, "N H W 3"]) -> Float[Array, "N 299 299 3"]:
+def prepare(images: UInt8[ArrayLike, "N H W 3"]) -> Float[Array, "N 299 299 3"]:
   """Bilinear to 299x299 with half-pixel centres, not antialiased; then to [-1, 1]."""
   x = images.astype(jnp.float32) / 255
   rows, columns = _interpolation(images.shape[1]), _interpolation(images.shape[2])
@@ -146,7 +147,7 @@ class Inception(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: UInt8[Array, "N H W 3"], dim: int = DIMS[-1]
+    self, images: UInt8[ArrayLike, "N H W 3"], dim: int = DIMS[-1]
   ) -> dict[int, Float[Array, "N _"]]:
     """Features of each number of channels in `DIMS` up to `dim`; later layers are not run."""
     pooled, x = {}, prepare(images)

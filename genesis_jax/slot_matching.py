@@ -6,7 +6,8 @@ order = labels.argsort(1, kind="stable")                    # slots in the order
 
 import numpy as np
 import scipy.optimize
-from jaxtyping import Array, Float, Int
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int
 
 
 def overlaps(
@@ -25,7 +26,7 @@ def overlaps(
 
 
 def matched_labels(
-  log_masks: Float[Array, "B K S S"], instances: Int[np.ndarray, "B S S"]
+  log_masks: Float[ArrayLike, "B K S S"], instances: Int[np.ndarray, "B S S"]
 ) -> Int[np.ndarray, "B K"]:
   """For each slot the id of the instance it is matched with, or else one that no instance has.
 

@@ -62,7 +62,7 @@ def closest(name: str, names) -> str:
   return f'; did you mean "{near[0]}"?' if near else ""
 
 
-def translate(config: Mapping[str, Any], fields) -> tuple[str, dict[str, Any]]:
+def translate(config: Mapping[str, Any], fields) -> tuple[Any, dict[str, Any]]:
   """(model name, options) in our names.
 
   Args:

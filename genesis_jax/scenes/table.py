@@ -6,6 +6,7 @@ scene["image"]        # uint8 [128, 128, 3]
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from genesis_jax.scenes import raycast
@@ -200,7 +201,7 @@ def table_scene(key: Array, *, image_size: int = 128, samples: int = 2) -> dict:
   }
 
 
-def table_frames(key: Array, *, camera: int) -> dict:
+def table_frames(key: Array, *, camera: Int[ArrayLike, ""]) -> dict:
   """Renders a whole frame of one camera (0: front left, 1: front right), a ray for each pixel.
 
   Returns a dict as `table_scene` does, with `image` uint8 [600, 960, 3] and `instances` alike.

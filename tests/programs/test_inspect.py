@@ -186,7 +186,9 @@ def test_benchmark_of_one_data_set(gqn_root, capsys, hurried):
 
 
 def test_benchmark_of_all(gqn_root, capsys, hurried, monkeypatch, tmp_path):
-  monkeypatch.setattr(data_pipelines, "DATASETS", {"gqn": "gqn", "sketchy": "sketchy"})
+  monkeypatch.setattr(
+    data_pipelines, "DATASETS", {"gqn": "datasets.gqn.reader", "sketchy": "datasets.sketchy.reader"}
+  )
   words = ["all", f"--data_dir={gqn_root}", "--batch_size=4", f"--cache={tmp_path / 'cache'}"]
   assert benchmark.main(words) == 1  # as there are no Sketchy episodes there
   out, err = capsys.readouterr()
