@@ -6,7 +6,7 @@ one, and converting only moves and transposes numbers.
 
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax
 import jax
@@ -258,7 +258,7 @@ def _is_ignored(name: str) -> bool:
   return name.rsplit(".", 1)[-1] in IGNORED or "pixel_coords" in name
 
 
-def present_names(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def present_names(state_dict: Any) -> dict[str, np.ndarray]:
   """A state dict of any version of the original, in its order, with the names of the newest.
 
   Raises:
@@ -282,7 +282,7 @@ def _number_array(name: str, value) -> np.ndarray:
     raise ValueError(f"entry {name!r} is a {type(value).__name__}, not an array") from error
 
 
-def _convert(model: Model, wanted: list[Entry], state_dict: Mapping[str, np.ndarray]) -> dict:
+def _convert(model: Model, wanted: list[Entry], state_dict: Any) -> dict:
   """The arrays of `wanted`, nested by path; raises as `from_torch` does."""
   state_dict = present_names(state_dict)
   state_dict = {name: value for name, value in state_dict.items() if not _is_ignored(name)}
@@ -300,7 +300,7 @@ def _convert(model: Model, wanted: list[Entry], state_dict: Mapping[str, np.ndar
   return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
-def from_torch(model: Model, state_dict: Mapping[str, np.ndarray]) -> dict:
+def from_torch(model: Model, state_dict: Any) -> dict:
   """Variables of `model`, in the structure of `model.init`, from the original's state dict.
 
   Args:
@@ -317,7 +317,7 @@ def _parameters(model: Model) -> list[Entry]:
   return [entry for entry in entries(model) if entry.path.startswith("params/")]
 
 
-def parameter_names(model: Model, state_dict: Mapping[str, np.ndarray]) -> list[str]:
+def parameter_names(model: Model, state_dict: Any) -> list[str]:
   """The original's names of the parameters (not buffers) of a state dict, in its order.
 
   That is the order of PyTorch's `model.parameters()`, by which optimizers number their state.
