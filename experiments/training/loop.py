@@ -19,8 +19,8 @@ from experiments.runs import folder
 from experiments.runs.checkpoints import Checkpoints, origin_of
 from experiments.runs.logbook import Logbook
 from experiments.training import announcements
-from experiments.training import feed as inputs
 from experiments.training.album import Album
+from experiments.training.feed import Feed, check_steps_per_call
 from experiments.training.progress import Progress, RecentSteps
 from experiments.training.stop import Stop
 from experiments.training.validation import Validator
@@ -84,7 +84,7 @@ def opened(config, workdir: pathlib.Path, **resuming) -> Iterator[tuple[Run, tra
     devices.check_determinism(config)
     model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
     devices.check_batch_size(config.batch_size)
-    inputs.check_steps_per_call(config)
+    check_steps_per_call(config)
   with contextlib.ExitStack() as stack:
     stop = stack.enter_context(Stop())
     if devices.is_main_host():
@@ -122,7 +122,7 @@ def run_steps(run: Run, state) -> training.TrainState:
     UserError: if training diverges; the last good state is saved.
   """
   config, last = run.config, run.config.num_steps
-  feed = inputs.Feed(config, run.first)
+  feed = Feed(config, run.first)
   steps = compiled_steps(config, run.model, run.tx, feed)
   recent = RecentSteps()
   with Progress(config, run.first) as progress:
@@ -172,7 +172,7 @@ def stop_if_diverged(run: Run, recent: RecentSteps, state) -> None:
     raise UserError(f"step {step} diverged: {words}; the state before it is saved in {run.workdir}")
 
 
-def compiled_steps(config, model, tx, feed: inputs.Feed):
+def compiled_steps(config, model, tx, feed: Feed):
   """(replicated state, batches, resident) -> (state, scalars) on all devices; donates the state."""
   step = functools.partial(
     training.train_step,

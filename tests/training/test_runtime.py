@@ -19,12 +19,12 @@ import genesis_jax
 from experiments import main
 from experiments.console import startup
 from experiments.console.errors import UserError
-from experiments.figures import panels as pictures
 from experiments.figures import sheets
+from experiments.figures.panels import BACKGROUND, PALETTE, coloured_instances, grid
 from experiments.hardware import devices
 from experiments.runs import changes, folder, logbook, records
 from experiments.training import loop, progress, validation
-from experiments.training import stop as interruptions
+from experiments.training.stop import Stop
 from genesis_jax import objective, runs, training
 
 
@@ -210,7 +210,7 @@ def test_divergence_names_the_step_and_saves_the_state_before(tiny, tmp_path):
 
 def test_signal_is_a_wish_once():
   before = signal.getsignal(signal.SIGTERM)
-  with interruptions.Stop() as stop:
+  with Stop() as stop:
     assert signal.getsignal(signal.SIGTERM) is before  # nothing is there to be saved
     stop.listen()
     stop.listen()
@@ -274,12 +274,10 @@ def test_picture_of_a_model_without_slots():
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (8, 32, 32, 3), np.uint8)
   panels = {"input": images, "reconstruction": images, "samples": images}
-  image = pictures.grid(panels, "caption")
+  image = grid(panels, "caption")
   pixels = np.asarray(image)
   assert pixels.std() > 10 and image.size[0] > 8 * sheets.TILE
-  np.testing.assert_array_equal(
-    pictures.coloured_instances(np.array([[0, 1]])), [[pictures.BACKGROUND, pictures.PALETTE[0]]]
-  )
+  np.testing.assert_array_equal(coloured_instances(np.array([[0, 1]])), [[BACKGROUND, PALETTE[0]]])
 
 
 def test_the_bar_leaves_compilation_out(tiny, monkeypatch):
