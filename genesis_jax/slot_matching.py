@@ -4,9 +4,12 @@ labels = matched_labels(log_masks, batch["instances"])      # [B, K]
 order = labels.argsort(1, kind="stable")                    # slots in the order of the instances
 """
 
+import itertools
+
 import numpy as np
-import scipy.optimize
 from jaxtyping import Array, Float, Int
+
+from genesis_jax.metrics import ious_of_counts, matched
 
 
 def overlaps(
@@ -20,8 +23,7 @@ def overlaps(
   ids, row = np.unique(true_ids[known], return_inverse=True)
   counts = np.zeros((len(ids), num_slots))
   np.add.at(counts, (row, slot_of_pixel[known]), 1)
-  union = counts.sum(1, keepdims=True) + counts.sum(0, keepdims=True) - counts
-  return ids, counts / union
+  return ids, ious_of_counts(counts[None])[0]
 
 
 def matched_labels(
@@ -36,8 +38,9 @@ def matched_labels(
   labels = np.zeros((len(log_masks), num_slots), np.int32)
   for image, slots in enumerate(np.asarray(log_masks).argmax(1)):
     ids, iou = overlaps(instances[image], slots, num_slots)
-    rows, columns = scipy.optimize.linear_sum_assignment(iou, maximize=True)
-    matched = {k: ids[t] for t, k in zip(rows, columns, strict=True) if iou[t, k] > 0}
-    fresh = iter(range(max(ids, default=0) + 1, max(ids, default=0) + 1 + num_slots))
-    labels[image] = [matched[k] if k in matched else next(fresh) for k in range(num_slots)]
+    ids_of_slots = {k: ids[t] for t, k in matched(iou[None])[0] if iou[t, k] > 0}
+    fresh = itertools.count(max(ids, default=0) + 1)
+    labels[image] = [
+      ids_of_slots[k] if k in ids_of_slots else next(fresh) for k in range(num_slots)
+    ]
   return labels

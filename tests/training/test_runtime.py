@@ -265,7 +265,7 @@ def test_resumed_logbook_forgets_what_comes_again(tmp_path):
   with logbook.Logbook(tmp_path, 2) as book:
     book.scalars(3, {"train/a": 5})
     assert book.newest("train/") == {"a": 5}
-  rows = logbook._rows(tmp_path / "metrics.jsonl")
+  rows = records.read_rows(tmp_path / "metrics.jsonl")[0]
   assert [(row["step"], row["train/a"]) for row in rows] == [(1, 1), (2, 2), (3, 5)]
   assert rows[0]["train/b"] is None  # JSON has no NaN
 
