@@ -1,7 +1,7 @@
 """Whether the device waits for images: reading alone, steps alone, and both as in training.
 
   python -m benchmarks.whole_program --config=configs/genesis_gqn.py
-  python -m benchmarks.whole_program --config=configs/vae_gqn.py --config.data.data_dir=DIR
+  python -m benchmarks.whole_program --config=configs/genesis_gqn.py --config.data.data_dir=DIR
 
 Reading is from files to the device's memory; steps get the same batch again and again. Both are the
 training loop with its log steps, without validation, pictures and checkpoints. Rounds alternate, so
