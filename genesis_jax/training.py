@@ -1,7 +1,6 @@
 """One training step and one evaluation step, as pure functions of state and batch.
 
-  create = functools.partial(create_train_state, model=model, tx=tx)
-  state = jax.jit(create, compiler_options=INIT_OPTIONS)(jax.random.key(0))
+  state = initial_state(0, model, tx)
   step = functools.partial(train_step, model=model, tx=tx, axis_name="batch")
   state, scalars = jax.pmap(step, axis_name="batch", donate_argnums=0)(state, batch)
 
@@ -22,16 +21,12 @@ import jax.flatten_util
 import jax.numpy as jnp
 import optax
 
-from genesis_jax import metrics
+from genesis_jax import metrics, objective
 from genesis_jax.contingency import count_pixels
 from genesis_jax.noise import draw_noise
-from genesis_jax.objective import geco_state
 from genesis_jax.outputs import Outputs
 
 ELBO_LIMIT = 1e8  # nats per image; training beyond it has diverged, as in the original
-
-# Initialisation runs once: optimising its code takes four times as long, and gains nothing.
-INIT_OPTIONS = {"xla_backend_optimization_level": 0}
 
 
 @flax.struct.dataclass
@@ -59,7 +54,7 @@ def to_float(images: chex.Array) -> chex.Array:
 
 
 def create_train_state(key: chex.PRNGKey, model: nn.Module, tx) -> TrainState:
-  """Freshly initialised state, from a typed key; to be compiled, see `INIT_OPTIONS`."""
+  """Freshly initialised state, from a typed key; to be compiled, as by `initial_state`."""
   key_params, key_steps = jax.random.split(key)
   images = jnp.zeros((1, model.image_size, model.image_size, 3), jnp.float32)
   variables = model.init({"params": key_params, "noise": key_params}, images, train=False)
@@ -71,6 +66,16 @@ def create_train_state(key: chex.PRNGKey, model: nn.Module, tx) -> TrainState:
     key=jax.random.key_data(key_steps),
     diverged_at=jnp.full([], -1, jnp.int32),
   )
+
+
+# Initialisation runs once: optimising its code takes four times as long, and gains nothing.
+INIT_OPTIONS = {"xla_backend_optimization_level": 0}
+
+
+def initial_state(seed: int, model: nn.Module, tx) -> TrainState:
+  """The state that the training of a seed starts from."""
+  create = functools.partial(create_train_state, model=model, tx=tx)
+  return jax.jit(create, compiler_options=INIT_OPTIONS)(jax.random.key(seed))
 
 
 def total_kl(out: Outputs) -> chex.Array:
@@ -157,7 +162,7 @@ def train_step(
   images = to_float(batch["image"])
   key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
   noise = _batch_noise(key, model, images.shape[0], axis_name)
-  geco = geco_state(state.opt_state)
+  geco = objective.geco_state(state.opt_state)
   # The loss of a step weighs the KL with the beta from before it.
   beta = geco.beta if beta_schedule is None else beta_schedule(state.step)
   value_and_grads = jax.value_and_grad(
@@ -180,9 +185,17 @@ def train_step(
   )
   state = _good_or_last(new, state, scalars)
   if geco is not None:
-    err_ema = geco_state(opt_state).err_ema
+    err_ema = objective.geco_state(opt_state).err_ema
     scalars |= {"err_ema": err_ema, "err_ema_element": err_ema / images[0].size}
   return state, scalars | {"diverged_at": state.diverged_at}
+
+
+def configured_step(config, model: nn.Module, tx, axis_name: str | None = None) -> Callable:
+  """`train_step` of an experiment, with all but state and batch bound."""
+  schedule = objective.beta_schedule(config.objective, config.num_steps)
+  return functools.partial(
+    train_step, model=model, tx=tx, beta_schedule=schedule, axis_name=axis_name
+  )
 
 
 def train_steps(

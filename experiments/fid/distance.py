@@ -208,10 +208,7 @@ def measure_run(
     UserError, DataError: in one line.
   """
   with explained():
-    checkpoint = Checkpoint(workdir, *opened(workdir, step))
-    if data_dir:
-      checkpoint.config.data.data_dir = data_dir
-    devices.configure(checkpoint.config)
+    checkpoint = Checkpoint(workdir, *opened(workdir, step, data_dir))
   files.check_writable(path.parent)  # and that what is there can be read: both before long work
   folder.read_json(path)
   result = measure(checkpoint, settings)

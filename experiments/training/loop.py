@@ -7,8 +7,6 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-import jax
-
 import data_pipelines
 import genesis_jax
 from data_pipelines import inventory
@@ -94,8 +92,7 @@ def opened(config, workdir: pathlib.Path, **resuming) -> Iterator[tuple[Run, tra
       album = Album(config, workdir, model)
     files = inventory.taken(source)
     origin = origin_of(config, source, files)
-    create = functools.partial(training.create_train_state, model=model, tx=tx)
-    state = jax.jit(create, compiler_options=training.INIT_OPTIONS)(jax.random.key(config.seed))
+    state = training.initial_state(config.seed, model, tx)
     checkpoints = stack.enter_context(Checkpoints(workdir, origin, config, files, **resuming))
     state = checkpoints.restore(state)
     first = int(state.step)
@@ -174,11 +171,5 @@ def stop_if_diverged(run: Run, recent: RecentSteps, state) -> None:
 
 def compiled_steps(config, model, tx, feed: Feed):
   """(replicated state, batches, resident) -> (state, scalars) on all devices; donates the state."""
-  step = functools.partial(
-    training.train_step,
-    model=model,
-    tx=tx,
-    beta_schedule=objective.beta_schedule(config.objective, config.num_steps),
-    axis_name=devices.AXIS,
-  )
+  step = training.configured_step(config, model, tx, devices.AXIS)
   return devices.parallel(feed.steps(step), donate=0)
