@@ -60,7 +60,7 @@ def matched(ious: Float[np.ndarray, "B T P"]) -> Int[np.ndarray, "B min(T,P) 2"]
   Exact (Jonker & Volgenant), on the host. Of several best assignments, as between segments that do
   not overlap, it takes the one that scipy finds.
   """
-  from scipy.optimize import linear_sum_assignment
+  from scipy.optimize import linear_sum_assignment  # slow to import, and most need no matching
 
   pairs = [np.stack(linear_sum_assignment(iou, maximize=True), 1) for iou in ious]
   return np.asarray(pairs, np.int64).reshape(len(ious), min(ious.shape[1:]), 2)

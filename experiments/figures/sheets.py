@@ -109,7 +109,7 @@ class Sheet:
 
   def pdf(self) -> bytes:
     """The sheet as a PDF whose text is text; needs matplotlib, and no screen."""
-    import matplotlib
+    import matplotlib  # heavy: PNGs do without
     from matplotlib.figure import Figure
 
     size = (self.width / UNITS_PER_INCH, self.height / UNITS_PER_INCH)
