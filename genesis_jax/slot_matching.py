@@ -7,9 +7,26 @@ order = labels.argsort(1, kind="stable")                    # slots in the order
 import itertools
 
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from genesis_jax.metrics import ious_of_counts, matched
+
+def ious_of_counts(counts: Float[ArrayLike, "B T P"]) -> Float[ArrayLike, "B T P"]:
+  """IoU of each true with each predicted segment; 0 where neither has a pixel."""
+  union = counts.sum(2)[:, :, None] + counts.sum(1)[:, None] - counts
+  return counts / counts.__array_namespace__().maximum(union, 1)
+
+
+def matched(ious: Float[np.ndarray, "B T P"]) -> Int[np.ndarray, "B min(T,P) 2"]:
+  """Pairs (true, predicted) of the one-to-one assignment with the largest sum of IoUs.
+
+  Exact (Jonker & Volgenant), on the host. Of several best assignments, as between segments that do
+  not overlap, it takes the one that scipy finds.
+  """
+  from scipy.optimize import linear_sum_assignment  # slow to import, and most need no matching
+
+  pairs = [np.stack(linear_sum_assignment(iou, maximize=True), 1) for iou in ious]
+  return np.asarray(pairs, np.int64).reshape(len(ious), min(ious.shape[1:]), 2)
 
 
 def overlaps(
