@@ -370,9 +370,9 @@ def test_divergence_is_looked_for_where_nothing_is_due(monkeypatch, log_every):
   """The scalars that are kept until then are few."""
   monkeypatch.setattr(progress, "UNASKED", 5)
   recent, asked = progress.RecentSteps(), []
-  values = {name: np.zeros((1, 1)) for name in progress.FATAL}
+  values = {name: jnp.zeros((1, 1)) for name in progress.FATAL}
   for done in range(1, 13):
-    recent.add(done, values | {"diverged_at": np.array([[-1]])})
+    recent.add(done, values | {"diverged_at": jnp.array([[-1]])})
     assert len(recent._fatal) <= 5
     if recent.are_many or loop.is_due(done, 100, log_every):
       asked.append(done)
