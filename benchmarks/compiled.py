@@ -151,12 +151,7 @@ def compile_step(config, device):
   state = jax.eval_shape(create, jax.random.key(0))
   side = config.model.image_size
   batch = {"image": jax.ShapeDtypeStruct((config.batch_size, side, side, 3), "uint8")}
-  step = functools.partial(
-    training.train_step,
-    model=model,
-    tx=tx,
-    beta_schedule=objective.beta_schedule(config.objective, config.num_steps),
-  )
+  step = training.configured_step(config, model, tx)
   flops = jax.jit(step).lower(state, batch).cost_analysis()["flops"]
   place = jax.sharding.SingleDeviceSharding(device)
   # Convolutions ask where they are, and here they are on a CPU.

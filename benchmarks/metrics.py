@@ -16,7 +16,6 @@ import numpy as np
 
 from data_pipelines.command_line import Parser, whole_number
 from experiments.console import program
-from experiments.console.errors import UserError
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
@@ -60,13 +59,8 @@ def seconds(function: Callable[[], np.ndarray]) -> float:
 def main(argv: list[str]) -> None:
   """Prints images per second and their ratio."""
   options = parse(argv)
-  try:
-    from sklearn.metrics import adjusted_rand_score
-  except ImportError:
-    raise UserError(
-      "scikit-learn, which this compares with, is missing: pip install scikit-learn"
-    ) from None
   import jax
+  from sklearn.metrics import adjusted_rand_score
 
   from genesis_jax import contingency, metrics
 

@@ -127,18 +127,12 @@ class Case:
 
     self.config = config
     model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
-    create = functools.partial(training.create_train_state, model=model, tx=tx)
-    self._state = jax.jit(create, compiler_options=training.INIT_OPTIONS)(jax.random.key(0))
+    self._state = training.initial_state(0, model, tx)
     side = config.model.image_size
     shape = (config.steps_per_call, config.batch_size, side, side, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     self._batches = {"image": jax.device_put(images)}
-    step = functools.partial(
-      training.train_step,
-      model=model,
-      tx=tx,
-      beta_schedule=objective.beta_schedule(config.objective, config.num_steps),
-    )
+    step = training.configured_step(config, model, tx)
     start = time.perf_counter()
     with jax.default_matmul_precision(config.matmul_precision):
       steps = functools.partial(training.train_steps, step, num_steps=config.steps_per_call)

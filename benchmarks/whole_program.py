@@ -1,7 +1,7 @@
 """Whether the device waits for images: reading alone, steps alone, and both as in training.
 
   python -m benchmarks.whole_program --config=configs/genesis_gqn.py
-  python -m benchmarks.whole_program --config=configs/vae_gqn.py --config.data.data_dir=DIR
+  python -m benchmarks.whole_program --config=configs/genesis_gqn.py --config.data.data_dir=DIR
 
 Reading is from files to the device's memory; steps get the same batch again and again. Both are the
 training loop with its log steps, without validation, pictures and checkpoints. Rounds alternate, so
@@ -40,27 +40,21 @@ class Loop:
   """
 
   def __init__(self, config):
-    import functools
-
-    import jax
-
     import genesis_jax
     from experiments.hardware import devices
-    from experiments.training import feed
-    from experiments.training import loop as train
+    from experiments.training.feed import Feed, check_steps_per_call
+    from experiments.training.loop import compiled_steps
     from genesis_jax import objective, training
 
     devices.configure(config)
     devices.check_batch_size(config.batch_size)
-    feed.check_steps_per_call(config)
+    check_steps_per_call(config)
     self._config = config
     model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
-    self._feed = feed.Feed(config, 0)
+    self._feed = Feed(config, 0)
     self._batches = devices.prefetch(self._feed, axis=1)
-    self._steps = train.compiled_steps(config, model, tx, self._feed)
-    create = functools.partial(training.create_train_state, model=model, tx=tx)
-    state = jax.jit(create, compiler_options=training.INIT_OPTIONS)(jax.random.key(config.seed))
-    self._state = devices.replicate(state)
+    self._steps = compiled_steps(config, model, tx, self._feed)
+    self._state = devices.replicate(training.initial_state(config.seed, model, tx))
     self._same = next(self._batches)
     self._train(itertools.repeat(self._same), 2)  # compiles
 

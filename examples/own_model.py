@@ -64,11 +64,6 @@ class LightVAE(Model):
   def _decode(self, latents):
     return Samples(self._image(latents), latents)
 
-  def features(self, images, noise=None):
-    """Both latents."""
-    latents = self(images, noise=noise).latents
-    return jnp.concatenate([latents[name].sample for name in sorted(latents)], -1)
-
 
 def get_config():
   """The model on rendered sprites; any other data set's name does as well."""

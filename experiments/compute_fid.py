@@ -11,7 +11,7 @@ these agree. Results go to RUN/evaluation/fid.json, one for each checkpoint and 
 
 import argparse
 
-from data_pipelines.command_line import Parser, file_name, path_name, seed_number
+from data_pipelines.command_line import Parser, file_name, path_name, seed_number, whole_number
 from experiments.console import program, startup
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
@@ -21,23 +21,17 @@ DIMS = (64, 192, 768, 2048)  # as genesis_jax.fid.DIMS, which is imported once t
 
 def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""
-
-  def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-      raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return int(text)
-
   parser = Parser("experiments.compute_fid", __doc__)
   parser.add_argument("--workdir", type=path_name, required=True, help="folder of the run")
   parser.add_argument("--step", type=int, help="checkpoint; default: the newest")
   parser.add_argument(
-    "--num_images", type=positive, help="default: 10000, or all where there are fewer"
+    "--num_images", type=whole_number(1), help="default: 10000, or all where there are fewer"
   )
   parser.add_argument("--inception_weights", metavar="FILE", help="pytorch-fid's file or a .npz")
   parser.add_argument("--reference_stats", metavar="FILE.npz", help="in place of test images")
   parser.add_argument("--data_dir", help="where the data lies now, if not where the run found it")
   parser.add_argument("--dim", type=int, choices=DIMS, default=2048, help="papers: 2048")
-  parser.add_argument("--batch_size", type=positive, default=64, help="default: 64")
+  parser.add_argument("--batch_size", type=whole_number(1), default=64, help="default: 64")
   parser.add_argument("--seed", type=seed_number, default=0, help="of the samples")
   parser.add_argument("--sample_seed", type=seed_number, default=0, help="of the choice of images")
   parser.add_argument(

@@ -9,7 +9,6 @@ own, and the order of the data is ours.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import shlex
@@ -37,27 +36,13 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
   return options, overrides
 
 
-def load_json(path: pathlib.Path) -> dict:
-  """The dictionary in a JSON file.
-
-  Raises:
-    UserError: if it cannot be read or holds something else.
-  """
-  try:
-    content = json.loads(path.read_text())
-  except (OSError, ValueError) as error:
-    raise UserError(f"{path} cannot be read as JSON: {error}") from error
-  if not isinstance(content, dict):
-    raise UserError(f"{path} holds no dictionary")
-  return content
-
-
 def configuration(options: argparse.Namespace, overrides: list[str]):
   """The configuration, where it comes from, and the names of the flags that it leaves out.
 
   Raises:
     UserError: if there is none or it cannot be used.
   """
+  from experiments.runs.folder import dictionary_in
   from experiments.runs.original_runs import config_from_flags, ignored_flags
 
   if options.config:
@@ -68,9 +53,12 @@ def configuration(options: argparse.Namespace, overrides: list[str]):
       f"{path} is not there; give --flags, or the run's configuration, for example "
       "--config=configs/experiment.py:genesis,gqn"
     )
+  try:
+    flags = dictionary_in(path)
+  except (OSError, ValueError) as error:
+    raise UserError(f"{path} cannot be read as JSON: {error}") from error
   with explained():
     try:
-      flags = load_json(path)
       config = config_from_flags(flags)
       return config, str(path), ignored_flags(flags, config)
     except ValueError as error:

@@ -24,13 +24,13 @@ def main(argv: list[str]) -> None:
   options = parser.parse_args(argv)
   startup.stay_on_cpu()
   # JAX reads the settings above when it is imported.
-  from experiments.fid import weights as inception_weights
+  from experiments.fid import weights
 
   logging.set_verbosity(logging.INFO)
-  weights = inception_weights.read(options.inception_weights)
-  inception_weights.convert(weights, options.convert)
-  known = "the published weights" if weights.published else "not the published weights"
-  print(f"wrote {options.convert} from {weights.path} ({known}, SHA-256 {weights.sha256})")
+  found = weights.read(options.inception_weights)
+  weights.convert(found, options.convert)
+  known = "the published weights" if found.published else "not the published weights"
+  print(f"wrote {options.convert} from {found.path} ({known}, SHA-256 {found.sha256})")
 
 
 if __name__ == "__main__":

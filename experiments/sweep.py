@@ -87,7 +87,7 @@ def read_grid(config_path: str, overrides: list[str]) -> dict[str, dict[str, Any
 
 
 def _state(workdir: pathlib.Path, config) -> str:
-  from experiments.runs import checkpoints, folder
+  from experiments.runs import changes, folder
   from genesis_jax.runs import checkpoint_steps
 
   saved = folder.read_json(workdir / "config.json")
@@ -95,8 +95,8 @@ def _state(workdir: pathlib.Path, config) -> str:
   if saved and (steps or (workdir / "metrics.json").exists()):
     wanted = json.loads(config.to_json_best_effort())
     both = ({"config": content, "source": {}} for content in (saved, wanted))
-    if changed := checkpoints.differences(*both):
-      return f"another experiment: {changed[0]}"
+    for name, values in changes.differences(*both).items():
+      return f"another experiment: {name}: {values}"
     if folder.read_json(workdir / "metrics.json").get("step", -1) >= config.num_steps:
       return "done"
   return f"resumes from step {steps[-1]}" if steps else "new"

@@ -162,16 +162,12 @@ def make(options: argparse.Namespace) -> None:
   from experiments.figures import galleries
   from experiments.figures.folder import Folder
   from experiments.figures.view import Network
-  from experiments.hardware import devices
   from experiments.runs.opening import opened
   from genesis_jax import runs
 
   with explained():
-    step, model, variables, config = opened(options.workdir, options.step)
+    step, model, variables, config = opened(options.workdir, options.step, options.data_dir)
     names = chosen_figures(model, options)
-    devices.configure(config)
-    if options.data_dir:
-      config.data.data_dir = options.data_dir
     source = data_pipelines.resolve(config.data)
     batch = images(config, options)
   view = view_of(model, variables, Network(model, options.seed), batch, options)

@@ -1,7 +1,7 @@
 """Draws images of a data set beside their instances, to look at before training on them.
 
   python -m experiments.visualise_data --config=configs/genesis_gqn.py
-  python -m experiments.visualise_data --config=configs/genesis_apc.py --split=val --num=16
+  python -m experiments.visualise_data --config=configs/genesis_v2_apc.py --split=val --num=16
 
 Writes a PNG and says where: `data_<split>.png` in --workdir, or what --out names. Instances have
 colours that all kinds of colour vision tell apart, on dark grey; labels stand below. Exit status: 0

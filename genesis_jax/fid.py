@@ -89,21 +89,11 @@ class Statistics:
       )
     if not len(features):
       return
-    mean = features.mean(0)
-    centred = features - mean
-    self._add(len(features), mean, centred.T @ centred)
-
-  def merge(self, other: "Statistics") -> None:
-    """Counts everything that `other` has counted."""
-    if len(other._mean) != len(self._mean):
-      raise ValueError(f"cannot merge {len(other._mean)} features into {len(self._mean)}")
-    if other.num_images:
-      self._add(other.num_images, other._mean, other._scatter)
-
-  def _add(self, count: int, mean, scatter) -> None:
-    """Chan, Golub & LeVeque (1979): no difference of large sums, so nothing cancels."""
+    # Chan, Golub & LeVeque (1979): no difference of large sums, so nothing cancels.
+    count, mean = len(features), features.mean(0)
     total, difference = self.num_images + count, mean - self._mean
-    self._scatter += scatter
+    centred = features - mean
+    self._scatter += centred.T @ centred
     self._scatter += np.outer(difference * (self.num_images * count / total), difference)
     self._mean = self._mean + difference * (count / total)
     self.num_images = total

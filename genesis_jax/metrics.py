@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from genesis_jax.contingency import contingency_tables, count_pixels
+from genesis_jax.slot_matching import ious_of_counts, matched
 
 NUM_IDS = 64  # ids that `segmentation_scores` can tell apart; more than any data set has
 
@@ -36,12 +37,6 @@ def ari_of_counts(counts: Float[ArrayLike, "B T P"]) -> Float[ArrayLike, "B"]:
   return xp.where(trivial, 1.0, (same_both - expected) / xp.where(trivial, 1, highest - expected))
 
 
-def ious_of_counts(counts: Float[ArrayLike, "B T P"]) -> Float[ArrayLike, "B T P"]:
-  """IoU of each true with each predicted segment; 0 where neither has a pixel."""
-  union = counts.sum(2)[:, :, None] + counts.sum(1)[:, None] - counts
-  return counts / counts.__array_namespace__().maximum(union, 1)
-
-
 def covering_of_counts(
   counts: Float[ArrayLike, "B rows P"], first: int = 0, scaled: bool = False
 ) -> Float[ArrayLike, "B"]:
@@ -52,18 +47,6 @@ def covering_of_counts(
   weights = sizes if scaled else xp.where(sizes > 0, 1.0, 0.0)
   total = weights.sum(1)
   return (weights * best).sum(1) / xp.maximum(total, 1)
-
-
-def matched(ious: Float[np.ndarray, "B T P"]) -> Int[np.ndarray, "B min(T,P) 2"]:
-  """Pairs (true, predicted) of the one-to-one assignment with the largest sum of IoUs.
-
-  Exact (Jonker & Volgenant), on the host. Of several best assignments, as between segments that do
-  not overlap, it takes the one that scipy finds.
-  """
-  from scipy.optimize import linear_sum_assignment
-
-  pairs = [np.stack(linear_sum_assignment(iou, maximize=True), 1) for iou in ious]
-  return np.asarray(pairs, np.int64).reshape(len(ious), min(ious.shape[1:]), 2)
 
 
 def squared(counts: Float[np.ndarray, "B T P"]) -> Float[np.ndarray, "B K K"]:

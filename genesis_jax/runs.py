@@ -15,7 +15,10 @@ import warnings
 import zlib
 from collections.abc import Iterator
 
+import ml_collections
 import numpy as np
+
+from genesis_jax.models import build_model
 
 FOLDER = "checkpoints"  # within a run's folder
 LISTINGS = 10  # of checkpoints that another program replaces while they are read
@@ -210,10 +213,6 @@ def load(workdir: str | pathlib.Path):
     FileNotFoundError: if there is no checkpoint.
     ValueError: if none can be read.
   """
-  import ml_collections
-
-  from genesis_jax.models import build_model
-
   step, state, origin, unreadable = read_newest(workdir)
   for bad_step, reason in unreadable.items():
     warnings.warn(

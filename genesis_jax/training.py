@@ -1,7 +1,6 @@
 """One training step and one evaluation step, as pure functions of state and batch.
 
-  create = functools.partial(create_train_state, model=model, tx=tx)
-  state = jax.jit(create, compiler_options=INIT_OPTIONS)(jax.random.key(0))
+  state = initial_state(0, model, tx)
   step = functools.partial(train_step, model=model, tx=tx, axis_name="batch")
   state, scalars = jax.pmap(step, axis_name="batch", donate_argnums=0)(state, batch)
 
@@ -10,6 +9,7 @@ from its index in the global batch, and batch norm sees the whole batch, so the 
 does not change a run.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,16 +21,12 @@ import jax.flatten_util
 import jax.numpy as jnp
 import optax
 
-from genesis_jax import metrics
+from genesis_jax import metrics, objective
 from genesis_jax.contingency import count_pixels
 from genesis_jax.noise import draw_noise
-from genesis_jax.objective import geco_state
 from genesis_jax.outputs import Outputs
 
 ELBO_LIMIT = 1e8  # nats per image; training beyond it has diverged, as in the original
-
-# Initialisation runs once: optimising its code takes four times as long, and gains nothing.
-INIT_OPTIONS = {"xla_backend_optimization_level": 0}
 
 
 @flax.struct.dataclass
@@ -58,7 +54,7 @@ def to_float(images: chex.Array) -> chex.Array:
 
 
 def create_train_state(key: chex.PRNGKey, model: nn.Module, tx) -> TrainState:
-  """Freshly initialised state, from a typed key; to be compiled, see `INIT_OPTIONS`."""
+  """Freshly initialised state, from a typed key; to be compiled, as by `initial_state`."""
   key_params, key_steps = jax.random.split(key)
   images = jnp.zeros((1, model.image_size, model.image_size, 3), jnp.float32)
   variables = model.init({"params": key_params, "noise": key_params}, images, train=False)
@@ -70,6 +66,16 @@ def create_train_state(key: chex.PRNGKey, model: nn.Module, tx) -> TrainState:
     key=jax.random.key_data(key_steps),
     diverged_at=jnp.full([], -1, jnp.int32),
   )
+
+
+# Initialisation runs once: optimising its code takes four times as long, and gains nothing.
+INIT_OPTIONS = {"xla_backend_optimization_level": 0}
+
+
+def initial_state(seed: int, model: nn.Module, tx) -> TrainState:
+  """The state that the training of a seed starts from."""
+  create = functools.partial(create_train_state, model=model, tx=tx)
+  return jax.jit(create, compiler_options=INIT_OPTIONS)(jax.random.key(seed))
 
 
 def total_kl(out: Outputs) -> chex.Array:
@@ -108,6 +114,26 @@ def _batch_noise(key, model, count: int, axis_name: str | None):
   return draw_noise(key, model.noise_spec(), first + jnp.arange(count))
 
 
+def loss(
+  params, batch_stats, images: chex.Array, beta: chex.Array, *, model: nn.Module, noise: dict
+) -> tuple[chex.Array, tuple[Outputs, dict]]:
+  """Mean error + beta x mean KL of float images, in nats; also the outputs and new batch_stats."""
+  variables = {"params": params, "batch_stats": batch_stats}
+  out, updates = model.apply(variables, images, train=True, noise=noise, mutable=["batch_stats"])
+  value = out.err.mean() + beta * total_kl(out).mean()
+  return value, (out, updates.get("batch_stats", {}))
+
+
+def _good_or_last(new: TrainState, last: TrainState, scalars: dict[str, chex.Array]) -> TrainState:
+  """The new state, or the last one with the step noted if this step or one before it diverged."""
+  # Written so that NaN counts as bad: every comparison with NaN is false.
+  good = (scalars["elbo"] <= ELBO_LIMIT) & jnp.isfinite(scalars["grad_norm"])
+  good &= last.diverged_at < 0
+  state = jax.tree.map(lambda new, last: jnp.where(good, new, last), new, last)
+  bad_step = jnp.where(state.diverged_at < 0, state.step, state.diverged_at)
+  return state.replace(diverged_at=jnp.where(good, -1, bad_step))
+
+
 def train_step(
   state: TrainState,
   batch: dict[str, chex.Array],
@@ -136,46 +162,40 @@ def train_step(
   images = to_float(batch["image"])
   key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
   noise = _batch_noise(key, model, images.shape[0], axis_name)
-  geco = geco_state(state.opt_state)
+  geco = objective.geco_state(state.opt_state)
   # The loss of a step weighs the KL with the beta from before it.
   beta = geco.beta if beta_schedule is None else beta_schedule(state.step)
-
-  def loss_fn(params):
-    out, updates = model.clone(axis_name=axis_name).apply(
-      {"params": params, "batch_stats": state.batch_stats},
-      images,
-      train=True,
-      noise=noise,
-      mutable=["batch_stats"],
-    )
-    loss = out.err.mean() + beta * total_kl(out).mean()
-    return loss, (out, updates.get("batch_stats", {}))
-
-  (loss, (out, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+  value_and_grads = jax.value_and_grad(
+    functools.partial(loss, model=model.clone(axis_name=axis_name), noise=noise), has_aux=True
+  )
+  (value, (out, batch_stats)), grads = value_and_grads(
+    state.params, state.batch_stats, images, beta
+  )
   scalars = {name: value.mean() for name, value in image_scalars(out, images).items()}
-  grads, scalars = _pmean((grads, scalars | {"loss": loss}), axis_name)
+  grads, scalars = _pmean((grads, scalars | {"loss": value}), axis_name)
   updates, opt_state = tx.update(grads, state.opt_state, state.params, err=scalars["err"])
   # Of one vector: the norms of all arrays would be a hundred small kernels on a GPU.
   grad_norm = jnp.linalg.norm(jax.flatten_util.ravel_pytree(grads)[0])
   scalars |= {"beta": beta, "grad_norm": grad_norm}
-
-  # Written so that NaN counts as bad: every comparison with NaN is false.
-  good = (scalars["elbo"] <= ELBO_LIMIT) & jnp.isfinite(scalars["grad_norm"])
-  good &= state.diverged_at < 0
-  new_state = state.replace(
+  new = state.replace(
     step=state.step + 1,
     params=optax.apply_updates(state.params, updates),
     batch_stats=batch_stats,
     opt_state=opt_state,
   )
-  state = jax.tree.map(lambda new, old: jnp.where(good, new, old), new_state, state)
-  bad_step = jnp.where(state.diverged_at < 0, state.step, state.diverged_at)
-  state = state.replace(diverged_at=jnp.where(good, -1, bad_step))
-
+  state = _good_or_last(new, state, scalars)
   if geco is not None:
-    err_ema = geco_state(opt_state).err_ema
+    err_ema = objective.geco_state(opt_state).err_ema
     scalars |= {"err_ema": err_ema, "err_ema_element": err_ema / images[0].size}
   return state, scalars | {"diverged_at": state.diverged_at}
+
+
+def configured_step(config, model: nn.Module, tx, axis_name: str | None = None) -> Callable:
+  """`train_step` of an experiment, with all but state and batch bound."""
+  schedule = objective.beta_schedule(config.objective, config.num_steps)
+  return functools.partial(
+    train_step, model=model, tx=tx, beta_schedule=schedule, axis_name=axis_name
+  )
 
 
 def train_steps(

@@ -188,10 +188,7 @@ def extract(options: argparse.Namespace) -> tuple[pathlib.Path, dict]:
     UserError, DataError: in one line.
   """
   with explained():
-    step, model, variables, config = opened(options.workdir, options.step)
-    devices.configure(config)
-    if options.data_dir:
-      config.data.data_dir = options.data_dir
+    step, model, variables, config = opened(options.workdir, options.step, options.data_dir)
     source = data_pipelines.resolve(config.data)
     batches, num_images = _batches(config, source, options)
   index = provenance(options, step, config, source, variables) | {"arrays": {}}

@@ -20,7 +20,7 @@ import numpy as np
 
 from data_pipelines.durable import partial_folder
 from experiments.console.errors import DAMAGED_NPZ, UserError
-from experiments.runs import folder as workdirs
+from experiments.runs.folder import write_json
 
 FORMAT = 1
 INDEX = "index.json"
@@ -95,7 +95,7 @@ class Writer:
     if self._waiting:
       self._write_shard()
     index = {"format": FORMAT, "origin": self._origin, "num_images": self.num_images}
-    workdirs.write_json(self._partial / INDEX, index | self._index | {"shards": self._shards})
+    write_json(self._partial / INDEX, index | self._index | {"shards": self._shards})
 
 
 def _only_features(folder: pathlib.Path) -> bool:

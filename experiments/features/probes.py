@@ -16,6 +16,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from experiments.console.errors import UserError
 from experiments.features.files import FeatureFolder
@@ -259,12 +268,6 @@ def _frequent(train: Examples) -> Examples:
 
 
 def _classifier(probe: str, train: Examples, seed: int):
-  from sklearn.linear_model import LogisticRegression
-  from sklearn.model_selection import GridSearchCV, StratifiedKFold
-  from sklearn.neural_network import MLPClassifier
-  from sklearn.pipeline import make_pipeline
-  from sklearn.preprocessing import StandardScaler
-
   if probe == "linear":
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
@@ -276,12 +279,6 @@ def _classifier(probe: str, train: Examples, seed: int):
 
 
 def _regressor(probe: str, seed: int):
-  from sklearn.compose import TransformedTargetRegressor
-  from sklearn.linear_model import RidgeCV
-  from sklearn.neural_network import MLPRegressor
-  from sklearn.pipeline import make_pipeline
-  from sklearn.preprocessing import StandardScaler
-
   if probe == "linear":
     return make_pipeline(StandardScaler(), RidgeCV(ALPHAS))
   pipeline = make_pipeline(StandardScaler(), MLPRegressor(**_mlp(seed)))
@@ -293,14 +290,10 @@ def _mlp(seed: int) -> dict:
 
 
 def _baseline(train: Examples):
-  from sklearn.dummy import DummyClassifier, DummyRegressor
-
   return DummyClassifier(strategy="most_frequent") if train.are_classes else DummyRegressor()
 
 
 def _scored(test: Examples, predicted: np.ndarray, converged: bool = True) -> Score:
-  from sklearn.metrics import accuracy_score, r2_score
-
   if test.are_classes:
     return Score(float(accuracy_score(test.values, predicted)), None, converged)
   columns = np.atleast_1d(r2_score(test.values, predicted, multioutput="raw_values"))
@@ -324,8 +317,6 @@ def compare(
   Raises:
     UserError: too few examples, or only one value among those to learn from.
   """
-  from sklearn.exceptions import ConvergenceWarning
-
   train = _frequent(train)
   for what, part, least in (("train", train, MIN_TRAIN), ("test", test, MIN_TEST)):
     if len(part.values) < least:

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 
 from experiments.console.errors import UserError, explained
 from experiments.console.startup import telling
-from experiments.fid import references
-from experiments.fid import weights as weights_file
+from experiments.fid import references, weights
 from experiments.fid.network import Network
 from experiments.hardware import devices
 from experiments.runs import folder
@@ -150,8 +149,8 @@ def measure(
   if images is None:
     reference = references.from_file(settings.reference_stats, settings.dim)
   with telling():
-    weights = weights_file.read(settings.inception_weights)
-  network = Network(weights, settings.dim, settings.batch_size, should_stop)
+    published = weights.read(settings.inception_weights)
+  network = Network(published, settings.dim, settings.batch_size, should_stop)
   if images is not None:
     reference = references.of_images(checkpoint.config.data, images, network)
   count = images.num_images if images else settings.num_images or settings.usual
@@ -209,10 +208,7 @@ def measure_run(
     UserError, DataError: in one line.
   """
   with explained():
-    checkpoint = Checkpoint(workdir, *opened(workdir, step))
-    if data_dir:
-      checkpoint.config.data.data_dir = data_dir
-    devices.configure(checkpoint.config)
+    checkpoint = Checkpoint(workdir, *opened(workdir, step, data_dir))
   files.check_writable(path.parent)  # and that what is there can be read: both before long work
   folder.read_json(path)
   result = measure(checkpoint, settings)

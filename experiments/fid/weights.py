@@ -57,14 +57,13 @@ def cache_folder() -> pathlib.Path:
 
 def _places() -> list[pathlib.Path]:
   """Where the published file may be: our cache, and PyTorch's."""
-  cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+  cache = cache_folder().parents[1]
   torch = pathlib.Path(os.environ.get("TORCH_HOME") or cache / "torch").expanduser()
   return [cache_folder() / FILE_NAME, torch / "hub" / "checkpoints" / FILE_NAME]
 
 
 def _download(url: str, partial: pathlib.Path) -> str:
   """Writes what is at `url` to a file; returns its SHA-256."""
-
   digest = hashlib.sha256()
   with urllib.request.urlopen(url, timeout=TIMEOUT) as response, partial.open("wb") as file:
     count = -(-int(response.headers.get("Content-Length") or 0) // PIECE)
@@ -104,7 +103,6 @@ def fetch() -> pathlib.Path:
 
 
 def _read_npz(path: pathlib.Path, content: bytes) -> Weights:
-
   try:
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
       arrays = {name: archive[name] for name in archive.files}
@@ -121,7 +119,6 @@ def read(path: str | pathlib.Path | None) -> Weights:
   Raises:
     UserError: if there are none, or the file is damaged or something else.
   """
-
   path = fetch() if path is None else pathlib.Path(path)
   if not path.is_file():
     raise UserError(
@@ -147,7 +144,6 @@ def convert(weights: Weights, out: pathlib.Path) -> None:
   Raises:
     UserError: naming the entry, if the weights are not those of the network.
   """
-
   if out.suffix != ".npz":
     raise UserError(f"--convert is {str(out)!r}; its name must end in .npz")
   with explained():

@@ -109,7 +109,7 @@ class Sheet:
 
   def pdf(self) -> bytes:
     """The sheet as a PDF whose text is text; needs matplotlib, and no screen."""
-    import matplotlib
+    import matplotlib  # heavy: PNGs do without
     from matplotlib.figure import Figure
 
     size = (self.width / UNITS_PER_INCH, self.height / UNITS_PER_INCH)
@@ -186,8 +186,9 @@ def _fill(sheet: Sheet, row: Row, xs: list[int], y: int, tile: int) -> None:
       sheet.pictures.append(_Picture(x, y, tile, STRIP, content.colour[None, None]))
 
 
-def arranged(sheets: Sequence[Sheet], num_columns: int, gap: int = 2 * WIDE_GAP) -> Sheet:
+def arranged(sheets: Sequence[Sheet], num_columns: int) -> Sheet:
   """Sheets of equal size, row by row; or below each other, or side by side."""
+  gap = 2 * WIDE_GAP
   lines = [sheets[i : i + num_columns] for i in range(0, len(sheets), num_columns)]
   width = max(sum(s.width for s in line) + gap * (len(line) - 1) for line in lines)
   whole = Sheet(width, 0)

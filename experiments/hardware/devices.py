@@ -93,12 +93,12 @@ def put(batch: dict[str, np.ndarray], axis: int = 0) -> dict[str, jax.Array]:
   return jax.tree.map(spread, batch)
 
 
-def prefetch(batches: Iterable[dict], depth: int = PREFETCH, axis: int = 0) -> Iterator[dict]:
+def prefetch(batches: Iterable[dict], axis: int = 0) -> Iterator[dict]:
   """Puts batches on the devices while the steps before them still run; `axis` as for `put`."""
   queue = collections.deque()
   for batch in batches:
     queue.append(put(batch, axis))
-    if len(queue) == depth:
+    if len(queue) == PREFETCH:
       yield queue.popleft()
   yield from queue
 

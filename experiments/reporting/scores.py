@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Mapping
 
 from configs.experiment import compose
+from experiments.runs.changes import flat
 from experiments.runs.records import Record
 from experiments.scoring import published_numbers, scores
 from experiments.scoring.scores import TABLE, label, named
@@ -43,25 +44,17 @@ def method(config: Mapping) -> str:
   return published_numbers.METHODS.get(name, name)
 
 
-def _flat(tree: Mapping, prefix: str = "") -> dict:
-  flat = {}
-  for name, value in tree.items():
-    path = prefix + name
-    flat |= _flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
-  return flat
-
-
 def _settings(config: Mapping) -> list[str]:
   """How a configuration differs from the defaults for its model and data set."""
   try:
     defaults = compose(config["model"]["name"], config["data"]["name"])
   except ValueError:  # of another version
     return []
-  usual = _flat(json.loads(defaults.to_json_best_effort()))
+  usual = flat(json.loads(defaults.to_json_best_effort()))
   unread = ("objective.beta", "objective.beta_warmup") if config["objective"]["geco"] else ()
   return [
     f"{name} is {value!r}, not {usual[name]!r}"
-    for name, value in _flat(config).items()
+    for name, value in flat(config).items()
     if name in usual and value != usual[name] and name not in (*IRRELEVANT, *unread)
     and (name != "data.source" or value != "generator")  # told as the source of the data
   ]  # fmt: skip

@@ -63,6 +63,19 @@ def write_json(path: pathlib.Path, content: dict) -> None:
   write_atomically(path, json.dumps(content, indent=2, default=str) + "\n")
 
 
+def dictionary_in(path: pathlib.Path) -> dict:
+  """The dictionary in a JSON file.
+
+  Raises:
+    OSError: it cannot be read.
+    ValueError: it is damaged, or holds something else.
+  """
+  content = json.loads(path.read_text(errors="replace"))
+  if not isinstance(content, dict):
+    raise ValueError(f"it holds a {type(content).__name__}, not a dictionary")
+  return content
+
+
 def read_json(path: pathlib.Path) -> dict:
   """The dictionary in a JSON file; empty where there is none.
 
@@ -70,12 +83,9 @@ def read_json(path: pathlib.Path) -> dict:
     UserError: it is damaged.
   """
   try:
-    content = json.loads(path.read_text()) if path.exists() else {}
-    if not isinstance(content, dict):
-      raise ValueError("it holds no dictionary")
+    return dictionary_in(path) if path.exists() else {}
   except ValueError as error:
     raise UserError(f"{path} is damaged ({error}); move it away and run this again") from error
-  return content
 
 
 @contextlib.contextmanager

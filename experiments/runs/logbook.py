@@ -16,6 +16,7 @@ import numpy as np
 from data_pipelines.durable import write_atomically
 from experiments.console.errors import UserError
 from experiments.hardware import devices
+from experiments.runs.records import read_rows
 
 
 def clu_writer(folder: pathlib.Path):
@@ -42,15 +43,6 @@ def _explained(folder: pathlib.Path) -> Iterator[None]:
     raise UserError(f"cannot write for TensorBoard in {folder}: {what}") from error
 
 
-def _rows(path: pathlib.Path) -> list[dict]:
-  """All rows of a metrics.jsonl; a line that a crash cut short, or damage, is left out."""
-  rows = []
-  for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-    with contextlib.suppress(ValueError):
-      rows.append(json.loads(line))
-  return [row for row in rows if isinstance(row, dict) and isinstance(row.get("step"), int)]
-
-
 class Logbook:
   """Writes on the main host, and does nothing on the others.
 
@@ -64,7 +56,7 @@ class Logbook:
     self._active = devices.is_main_host()
     self._writer = None
     if self._active:
-      self._rows = [row for row in _rows(self.path) if row["step"] <= first]
+      self._rows = [row for row in read_rows(self.path)[0] if row["step"] <= first]
       self._rewrite()
       self._writer = clu_writer(workdir / "tensorboard")
 

@@ -8,14 +8,21 @@ import numpy as np
 from absl import logging
 
 from experiments.console.errors import UserError
+from experiments.hardware import devices
 from experiments.runs import checkpoints
 from genesis_jax import build_model, runs
 
 
-def opened(workdir: pathlib.Path, step: int | None):
-  """A checkpoint of a run: (step, model, variables, config).
+def opened(workdir: pathlib.Path, step: int | None, data_dir: str | None = None):
+  """A checkpoint of a run: (step, model, variables, config); devices are set up for it.
+
+  Args:
+    workdir: of the run.
+    step: of the checkpoint; None: the newest.
+    data_dir: where the data lies now, if not where the run found it.
 
   Raises:
+    ValueError: the configuration is not of this version.
     UserError: there is none, it holds NaNs, or (UnreadableError) it cannot be read.
   """
   steps = runs.checkpoint_steps(workdir)
@@ -36,4 +43,7 @@ def opened(workdir: pathlib.Path, step: int | None):
     if not np.isfinite(array).all():
       raise UserError(f"checkpoint {step} of {workdir} has NaNs in {path}; choose another --step")
   config = ml_collections.ConfigDict(origin["config"])
+  if data_dir:
+    config.data.data_dir = data_dir
+  devices.configure(config)
   return step, build_model(config.model), variables, config

@@ -13,6 +13,7 @@ import math
 import pathlib
 
 from experiments.console.errors import UserError
+from experiments.runs.folder import dictionary_in
 from genesis_jax import runs
 
 
@@ -75,18 +76,6 @@ class Record:
     return step, values
 
 
-def _json(path: pathlib.Path) -> dict:
-  """The dictionary in a file.
-
-  Raises:
-    ValueError: it holds something else.
-  """
-  content = json.loads(path.read_text(errors="replace"))
-  if not isinstance(content, dict):
-    raise ValueError(f"it holds a {type(content).__name__}, not a dictionary")
-  return content
-
-
 NEEDED = (
   "data.description", "num_parameters", "config.seed", "config.num_steps", "config.batch_size",
   "config.model.name", "config.model.image_size", "config.data.name", "config.objective.geco",
@@ -101,7 +90,7 @@ def _labels(workdir: pathlib.Path) -> dict:
   if not path.is_file():
     raise UserError(f"{workdir} holds no run: there is no {path.name}, which training writes")
   try:
-    labels = _json(path)
+    labels = dictionary_in(path)
     for entry in NEEDED:
       functools.reduce(lambda tree, name: tree[name], entry.split("."), labels)
   except (KeyError, TypeError, ValueError) as error:
@@ -144,7 +133,7 @@ class _Files:
     if not path.is_file():
       return {}
     try:
-      content = _json(path)
+      content = dictionary_in(path)
       if missing := [key for key in needed if key not in content]:
         raise ValueError(f"it has no {', '.join(missing)}")
       return content

@@ -160,14 +160,12 @@ def _checkpoints(
     for one in steps:
       try:
         with explained():
-          checkpoint = Checkpoint(workdir, *opened(workdir, one))
+          checkpoint = Checkpoint(workdir, *opened(workdir, one, data_dir))
       except UnreadableError as error:
         if step != "all" or one == steps[-1] and not found:
           raise
         print(f"WARNING: {error}", file=sys.stderr, flush=True)
         continue
-      if data_dir:
-        checkpoint.config.data.data_dir = data_dir
       found += 1
       yield checkpoint
 
@@ -200,8 +198,6 @@ def measure_runs(
     folders = {workdir: out / "_".join(workdir.resolve().parts[1:]) for workdir in workdirs}
   results, evaluators, paths = [], {}, []
   for checkpoint in _checkpoints(workdirs, step, data_dir):
-    with explained():
-      devices.configure(checkpoint.config)
     folder = folders[checkpoint.workdir]
     files.check_writable(folder)
     result = measure(checkpoint, settings, evaluators)

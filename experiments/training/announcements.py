@@ -11,7 +11,7 @@ from clu import parameter_overview
 from experiments.console.errors import UserError
 from experiments.hardware import devices
 from experiments.reporting import facts, page
-from experiments.runs import folder as workdirs
+from experiments.runs import folder
 from experiments.scoring.scores import LINE, named
 from experiments.training import final_scores
 from genesis_jax import objective
@@ -43,7 +43,7 @@ def introduce(run, state) -> None:
     return
   config = run.config
   num_parameters = sum(np.size(x) for x in jax.tree.leaves(state.params))
-  workdirs.write_labels(
+  folder.write_labels(
     run.workdir, config, run.source, num_parameters, run.first, run.files, run.checkpoints.change
   )
   print(parameter_overview.get_parameter_overview(state.params, include_stats=False))
@@ -82,7 +82,7 @@ def finish(run, state) -> None:
     run.checkpoints.wait()
     run.logbook.scalars(step, {f"val/{name}": value for name, value in values.items()})
     if devices.is_main_host():
-      workdirs.write_json(metrics, _final_numbers(run, step, values))
+      folder.write_json(metrics, _final_numbers(run, step, values))
   if not final_scores.measure(run, state):
     print("stopped while scoring test images; the same command finishes it", flush=True)
   elif devices.is_main_host():
@@ -92,7 +92,7 @@ def finish(run, state) -> None:
 def _are_of(step: int, metrics: pathlib.Path) -> bool:
   """Whether the final numbers are there; damaged ones are not."""
   try:
-    numbers = workdirs.read_json(metrics)
+    numbers = folder.read_json(metrics)
   except UserError:
     return False
   return numbers.get("step") == step and "num_images" in (numbers.get("val") or {})
@@ -121,7 +121,7 @@ def _final_numbers(run, step: int, values: dict[str, float]) -> dict:
 
 
 def _show_where(run, metrics, picture, page) -> None:
-  val = workdirs.read_json(metrics)["val"]
+  val = folder.read_json(metrics)["val"]
   words = ", ".join(f"{name} {val[name]:.4g}" for name in named(val, LINE))
   print(f"done: {run.config.num_steps} steps; {words} on {val['num_images']:.0f} validation images")
   if words := final_scores.words(run.workdir, run.config.num_steps):
@@ -134,5 +134,5 @@ def _show_where(run, metrics, picture, page) -> None:
   print(f"metrics      {metrics}, and every logged step in {run.logbook.path}")
   if run.logbook.has_tensorboard:
     print(f"tensorboard  {run.workdir / 'tensorboard'}")
-    folder = shlex.quote(str(run.workdir / "tensorboard"))
-    print(f"             tensorboard --logdir {folder}", flush=True)
+    logs = shlex.quote(str(run.workdir / "tensorboard"))
+    print(f"             tensorboard --logdir {logs}", flush=True)

@@ -19,6 +19,7 @@ import numpy as np
 import tqdm
 
 import data_pipelines
+from data_pipelines import generator
 from data_pipelines.reading.orders import Order
 from data_pipelines.sources import shard_rows
 from experiments.console.errors import UserError
@@ -110,8 +111,6 @@ class Feed:
       step: as `genesis_jax.training.train_step`, for one of the devices along `devices.AXIS`.
     """
     if data_pipelines.is_generated(self._config.data):
-      from data_pipelines import generator
-
       draw = generator.drawing(self._config.data, "train", self._config.seed)
 
     def call(state, batches, resident):

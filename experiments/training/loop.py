@@ -7,8 +7,6 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-import jax
-
 import data_pipelines
 import genesis_jax
 from data_pipelines import inventory
@@ -19,8 +17,8 @@ from experiments.runs import folder
 from experiments.runs.checkpoints import Checkpoints, origin_of
 from experiments.runs.logbook import Logbook
 from experiments.training import announcements
-from experiments.training import feed as inputs
 from experiments.training.album import Album
+from experiments.training.feed import Feed, check_steps_per_call
 from experiments.training.progress import Progress, RecentSteps
 from experiments.training.stop import Stop
 from experiments.training.validation import Validator
@@ -84,7 +82,7 @@ def opened(config, workdir: pathlib.Path, **resuming) -> Iterator[tuple[Run, tra
     devices.check_determinism(config)
     model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
     devices.check_batch_size(config.batch_size)
-    inputs.check_steps_per_call(config)
+    check_steps_per_call(config)
   with contextlib.ExitStack() as stack:
     stop = stack.enter_context(Stop())
     if devices.is_main_host():
@@ -94,8 +92,7 @@ def opened(config, workdir: pathlib.Path, **resuming) -> Iterator[tuple[Run, tra
       album = Album(config, workdir, model)
     files = inventory.taken(source)
     origin = origin_of(config, source, files)
-    create = functools.partial(training.create_train_state, model=model, tx=tx)
-    state = jax.jit(create, compiler_options=training.INIT_OPTIONS)(jax.random.key(config.seed))
+    state = training.initial_state(config.seed, model, tx)
     checkpoints = stack.enter_context(Checkpoints(workdir, origin, config, files, **resuming))
     state = checkpoints.restore(state)
     first = int(state.step)
@@ -122,7 +119,7 @@ def run_steps(run: Run, state) -> training.TrainState:
     UserError: if training diverges; the last good state is saved.
   """
   config, last = run.config, run.config.num_steps
-  feed = inputs.Feed(config, run.first)
+  feed = Feed(config, run.first)
   steps = compiled_steps(config, run.model, run.tx, feed)
   recent = RecentSteps()
   with Progress(config, run.first) as progress:
@@ -172,13 +169,7 @@ def stop_if_diverged(run: Run, recent: RecentSteps, state) -> None:
     raise UserError(f"step {step} diverged: {words}; the state before it is saved in {run.workdir}")
 
 
-def compiled_steps(config, model, tx, feed: inputs.Feed):
+def compiled_steps(config, model, tx, feed: Feed):
   """(replicated state, batches, resident) -> (state, scalars) on all devices; donates the state."""
-  step = functools.partial(
-    training.train_step,
-    model=model,
-    tx=tx,
-    beta_schedule=objective.beta_schedule(config.objective, config.num_steps),
-    axis_name=devices.AXIS,
-  )
+  step = training.configured_step(config, model, tx, devices.AXIS)
   return devices.parallel(feed.steps(step), donate=0)

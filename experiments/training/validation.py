@@ -58,11 +58,10 @@ class Validator:
   Args:
     config: of the experiment.
     model: whose states they are.
-    split: "val" or "test".
   """
 
-  def __init__(self, config, model, split: str = "val"):
-    self._config, self._split = config, split
+  def __init__(self, config, model):
+    self._config = config
     self._sums = devices.parallel(partial(_masked_sums, model=model))
 
   def __call__(self, state, should_stop: Callable[[], bool] = lambda: False) -> dict[str, float]:
@@ -76,7 +75,7 @@ class Validator:
     size, hosts = config.batch_size, jax.process_count()
     sample = drawing.drawn(
       config.data,
-      self._split,
+      "val",
       config.num_validation_images,
       is_asked_for=False,
       batch_size=size,

@@ -21,8 +21,8 @@ def mix(
 class Model(nn.Module):
   """A generative model of images; see `genesis_jax.outputs` for what it returns.
 
-  Subclasses define `noise_spec`, `image_size`, `__call__(images, train, noise)`, `sample`,
-  `_decode` and `features`. Their fields are the options that a configuration may set.
+  Subclasses define `noise_spec`, `image_size`, `__call__(images, train, noise)`, `sample` and
+  `_decode`. Their fields are the options that a configuration may set.
   """
 
   IMAGE_SIZES: ClassVar[tuple[int, ...]] = (32, 64, 128, 256)
@@ -64,6 +64,14 @@ class Model(nn.Module):
   def _decode(self, latents: dict) -> Samples:
     """`decode` of latents whose names are right."""
     raise NotImplementedError
+
+  def features(
+    self, images: Float[Array, "B S S 3"], noise: dict | None = None
+  ) -> Float[Array, "B F"]:
+    """Samples of all latents, by name and in slot order."""
+    latents = self(images, noise=noise).latents
+    samples = [latents[name].sample.reshape(len(images), -1) for name in self.latent_names()]
+    return jnp.concatenate(samples, -1)
 
   def check_images(self, images: Array) -> None:
     """Raises ValueError for what is not `[B,S,S,3]` of floats: bytes would be taken for colours."""

@@ -175,9 +175,3 @@ class GenesisV2(Model):
     """Masks and appearances of the component latents."""
     components, log_masks = self._slots(latents["component"])
     return Samples(mix(log_masks, components), latents, components, log_masks)
-
-  def features(
-    self, images: Float[Array, "B S S 3"], noise: dict | None = None
-  ) -> Float[Array, "B F"]:
-    """Latents of all slots, in slot order."""
-    return self(images, noise=noise).latents["component"].sample.reshape(len(images), -1)

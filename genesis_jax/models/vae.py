@@ -76,9 +76,3 @@ class VAE(Model):
   def _decode(self, latents: dict) -> Samples:
     """The image; there are no slots."""
     return Samples(self._image(latents["latent"]), latents)
-
-  def features(
-    self, images: Float[Array, "B S S 3"], noise: dict | None = None
-  ) -> Float[Array, "B D"]:
-    """The latent."""
-    return self(images, noise=noise).latents["latent"].sample

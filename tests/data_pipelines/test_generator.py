@@ -19,8 +19,8 @@ from configs.experiment import compose
 from data_pipelines import generator
 from experiments.console.errors import UserError
 from experiments.hardware import devices
-from experiments.training import feed as inputs
 from experiments.training import loop
+from experiments.training.feed import Feed
 from genesis_jax import runs, scenes
 
 SIDE = 16
@@ -113,7 +113,7 @@ def test_eight_devices_draw_what_one_draws(dataset, limit):
   config = make_config(dataset=dataset, batch_size=16, **{"data.limit": limit})
   assert jax.device_count() == 8
   for step in (0, 3):
-    feed = inputs.Feed(config, step)
+    feed = Feed(config, step)
     seen = devices.parallel(feed.steps(lambda state, batch: (state, batch["image"])))
     batches = next(devices.prefetch(feed, axis=1))
     _, drawn = seen(devices.replicate(State(np.int32(step))), batches, feed.resident)

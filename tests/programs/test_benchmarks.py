@@ -65,7 +65,7 @@ def test_mistakes_in_comparing_scores(run, option):
 def test_share_of_waiting(run, gqn_root):
   settings = TINY_RUN | {"data.data_dir": gqn_root, "model.latent_dim": 4}
   words = [f"--config.{name}={value}" for name, value in settings.items()]
-  options = ["--config=configs/vae_gqn.py", "--rounds=1", "--seconds=0"]
+  options = ["--config=configs/experiment.py:vae,gqn", "--rounds=1", "--seconds=0"]
   status, printed = run(whole_program, *options, *words)
   assert status == 0 and "the device waits" in printed, printed
   status, printed = run(whole_program, *options, *words, "--config.data.data_dir=/nowhere")

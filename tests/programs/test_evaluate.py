@@ -20,8 +20,7 @@ from configs.experiment import compose
 from experiments import evaluate, import_torch
 from experiments.hardware import devices
 from experiments.runs import checkpoints
-from experiments.scoring import evaluator as evaluation
-from experiments.scoring import files, measure
+from experiments.scoring import evaluator, files, measure
 from genesis_jax import metrics, objective, training
 from genesis_jax.noise import draw_noise
 
@@ -103,7 +102,7 @@ def test_numbers_are_those_of_the_model(first, run_dir):
   _, result, columns = first
   model, variables, config = genesis_jax.load(run_dir)
   batch = next(data_pipelines.batches(config.data, split="test", batch_size=16, epochs=1))
-  key = jax.random.wrap_key_data(evaluation.noise_key(0))
+  key = jax.random.wrap_key_data(evaluator.noise_key(0))
   noise = draw_noise(key, model.noise_spec(), np.arange(NUM_IMAGES))
   images = training.to_float(jax.numpy.asarray(batch["image"]))
   out = jax.jit(functools.partial(model.apply, train=False))(variables, images, noise=noise)
@@ -219,7 +218,7 @@ def test_scores_an_image_does_not_have_count_in_no_mean():
   tables[0, 0, 1, 0] = tables[0, 0, 2, 1] = 8  # background and one segment, both found
   tables[0, 1, 1, 0] = 16  # only background
   tables[0, 2, 0, 0] = 16  # everything to be ignored
-  scores = evaluation.segmentation(tables)
+  scores = evaluator.segmentation(tables)
   np.testing.assert_array_equal(scores["ari_fg"], [[1, 1, 1]])
   np.testing.assert_array_equal(scores["msc_fg"], [[1, 0, 0]])
   np.testing.assert_array_equal(scores["miou"], [[1, 1, np.nan]])
@@ -278,12 +277,12 @@ def test_mistakes_are_one_line(run_dir, vae_run, tmp_path, capsys):
 
 def test_a_loss_that_is_not_finite_names_the_image(run_dir):
   model, variables, _ = genesis_jax.load(run_dir)
-  evaluator = evaluation.Evaluator(model, batch_size=8)
-  evaluator._measure = lambda *args: {"err": np.array([0, 0, 0, np.inf, 0, 0, 0, 0])[:, None]}
+  evaluate = evaluator.Evaluator(model, batch_size=8)
+  evaluate._measure = lambda *args: {"err": np.array([0, 0, 0, np.inf, 0, 0, 0, 0])[:, None]}
   index = np.arange(8) * 100
   batches = [{"image": np.zeros((8, 32, 32, 3), np.uint8), "index": index}]
-  with pytest.raises(evaluation.UserError, match="err is not finite for 1 of 8 .* for image 300"):
-    evaluator(variables, batches)
+  with pytest.raises(evaluator.UserError, match="err is not finite for 1 of 8 .* for image 300"):
+    evaluate(variables, batches)
 
 
 def test_images_are_drawn_from_the_whole_split(run_dir, tmp_path, capsys):

@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from experiments.console.errors import UserError
-from experiments.runs import logbook
+from experiments.runs import logbook, records
 from genesis_jax import runs
 
 STATE = {
@@ -92,7 +92,7 @@ def test_clock_that_is_set_back_stands_still(tmp_path, monkeypatch):
     for step in range(1, 5):
       book.scalars(step, {"a": 0.0})
     monkeypatch.undo()
-  rows = logbook._rows(tmp_path / "metrics.jsonl")
+  rows = records.read_rows(tmp_path / "metrics.jsonl")[0]
   assert [row["time"] for row in rows] == [1000.0, 2000.0, 2000.0, 2001.0]
 
 
@@ -101,7 +101,7 @@ def test_full_disk_and_damaged_lines_of_the_logbook(tmp_path, monkeypatch):
   path = tmp_path / "metrics.jsonl"
   path.write_bytes(b'{"step": 1, "a": 5}\n[]\n7\n{"a": 1}\n\xff\xfe\n{"step": "x"}\n{"st')
   with logbook.Logbook(tmp_path, 9) as book:
-    assert logbook._rows(path) == [{"step": 1, "a": 5}]
+    assert records.read_rows(path)[0] == [{"step": 1, "a": 5}]
     path.unlink()
     path.symlink_to("/dev/full")
     with pytest.raises(UserError, match=f"cannot write {path}: No space left on device"):

@@ -14,8 +14,7 @@ import torch_writer
 
 import genesis_jax
 from experiments import import_torch
-from experiments.runs import checkpoints
-from experiments.runs import folder as workdirs
+from experiments.runs import checkpoints, folder
 from experiments.runs.original_runs import config_from_flags, ignored_flags, train_state
 from genesis_jax import objective, torch_names, training
 from genesis_jax.torch_files import load_torch
@@ -282,7 +281,7 @@ def test_the_program_makes_a_run_that_loads_and_resumes(released, tmp_path, caps
 def test_two_imports_of_one_name_do_not_harm_each_other(released, tmp_path, monkeypatch, capsys):
   """The second begins and ends while the first writes."""
   command = [f"--checkpoint={released / 'model.ckpt-FINAL'}", f"--workdir={tmp_path / 'run'}"]
-  write_labels, codes = workdirs.write_labels, []
+  write_labels, codes = folder.write_labels, []
 
   def meanwhile(*arguments):
     if not codes:
@@ -290,7 +289,7 @@ def test_two_imports_of_one_name_do_not_harm_each_other(released, tmp_path, monk
       codes[0] = import_torch.main(command)
     write_labels(*arguments)
 
-  monkeypatch.setattr(workdirs, "write_labels", meanwhile)
+  monkeypatch.setattr(folder, "write_labels", meanwhile)
   assert import_torch.main(command) == 1 and codes == [0]
   error = capsys.readouterr().err
   assert "not empty" in error and error.count("\n") == 1

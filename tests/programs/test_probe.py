@@ -12,7 +12,7 @@ import pytest
 
 from experiments import probe
 from experiments.console.errors import UserError
-from experiments.features import probes as probing
+from experiments.features import probes
 from experiments.features.files import FeatureFolder, Writer
 
 KINDS = {"features": "features", "instances": "instances", "segments": "segments"}
@@ -57,15 +57,15 @@ def scene_folder(tmp_path_factory):
   return write(tmp_path_factory.mktemp("scenes") / "f", scenes())
 
 
-def scores(folder, target, seed=0, probes=probing.PROBES):
-  examples = probing.scene_examples(folder, target)
-  return dict(probing.compare(*probing.split(examples, seed), seed, probes))
+def scores(folder, target, seed=0, kinds=probes.PROBES):
+  examples = probes.scene_examples(folder, target)
+  return dict(probes.compare(*probes.split(examples, seed), seed, kinds))
 
 
 def test_linear_relations_are_recovered(scene_folder):
   assert scores(scene_folder, "line")["linear"].score > 0.9999
   assert scores(scene_folder, "line")["mlp"].score > 0.9
-  assert scores(scene_folder, "side", probes=["linear"])["linear"].score > 0.97
+  assert scores(scene_folder, "side", kinds=["linear"])["linear"].score > 0.97
 
 
 def test_only_an_mlp_reads_what_is_not_linear(scene_folder):
@@ -75,50 +75,50 @@ def test_only_an_mlp_reads_what_is_not_linear(scene_folder):
 
 def test_what_is_not_there_is_not_found(scene_folder):
   got = scores(scene_folder, "noise")
-  for name in probing.PROBES:
+  for name in probes.PROBES:
     assert got[name].score < got["baseline"].score + 0.05
 
 
 def test_baselines_are_majority_and_mean(scene_folder):
-  train, test = probing.split(probing.scene_examples(scene_folder, "noise"), 3)
+  train, test = probes.split(probes.scene_examples(scene_folder, "noise"), 3)
   majority = int(train.values.mean() > 0.5)
-  got = dict(probing.compare(train, test, 3, ()))
+  got = dict(probes.compare(train, test, 3, ()))
   assert got["baseline"].score == pytest.approx((test.values == majority).mean())
-  train, test = probing.split(probing.scene_examples(scene_folder, "line"), 3)
+  train, test = probes.split(probes.scene_examples(scene_folder, "line"), 3)
   wrong = ((test.values - train.values.mean()) ** 2).sum()
   expected = 1 - wrong / ((test.values - test.values.mean()) ** 2).sum()
-  assert dict(probing.compare(train, test, 3, ()))["baseline"].score == pytest.approx(expected)
+  assert dict(probes.compare(train, test, 3, ()))["baseline"].score == pytest.approx(expected)
 
 
 def test_ridge_is_least_squares_where_nothing_needs_shrinking(scene_folder):
   """R² on other images, against numpy's solution."""
-  train, test = probing.split(probing.scene_examples(scene_folder, "noise"), 0)
+  train, test = probes.split(probes.scene_examples(scene_folder, "noise"), 0)
   train, test = (part._replace(values=part.values.astype(np.float64)) for part in (train, test))
   design = [np.c_[part.inputs, np.ones(len(part.inputs))] for part in (train, test)]
   predicted = design[1] @ np.linalg.lstsq(design[0], train.values, rcond=None)[0]
   spread = ((test.values - test.values.mean()) ** 2).sum()
   expected = 1 - ((test.values - predicted) ** 2).sum() / spread
-  got = dict(probing.compare(train, test, 0, ["linear"]))["linear"].score
+  got = dict(probes.compare(train, test, 0, ["linear"]))["linear"].score
   assert got == pytest.approx(expected, abs=0.03)
 
 
 def test_splits_share_no_image_and_depend_on_the_seed(scene_folder):
-  examples = probing.scene_examples(scene_folder, "side")
+  examples = probes.scene_examples(scene_folder, "side")
   objects = examples._replace(images=examples.images // 3)
-  train, test = probing.split(objects, 0)
+  train, test = probes.split(objects, 0)
   assert not set(train.images) & set(test.images)
   assert len(train.values) + len(test.values) == len(objects.values)
   assert 0.15 < len(test.values) / len(objects.values) < 0.25
-  assert set(test.images) != set(probing.split(objects, 1)[1].images)
-  assert len(np.unique(probing.subset(train, 20, 0).images)) == 20
+  assert set(test.images) != set(probes.split(objects, 1)[1].images)
+  assert len(np.unique(probes.subset(train, 20, 0).images)) == 20
 
 
 def test_rare_classes_are_not_learnt_but_tested(scene_folder):
-  examples = probing.scene_examples(scene_folder, "side")
+  examples = probes.scene_examples(scene_folder, "side")
   values = examples.values.copy()
   values[:2], values[300] = 5, 6
   train = examples._replace(values=values)
-  got = dict(probing.compare(*(probing._rows(train, np.arange(400) % 2 == i) for i in (0, 1)), 0))
+  got = dict(probes.compare(*(probes._rows(train, np.arange(400) % 2 == i) for i in (0, 1)), 0))
   assert 0.8 < got["mlp"].score < 1 and 0.9 < got["linear"].score < 1
 
 
@@ -166,7 +166,7 @@ def object_folder(tmp_path_factory, object_arrays):
 
 def test_permuted_slots_are_found(object_arrays):
   order = object_arrays["order"]
-  pairs, seen = probing.match(object_arrays["instances"], object_arrays["segments"])
+  pairs, seen = probes.match(object_arrays["instances"], object_arrays["segments"])
   assert seen == 3 * len(order) == len(pairs.index)
   for image, entity, slot in pairs.index:
     assert slot == order[image, entity]
@@ -189,7 +189,7 @@ def test_matching_is_the_best_of_all(object_arrays):
   instances = rng.integers(-1, 4, (12, 5, 5)).astype(np.int32)
   instances[0], instances[1] = 0, 3  # no object; nothing but one
   segments = rng.integers(0, 4, (12, 5, 5)).astype(np.uint8)
-  pairs, seen = probing.match(instances, segments)
+  pairs, seen = probes.match(instances, segments)
   assert seen == sum(len(set(np.unique(x)) - {-1, 0}) for x in instances)
   for i in range(12):
     mine = pairs.index[:, 0] == i
@@ -198,23 +198,23 @@ def test_matching_is_the_best_of_all(object_arrays):
 
 
 def test_objects_are_read_from_their_own_slots(object_folder, object_arrays):
-  examples = probing.slot_examples(object_folder, "shape")
+  examples = probes.slot_examples(object_folder, "shape")
   order, shape = object_arrays["order"], object_arrays["label_shape"]
   assert examples.inputs.shape == (3 * len(order), 8) and examples.are_classes
   assert examples.matching == {"objects": 180, "matched": 180, "mean_iou": 1.0}
   np.testing.assert_array_equal(examples.inputs[:, :4].argmax(1), examples.values)
   np.testing.assert_array_equal(np.sort(examples.values), np.sort(shape[:, 1:].ravel()))
-  got = dict(probing.compare(*probing.split(examples, 0), 0, ["linear"]))
+  got = dict(probes.compare(*probes.split(examples, 0), 0, ["linear"]))
   assert got["linear"].score == 1 > got["baseline"].score
-  colors = probing.slot_examples(object_folder, "color")
-  got = dict(probing.compare(*probing.split(colors, 0), 0, ["linear"]))["linear"]
+  colors = probes.slot_examples(object_folder, "color")
+  got = dict(probes.compare(*probes.split(colors, 0), 0, ["linear"]))["linear"]
   assert not colors.are_classes and len(got.columns) == 3 and min(got.columns) > 0.999
 
 
 def test_centroids_are_means_of_pixels(object_folder, object_arrays):
-  examples = probing.slot_examples(object_folder, "centroid")
+  examples = probes.slot_examples(object_folder, "centroid")
   assert examples.values.shape == (180, 2)
-  pairs, _ = probing.match(object_arrays["instances"], object_arrays["segments"])
+  pairs, _ = probes.match(object_arrays["instances"], object_arrays["segments"])
   for (image, entity, _), value in zip(pairs.index, examples.values, strict=True):
     pixels = np.argwhere(object_arrays["instances"][image] == entity + 1)
     np.testing.assert_allclose(value, pixels.mean(0) / 7.5 - 1, atol=1e-9)
@@ -225,23 +225,23 @@ def test_centroids_are_means_of_pixels(object_folder, object_arrays):
 
 def test_mistakes_are_named(scene_folder, object_folder, object_arrays, tmp_path):
   with pytest.raises(UserError, match="'hue'.*of images: constant, corner.*of objects: shape"):
-    probing.is_of_objects(scene_folder, "hue")
+    probes.is_of_objects(scene_folder, "hue")
   with pytest.raises(UserError, match="all have the value 1: there is nothing to predict"):
-    probing.scene_examples(scene_folder, "constant")
+    probes.scene_examples(scene_folder, "constant")
   with pytest.raises(UserError, match="has no instances: the data has no true masks"):
-    probing.slot_examples(scene_folder, "shape")
+    probes.slot_examples(scene_folder, "shape")
   arrays = {name: x for name, x in object_arrays.items() if name != "segments"}
   with pytest.raises(UserError, match="has no segments: the model has no slots"):
-    probing.slot_examples(write(tmp_path / "vae", arrays), "shape")
+    probes.slot_examples(write(tmp_path / "vae", arrays), "shape")
   arrays = object_arrays | {"latent_mask_mean": object_arrays["latent_mask_mean"] * np.nan}
   with pytest.raises(UserError, match="not finite"):
-    probing.slot_examples(write(tmp_path / "nan", arrays), "shape")
+    probes.slot_examples(write(tmp_path / "nan", arrays), "shape")
   arrays = object_arrays | {"label_shape": object_arrays["label_shape"][:, :2]}
   with pytest.raises(UserError, match="values for 2 entities, but .* id 4"):
-    probing.slot_examples(write(tmp_path / "few", arrays), "shape")
-  examples = probing.scene_examples(scene_folder, "line")
+    probes.slot_examples(write(tmp_path / "few", arrays), "shape")
+  examples = probes.scene_examples(scene_folder, "line")
   with pytest.raises(UserError, match="line: 12 examples to train on are too few, at least 20"):
-    list(probing.compare(probing.subset(examples, 12, 0), examples, 0))
+    list(probes.compare(probes.subset(examples, 12, 0), examples, 0))
 
 
 def test_program_reports_what_the_probes_say(scene_folder, tmp_path):
@@ -253,12 +253,12 @@ def test_program_reports_what_the_probes_say(scene_folder, tmp_path):
   assert done.returncode == 0, done.stderr
   content = json.loads((other.folder / "probe_side_line.json").read_text())
   assert content["num_seeds"] == 2 and content["features"]["run"]["step"] == 7
-  train, test = (probing.scene_examples(folder, "side") for folder in (other, scene_folder))
+  train, test = (probes.scene_examples(folder, "side") for folder in (other, scene_folder))
   side, line = content["results"]
   assert (side["metric"], line["metric"]) == ("accuracy", "r2")
   assert side["num_train"] == 100 and side["num_test"] == 400
   got = [
-    dict(probing.compare(probing.subset(train, 100, seed), test, seed, ["linear"]))["linear"].score
+    dict(probes.compare(probes.subset(train, 100, seed), test, seed, ["linear"]))["linear"].score
     for seed in range(2)
   ]
   said = side["scores"]["linear"]

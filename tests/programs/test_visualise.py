@@ -19,8 +19,7 @@ from PIL import Image
 import genesis_jax
 from experiments import import_torch, visualise
 from experiments.console.errors import UserError
-from experiments.figures import films, galleries, sheets
-from experiments.figures import panels as pictures
+from experiments.figures import films, galleries, panels, sheets
 from experiments.figures import view as inference
 from experiments.hardware import devices
 from experiments.runs import checkpoints
@@ -237,7 +236,7 @@ def seen_by(kind: str, colours: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["all", "protan", "deutan", "tritan"])
 def test_everybody_can_tell_sixteen_slots_apart(kind):
-  colours = seen_by(kind, np.concatenate([pictures.PALETTE, [pictures.BACKGROUND]]))
+  colours = seen_by(kind, np.concatenate([panels.PALETTE, [panels.BACKGROUND]]))
   assert len(colours) == 17
   for a, b in itertools.combinations(colours, 2):
     assert np.linalg.norm(a - b) > 13  # 2.3 is just noticeable, side by side
@@ -246,37 +245,37 @@ def test_everybody_can_tell_sixteen_slots_apart(kind):
 def test_colours_stay_the_same():
   """Figures of different years stand side by side: Okabe and Ito's first, in this order."""
   first = ["56b4e9", "e69f00", "009e73", "f0e442", "0072b2", "d55e00", "cc79a7"]
-  assert ["".join(f"{v:02x}" for v in c) for c in pictures.PALETTE[:7]] == first
+  assert ["".join(f"{v:02x}" for v in c) for c in panels.PALETTE[:7]] == first
 
 
 @pytest.mark.parametrize("name", ["genesis", "genesis_v2"])
 def test_a_slot_has_one_colour_in_all_figures(name):
   look = view(name)
-  panels = galleries.whole_images(look)
+  by_title = galleries.whole_images(look)
   owner = look.log_masks.argmax(1)
-  shown = panels["decoded" if name == "genesis_v2" else "attention"]
-  np.testing.assert_array_equal(shown, pictures.PALETTE[owner])
+  shown = by_title["decoded" if name == "genesis_v2" else "attention"]
+  np.testing.assert_array_equal(shown, panels.PALETTE[owner])
   tiles = galleries.slot_tiles(np.zeros((3, 4, 4, 3), np.uint8), look.labels[0])
-  np.testing.assert_array_equal([tile.colour for tile in tiles], pictures.PALETTE[:3])
+  np.testing.assert_array_equal([tile.colour for tile in tiles], panels.PALETTE[:3])
 
 
 @pytest.mark.parametrize("name, mixed", [("genesis_v2", "decoded"), ("monet", "attention")])
 def test_pictures_of_training_show_the_masks_that_make_them(name, mixed):
   look = view(name)
-  painter = pictures.Painter(look.model, look.batch)
+  painter = panels.Painter(look.model, look.batch)
   out = look.out
-  panels = painter.panels(out, look.samples)
+  by_title = painter.panels(out, look.samples)
   masks = {"attention": out.log_masks, "decoded": out.log_masks_recon}
   for kind, log_masks in masks.items():
-    np.testing.assert_array_equal(panels[kind], pictures.coloured(log_masks.argmax(1)))
-    np.testing.assert_array_equal(panels[f"{kind} mask"], pictures.grey(np.exp(log_masks)))
+    np.testing.assert_array_equal(by_title[kind], panels.coloured(log_masks.argmax(1)))
+    np.testing.assert_array_equal(by_title[f"{kind} mask"], panels.grey(np.exp(log_masks)))
   shares = np.exp(masks[mixed])[..., None] * out.components
   np.testing.assert_allclose(shares.sum(1), out.recon, atol=1e-5)
-  np.testing.assert_array_equal(panels["masked appearance"], pictures.to_uint8(shares))
-  headings = [title for title, _ in pictures._columns(panels)]
+  np.testing.assert_array_equal(by_title["masked appearance"], panels.to_uint8(shares))
+  headings = [title for title, _ in panels._columns(by_title)]
   assert headings[:5] == ["input", "reconstruction", "attention", "decoded", "instances"]
   assert headings[5:7] == [f"{mixed} mask 1", "slot 1"] and len(headings) == 5 + 2 * 3
-  assert {"images/attention_mask", "images/decoded_mask"} <= pictures.for_tensorboard(panels).keys()
+  assert {"images/attention_mask", "images/decoded_mask"} <= panels.for_tensorboard(by_title).keys()
 
 
 def test_a_model_of_one_slot_has_figures():
@@ -287,15 +286,15 @@ def test_a_model_of_one_slot_has_figures():
 
 def test_matched_slots_have_their_instances_colours():
   look = view("genesis", match=True)
-  panels = galleries.whole_images(look)
+  by_title = galleries.whole_images(look)
   for i, ids in enumerate(look.batch["instances"]):
     matched = [k for k, label in enumerate(look.labels[i]) if label in ids]
     assert matched  # the largest slot overlaps with something
     for k in matched:
       pixels = look.log_masks[i].argmax(0) == k
-      expected = panels["instances"][i][ids == look.labels[i][k]][0]
+      expected = by_title["instances"][i][ids == look.labels[i][k]][0]
       np.testing.assert_array_equal(
-        panels["attention"][i][pixels], np.tile(expected, (pixels.sum(), 1))
+        by_title["attention"][i][pixels], np.tile(expected, (pixels.sum(), 1))
       )
 
 
@@ -343,7 +342,7 @@ def test_pdf_has_text_and_all_tiles():
 
 def test_film_keeps_the_colours_of_segments():
   rng = np.random.default_rng(0)
-  strip = np.repeat(pictures.PALETTE[None], 8, 0)
+  strip = np.repeat(panels.PALETTE[None], 8, 0)
   noise = [rng.integers(0, 256, (40, 16, 3), dtype=np.uint8) for _ in range(4)]
   frames = [Image.fromarray(np.concatenate([strip, n])) for n in noise]
   with Image.open(io.BytesIO(films.gif(frames))) as film:
@@ -361,7 +360,7 @@ def test_traversal_begins_at_the_decoded_image(name):
   look = view(name, num_dims=2)
   for figure in galleries.traversals(look):
     tiles = [p.pixels for p in figure.sheet.pictures if p.height > sheets.STRIP]
-    decoded = pictures.to_uint8(look.decoded.images[0])
+    decoded = panels.to_uint8(look.decoded.images[0])
     same = sum(np.abs(tile.astype(int) - decoded).max() <= 1 for tile in tiles)
     assert same >= 2 * (3 if name == "genesis" else 1)  # the means of each slot and dimension
     assert len(tiles) == (3 * (1 + 2 * 5) if name == "genesis" else 2 * 5)

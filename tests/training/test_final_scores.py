@@ -1,10 +1,8 @@
 """Scores of test images at the end of a training: there once, after an interruption too."""
 
-import functools
 import json
 from types import SimpleNamespace
 
-import jax
 import pytest
 from conftest import TINY_RUN
 
@@ -26,8 +24,7 @@ def run_and_state(tmp_path):
     TINY_RUN | {"model.latent_dim": 4, "data.source": "generator", "data.num_test": 10,
                 "test_images": 320})  # fmt: skip
   model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
-  create = functools.partial(training.create_train_state, model=model, tx=tx)
-  state = jax.jit(create, compiler_options=training.INIT_OPTIONS)(jax.random.key(0))
+  state = training.initial_state(0, model, tx)
   stop = SimpleNamespace(asked=False)
   run = SimpleNamespace(workdir=tmp_path, config=config, model=model, stop=stop)
   return run, devices.replicate(state)

@@ -11,8 +11,8 @@ from configs.experiment import compose
 from data_pipelines.reading.orders import Order
 from experiments.console.errors import UserError
 from experiments.hardware import devices
-from experiments.training import feed as inputs
 from experiments.training import loop
+from experiments.training.feed import Feed
 from genesis_jax import runs
 
 TRAIN_IMAGES = 2 * TEST_IMAGES  # two files
@@ -42,7 +42,7 @@ def test_order_is_a_permutation_that_seed_and_epoch_decide():
 @pytest.mark.parametrize("first, ends", [(0, [4, 8, 10]), (4, [8, 10]), (5, [8, 10]), (10, [])])
 def test_calls_end_where_something_may_be_due(tiny, first, ends):
   tiny.steps_per_call = 4
-  feed = inputs.Feed(tiny, first)
+  feed = Feed(tiny, first)
   assert list(feed.ends()) == ends
   assert [len(batches["image"]) for batches in feed] == list(np.diff([first, *ends]))
 
@@ -51,19 +51,19 @@ def test_images_are_the_same_in_calls_of_any_length(tiny):
   one, four = [], []
   for config_steps, images in ((1, one), (4, four)):
     tiny.steps_per_call = config_steps
-    for batches in inputs.Feed(tiny, 2):
+    for batches in Feed(tiny, 2):
       images.extend(batches["image"])
   np.testing.assert_array_equal(np.stack(one), np.stack(four))
 
 
 def test_resident_images_come_once_an_epoch(tiny):
   tiny.data.resident, tiny.num_steps = True, TRAIN_IMAGES // tiny.batch_size
-  feed = inputs.Feed(tiny, 0)
+  feed = Feed(tiny, 0)
   images = devices.first(feed.resident["image"])
   numbers = np.concatenate([batches["number"].ravel() for batches in feed])
   assert images.shape == (TRAIN_IMAGES, 32, 32, 3) and images.dtype == np.uint8
   assert sorted(numbers) == list(range(TRAIN_IMAGES))
-  start = inputs.Feed(tiny, 3)
+  start = Feed(tiny, 3)
   np.testing.assert_array_equal(
     np.concatenate([batches["number"].ravel() for batches in start]), numbers[3 * tiny.batch_size :]
   )
@@ -71,7 +71,7 @@ def test_resident_images_come_once_an_epoch(tiny):
 
 def test_steps_see_the_resident_images(tiny):
   tiny.data.resident, tiny.steps_per_call = True, 2
-  feed = inputs.Feed(tiny, 0)
+  feed = Feed(tiny, 0)
   images = np.asarray(devices.first(feed.resident["image"]))
 
   def step(state, batch):
@@ -114,7 +114,7 @@ def test_generated_images_go_on_where_a_shorter_call_ended(tmp_path):
   config = compose("vae", "multi_dsprites")
   config.update_from_flattened_dict(TINY_RUN | {"data.source": "generator", "data.num_val": 20})
   config.num_steps, config.log_every, config.checkpoint_every, config.steps_per_call = 6, 4, 4, 4
-  feed = inputs.Feed(config, 2)
+  feed = Feed(config, 2)
   numbers = [batches["number"].ravel() for batches in feed]
   assert [len(n) for n in numbers] == [16, 16]
   np.testing.assert_array_equal(np.concatenate(numbers), np.arange(16, 48))

@@ -19,12 +19,12 @@ import genesis_jax
 from experiments import main
 from experiments.console import startup
 from experiments.console.errors import UserError
-from experiments.figures import panels as pictures
 from experiments.figures import sheets
+from experiments.figures.panels import BACKGROUND, PALETTE, coloured_instances, grid
 from experiments.hardware import devices
 from experiments.runs import changes, folder, logbook, records
 from experiments.training import loop, progress, validation
-from experiments.training import stop as interruptions
+from experiments.training.stop import Stop
 from genesis_jax import objective, runs, training
 
 
@@ -210,7 +210,7 @@ def test_divergence_names_the_step_and_saves_the_state_before(tiny, tmp_path):
 
 def test_signal_is_a_wish_once():
   before = signal.getsignal(signal.SIGTERM)
-  with interruptions.Stop() as stop:
+  with Stop() as stop:
     assert signal.getsignal(signal.SIGTERM) is before  # nothing is there to be saved
     stop.listen()
     stop.listen()
@@ -265,7 +265,7 @@ def test_resumed_logbook_forgets_what_comes_again(tmp_path):
   with logbook.Logbook(tmp_path, 2) as book:
     book.scalars(3, {"train/a": 5})
     assert book.newest("train/") == {"a": 5}
-  rows = logbook._rows(tmp_path / "metrics.jsonl")
+  rows = records.read_rows(tmp_path / "metrics.jsonl")[0]
   assert [(row["step"], row["train/a"]) for row in rows] == [(1, 1), (2, 2), (3, 5)]
   assert rows[0]["train/b"] is None  # JSON has no NaN
 
@@ -274,12 +274,10 @@ def test_picture_of_a_model_without_slots():
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (8, 32, 32, 3), np.uint8)
   panels = {"input": images, "reconstruction": images, "samples": images}
-  image = pictures.grid(panels, "caption")
+  image = grid(panels, "caption")
   pixels = np.asarray(image)
   assert pixels.std() > 10 and image.size[0] > 8 * sheets.TILE
-  np.testing.assert_array_equal(
-    pictures.coloured_instances(np.array([[0, 1]])), [[pictures.BACKGROUND, pictures.PALETTE[0]]]
-  )
+  np.testing.assert_array_equal(coloured_instances(np.array([[0, 1]])), [[BACKGROUND, PALETTE[0]]])
 
 
 def test_the_bar_leaves_compilation_out(tiny, monkeypatch):
@@ -372,10 +370,9 @@ def test_divergence_is_looked_for_where_nothing_is_due(monkeypatch, log_every):
   """The scalars that are kept until then are few."""
   monkeypatch.setattr(progress, "UNASKED", 5)
   recent, asked = progress.RecentSteps(), []
-  values = devices.replicate({name: np.zeros(1) for name in progress.FATAL})
-  fine = devices.replicate({"diverged_at": np.array([-1])})
+  values = {name: jnp.zeros((1, 1)) for name in progress.FATAL}
   for done in range(1, 13):
-    recent.add(done, values | fine)
+    recent.add(done, values | {"diverged_at": jnp.array([[-1]])})
     assert len(recent._fatal) <= 5
     if recent.are_many or loop.is_due(done, 100, log_every):
       asked.append(done)

@@ -1,8 +1,0 @@
-"""GENESIS on Sketchy (a baseline of GENESIS-V2): no published number is at hand."""
-
-from configs.experiment import compose
-
-
-def get_config():
-  """GENESIS, Sketchy, 128x128, 10 slots, 500k steps."""
-  return compose("genesis", "sketchy")

@@ -1,8 +1,0 @@
-"""MONet on Sketchy (a baseline of GENESIS-V2): no published number is at hand."""
-
-from configs.experiment import compose
-
-
-def get_config():
-  """MONet, Sketchy, 128x128, 10 slots, 500k steps."""
-  return compose("monet", "sketchy")
