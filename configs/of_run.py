@@ -6,6 +6,7 @@ For runs with settings of their own, such as those imported from the original's 
 import json
 import pathlib
 
+from configs import models
 from configs.experiment import compose
 
 
@@ -19,7 +20,8 @@ def get_config(workdir: str):
   if not path.is_file():
     raise ValueError(f"{workdir} holds no run: there is no {path}")
   saved = json.loads(path.read_text())
-  config = compose(saved["model"]["name"], saved["data"]["name"])
+  model = models.options(saved["model"]["name"], saved["model"].get("module"))
+  config = compose(model, saved["data"]["name"])
   with config.ignore_type():  # such as a number where the default is None
     config.update(saved)
   return config
