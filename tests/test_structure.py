@@ -64,6 +64,7 @@ ORDERS = {
     # Whoever asks for batches is given a prepared set where one fits, which its card tells; it is
     # written from what anybody else is given.
     {"prepared.card"},
+    {"prepared.reader"},
     {"__init__"},
     {"prepared"},
   ],

@@ -272,7 +272,7 @@ def traversals(view: View) -> list[Figure]:
 def _traversal(view: View, name: str, image: int) -> Figure:
   latent, start = view.out.latents[name], editing.one(view.latents, image)
   nats = editing.nats_per_dim(latent)
-  dims = np.argsort(-nats, kind="stable")[: view.num_dims]
+  dims = np.argsort(-nats, kind="stable")[: view.num_dims].tolist()
   std = np.ones_like(latent.mean) if latent.prior_std is None else latent.prior_std
   slots = range(view.num_slots) if view.num_slots else [None]
   edits = []
