@@ -181,6 +181,19 @@ def test_nothing_imports_from_above(package):
         assert level[place(name)] < level[own], f"{module} imports {name}"
 
 
+def data_set(module: str) -> str | None:
+  """The data set whose folder a module is in, if it is in any."""
+  parts = module.split(".")
+  inside = parts[:2] == ["data_pipelines", "datasets"] and len(parts) > 3
+  return parts[2] if inside else None
+
+
+def test_data_sets_do_not_know_each_other():
+  for module in filter(data_set, MODULES):
+    known = {data_set(name) for name in imports(module) & MODULES.keys()} - {None}
+    assert known <= {data_set(module)}, f"{module} imports of {known}"
+
+
 def circles() -> list[set[str]]:
   """Sets of modules that import each other, perhaps by way of others (Tarjan's algorithm)."""
   number, low, stack, found = {}, {}, [], []
