@@ -206,7 +206,7 @@ def load(workdir: str | pathlib.Path):
 
   Raises:
     FileNotFoundError: if there is no checkpoint.
-    ValueError: if none can be read.
+    ValueError: if none can be read, or the file that defines the model's class has moved.
   """
   import ml_collections
 

@@ -135,7 +135,7 @@ def test_a_model_with_kls_of_new_names_is_trained_and_evaluated(trained, evaluat
   assert "LightVAE has no masks" in result["segmentation_absent"]
 
 
-def test_it_is_loaded_exported_and_resumed_from_anywhere(trained, tmp_path, monkeypatch):
+def test_it_is_loaded_and_exported_from_anywhere(trained, tmp_path, monkeypatch):
   run, _ = trained
   monkeypatch.chdir(tmp_path)
   said_by(export, f"--workdir={run}", "--out=copy")
@@ -147,9 +147,6 @@ def test_it_is_loaded_exported_and_resumed_from_anywhere(trained, tmp_path, monk
   assert drawn.images.shape == (2, 32, 32, 3) and np.isfinite(drawn.images).all()
   again = load_config(f"{OF_RUN}:{run}", [])
   assert again.model.light_dim == 3 and again.model.module == config.model.module
-  shutil.copytree(run, "resumed")
-  said = said_by(main, *flags(run.parent / "own_model.py", "resumed", 3))
-  assert "from step 2 of 3" in said and "done: 3 steps" in said
 
 
 def test_a_file_that_moved_is_told_with_the_cure(trained, tmp_path, monkeypatch):
@@ -166,7 +163,7 @@ def test_a_file_that_moved_is_told_with_the_cure(trained, tmp_path, monkeypatch)
       genesis_jax.load(tmp_path / "run")
     # Training goes on with the configuration from where it is now.
     said = said_by(main, *flags(new, tmp_path / "run", 3))
-    assert "from step 2 of 3" in said
+    assert "from step 2 of 3" in said and "done: 3 steps" in said
     assert runs.read_newest(tmp_path / "run")[2]["config"]["model"]["module"] == str(new)
     models._names_of.cache_clear()
     monkeypatch.syspath_prepend(new.parent)
