@@ -145,6 +145,8 @@ def test_it_is_loaded_and_exported_from_anywhere(trained, tmp_path, monkeypatch)
   noise = {"noise": jax.random.key(0)}
   drawn = jax.jit(lambda weights: model.apply(weights, 2, method="sample", rngs=noise))(variables)
   assert drawn.images.shape == (2, 32, 32, 3) and np.isfinite(drawn.images).all()
+  with pytest.raises(ValueError, match="the original has no LightVAE; it has Genesis, "):
+    genesis_jax.to_torch(model, variables)
   again = load_config(f"{OF_RUN}:{run}", [])
   assert again.model.light_dim == 3 and again.model.module == config.model.module
 
