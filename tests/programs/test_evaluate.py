@@ -182,6 +182,7 @@ def test_all_checkpoints_and_the_spread_over_noise(run_dir, capsys):
   assert errs[2] == pytest.approx(np.mean(errs[:2]))
 
 
+@pytest.mark.slow
 def test_a_new_score_of_segments_is_a_function_and_a_row(run_dir, tmp_path, monkeypatch, capsys):
   row = scores.Score("found", "images with objects", "whether any pixel has a true id > 0",
                      places=(scores.TABLE,),
