@@ -25,14 +25,11 @@ def names() -> list[str]:
   return list(MODELS)
 
 
-def options(name: str, module: str | None = None) -> ml_collections.ConfigDict:
-  """Options of one of the library's models, or of the class `name` that `module` defines."""
+def options(name: str) -> ml_collections.ConfigDict:
+  """Options of one of the library's models."""
   from genesis_jax.models import default_options, model_class
 
-  given = {} if module is None else {"module": module}
-  return ml_collections.ConfigDict(
-    given | {"name": name} | default_options(model_class(name, module))
-  )
+  return ml_collections.ConfigDict({"name": name} | default_options(model_class(name)))
 
 
 def own(module: str, model: type) -> ml_collections.ConfigDict:

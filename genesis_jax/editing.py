@@ -40,11 +40,7 @@ def exchanged(
 
 
 def moved(
-  latents: Latents,
-  name: str,
-  slot: int | None,
-  dim: int,
-  values: Sequence[int | float] | np.ndarray,
+  latents: Latents, name: str, slot: int | None, dim: int, values: Sequence[float]
 ) -> dict[str, np.ndarray]:
   """One image's latents for each value that one number of one of its slots takes.
 

@@ -280,7 +280,7 @@ def _traversal(view: View, name: str, image: int) -> Figure:
     for dim in dims:
       where = (image, dim) if slot is None else (image, slot, dim)
       values = latent.mean[where] + np.array(STEPS) * std[where]
-      edits.append(editing.moved(start, name, slot, dim, values))
+      edits.append(editing.moved(start, name, slot, dim, values.tolist()))
   images = to_uint8(view.decode(editing.joined(edits)).images)
   images = images.reshape(len(slots), len(dims), len(STEPS), *images.shape[1:])
   titles = [f"{name} dim {dim} ({nats[dim]:.2g} nats)" for dim in dims]
