@@ -17,7 +17,7 @@ from experiments import sweep
 from experiments.console.errors import UserError
 from experiments.scoring import sweep_results
 
-ROOT = pathlib.Path(sweep.__file__).parents[2]
+ROOT = pathlib.Path(sweep.__file__).parents[1]
 
 GRID = """
 from configs.experiment import compose
