@@ -194,6 +194,13 @@ def test_data_sets_do_not_know_each_other():
     assert known <= {data_set(module)}, f"{module} imports of {known}"
 
 
+def test_readers_do_without_what_renders():
+  """Files are found, and stand-ins rendered, above them."""
+  for module in MODULES:
+    found = {name for name in imports(module) if ".stand_in" in name.replace("stand_ins", "")}
+    assert not found, f"{module} imports {found}"
+
+
 def circles() -> list[set[str]]:
   """Sets of modules that import each other, perhaps by way of others (Tarjan's algorithm)."""
   number, low, stack, found = {}, {}, [], []
