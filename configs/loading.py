@@ -70,7 +70,7 @@ def load_config(path: str, overrides: list[str]) -> ml_collections.ConfigDict:
     ConfigError: if the file cannot be read, or an override does not fit it.
   """
   file, colon, argument = path.partition(":")
-  config = _called(read_file(file), argument if colon else None)
+  config = _called(read_file(file), file, argument if colon else None)
   try:
     return _overridden(config, overrides)
   except _MISFITS as error:
@@ -87,7 +87,7 @@ def read_file(path: str) -> types.ModuleType:
     raise ConfigError(f"--config: {path!r} is not a file that can be read")
   # Under a name that no import finds; classes that the file defines look themselves up there.
   module = types.ModuleType(f"configuration {os.path.abspath(path)}")
-  module.__file__ = path
+  module.__file__ = os.path.abspath(path)  # a run made with it may be read from elsewhere
   sys.modules[module.__name__] = module
   try:
     with open(path, "rb") as file:
@@ -97,9 +97,9 @@ def read_file(path: str) -> types.ModuleType:
   return module
 
 
-def _called(module: types.ModuleType, argument: str | None) -> ml_collections.ConfigDict:
-  """What the file's `get_config` returns."""
-  path, get_config = module.__file__, getattr(module, "get_config", None)
+def _called(module: types.ModuleType, path: str, argument: str | None) -> ml_collections.ConfigDict:
+  """What the `get_config` of a file at `path` returns."""
+  get_config = getattr(module, "get_config", None)
   if not callable(get_config):
     raise ConfigError(f"--config: {path} has no function get_config")
   parameters = list(inspect.signature(get_config).parameters.values())

@@ -6,6 +6,8 @@ For runs with settings of their own, such as those imported from the original's 
 import json
 import pathlib
 
+from ml_collections import ConfigDict
+
 from configs.experiment import compose
 
 
@@ -19,7 +21,9 @@ def get_config(workdir: str):
   if not path.is_file():
     raise ValueError(f"{workdir} holds no run: there is no {path}")
   saved = json.loads(path.read_text())
-  config = compose(saved["model"]["name"], saved["data"]["name"])
+  # Of what somebody brings along a run knows all options; in runs num_slots is the model's alone.
+  parts = saved["model"], {"num_slots": 1} | saved["data"]
+  config = compose(*(ConfigDict(x) if "module" in x else x["name"] for x in parts))
   with config.ignore_type():  # such as a number where the default is None
     config.update(saved)
   return config

@@ -4,6 +4,9 @@
 
 It is a VAE with two latents, a small one for the light of the whole picture and a large one for
 what is in it, each with a KL of its own. Nothing else has to be told of either.
+
+Runs remember this file by its path. If it moves, train on with --config naming its new place, or
+name its new folder in PYTHONPATH for the programs that look at runs.
 """
 
 import jax

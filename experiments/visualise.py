@@ -4,11 +4,9 @@
   python -m experiments.visualise --workdir=runs/genesis_gqn --what=swaps --edit=2,5 --format=pdf
 
 Writes PNG files and a film to RUN/visualisations, with `index.json` that says what each shows, and
-the same to TensorBoard. Figures: reconstructions; slots (everything of every slot); samples;
-cumulative (samples built slot by slot); traversals (of the latents that say most); swaps (slots
-exchanged between two images); removal (of a slot); film (the same images at every checkpoint).
-What a model cannot have is left out and named, and is an error if --what asks for it. Exit status:
-0 when done, 1 when something went wrong, 2 for a mistake on the command line.
+the same to TensorBoard. What a model cannot have is left out and named, and is an error if --what
+asks for it. Exit status: 0 when done, 1 when something went wrong, 2 for a mistake on the command
+line.
 """
 
 import argparse
@@ -19,20 +17,10 @@ from data_pipelines.command_line import Parser, path_name, seed_number, whole_nu
 from data_pipelines.sources import SPLITS
 from experiments.console import bars, program, startup
 from experiments.console.errors import UserError, explained
+from experiments.figures.catalogue import FIGURES, impossible
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
-# As galleries.FIGURES, which is imported once the options are right, and the film.
-WHAT = (
-  "reconstructions",
-  "slots",
-  "samples",
-  "cumulative",
-  "traversals",
-  "swaps",
-  "removal",
-  "film",
-)
 FORMATS = ("png", "pdf")
 POOL = 240  # leading images to choose from, since neighbours look alike
 
@@ -47,7 +35,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
   add("--split", choices=SPLITS, default="test", help="of the data; default: test")
   add("--step", type=whole_number(0), help="checkpoint; default: the newest")
   add("--seed", type=seed_number, default=0, help="which images, and the samples")
-  add("--what", type=_names, metavar="NAME,...", help=f"of {', '.join(WHAT)}; default: all")
+  figures = "; ".join(f"{name}, {kind.about}" for name, kind in FIGURES.items())
+  add("--what", type=_names, metavar="NAME,...", help=f"default: all of {figures}")
   add("--edit", type=_pair, metavar="A,B",
       help="images to edit, as numbered in reconstructions; default: 1,2")  # fmt: skip
   add("--num_dims", type=whole_number(1), default=3, help="traversed, of a latent; default: 3")
@@ -66,8 +55,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def _names(text: str) -> list[str]:
   names = list(dict.fromkeys(text.split(",")))
   for name in names:
-    if name not in WHAT:
-      raise argparse.ArgumentTypeError(f"{name!r} is no figure; allowed: {', '.join(WHAT)}")
+    if name not in FIGURES:
+      raise argparse.ArgumentTypeError(f"{name!r} is no figure; allowed: {', '.join(FIGURES)}")
   return names
 
 
@@ -106,11 +95,9 @@ def chosen_figures(model, options: argparse.Namespace) -> list[str]:
   Raises:
     UserError: one that was asked for cannot be made.
   """
-  from experiments.figures import galleries
-
   possible = []
-  for name in options.what or WHAT:
-    reason = galleries.impossible(name, model, options.num)
+  for name in options.what or FIGURES:
+    reason = impossible(name, model, options.num)
     if reason is None:
       possible.append(name)
     elif options.what:
@@ -190,7 +177,7 @@ def make(options: argparse.Namespace) -> None:
         content, caption = film(steps, view, subject if titles else "", options)
         folder.add_film("film", content, caption)
         continue
-      for figure in galleries.FIGURES[name](view):
+      for figure in galleries.drawn(name, view):
         folder.add(figure, f"{subject}, step {step}")
 
 

@@ -211,7 +211,7 @@ def load(workdir: str | pathlib.Path):
 
   Raises:
     FileNotFoundError: if there is no checkpoint.
-    ValueError: if none can be read.
+    ValueError: if none can be read, or the file that defines the model's class has moved.
   """
   step, state, origin, unreadable = read_newest(workdir)
   for bad_step, reason in unreadable.items():

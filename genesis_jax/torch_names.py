@@ -240,7 +240,14 @@ ENTRIES = {Genesis: _genesis, GenesisV2: _genesis_v2, MONet: _monet, VAE: _vae}
 
 
 def entries(model: Model) -> list[Entry]:
-  """Every array of a model, with the original's name and layout."""
+  """Every array of a model, with the original's name and layout.
+
+  Raises:
+    ValueError: the original has no such model.
+  """
+  if type(model) not in ENTRIES:
+    known = ", ".join(kind.__name__ for kind in ENTRIES)
+    raise ValueError(f"the original has no {type(model).__name__}; it has {known}")
   return ENTRIES[type(model)](model)
 
 

@@ -1,9 +1,10 @@
 """The figures of a checkpoint: reconstructions, slots, samples and edits.
 
   view = View(model, variables, Network(model), batch)
-  for figure in galleries.FIGURES["reconstructions"](view):
+  for figure in drawn("reconstructions", view):
     figure.sheet.image().save(f"{figure.name}.png")
 
+A row of `catalogue.FIGURES` is drawn by the function of its name.
 A slot, and the segment it makes, has the same colour in all of them.
 """
 
@@ -104,6 +105,11 @@ class View:
     if self.match:
       return matched_labels(self.log_masks, self.batch["instances"])
     return plain_labels(len(self.batch["image"]), self.num_slots)
+
+
+def drawn(name: str, view: View) -> list[Figure]:
+  """The figures of a row of `catalogue.FIGURES`."""
+  return globals()[name](view)
 
 
 def plain_labels(num_images: int, num_slots: int) -> np.ndarray:
@@ -266,7 +272,7 @@ def traversals(view: View) -> list[Figure]:
 def _traversal(view: View, name: str, image: int) -> Figure:
   latent, start = view.out.latents[name], editing.one(view.latents, image)
   nats = editing.nats_per_dim(latent)
-  dims = np.argsort(-nats, kind="stable")[: view.num_dims]
+  dims = np.argsort(-nats, kind="stable")[: view.num_dims].tolist()
   std = np.ones_like(latent.mean) if latent.prior_std is None else latent.prior_std
   slots = range(view.num_slots) if view.num_slots else [None]
   edits = []
@@ -274,7 +280,7 @@ def _traversal(view: View, name: str, image: int) -> Figure:
     for dim in dims:
       where = (image, dim) if slot is None else (image, slot, dim)
       values = latent.mean[where] + np.array(STEPS) * std[where]
-      edits.append(editing.moved(start, name, slot, dim, values))
+      edits.append(editing.moved(start, name, slot, dim, values.tolist()))
   images = to_uint8(view.decode(editing.joined(edits)).images)
   images = images.reshape(len(slots), len(dims), len(STEPS), *images.shape[1:])
   titles = [f"{name} dim {dim} ({nats[dim]:.2g} nats)" for dim in dims]
@@ -349,26 +355,3 @@ def removal(view: View) -> list[Figure]:
   caption += "the others are renormalised. Strips have the colour of the slot that is missing."
   caption += _own_masks(view)
   return [Figure("removal", table(rows, headings, {2: ""}), caption)]
-
-
-FIGURES = {
-  "reconstructions": reconstructions,
-  "slots": slots,
-  "samples": samples,
-  "cumulative": cumulative,
-  "traversals": traversals,
-  "swaps": swaps,
-  "removal": removal,
-}
-NEED_SLOTS = ("slots", "cumulative", "swaps", "removal")
-
-
-def impossible(name: str, model, num_images: int) -> str | None:
-  """Why a model cannot have a figure of so many images; None where it can."""
-  if name in NEED_SLOTS and not hasattr(model, "num_slots"):
-    return f"{type(model).__name__} has no slots"
-  if name == "removal" and model.num_slots == 1:
-    return "nothing is left without the only slot"
-  if name == "swaps" and num_images < 2:
-    return "it takes two images"
-  return None

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.figures.panels import PALETTE
-from experiments.scoring.scores import ROWS, definition, label
+from experiments.scoring import scores
+from experiments.scoring.scores import definition, label
 
 MAX_POINTS = 800  # of a curve
 DIGITS = 5  # more than a screen resolves
@@ -91,7 +92,7 @@ def _panels(rows: Sequence[dict]) -> list[Panel]:
     title = f"KL of each slot's {latent}, nats"
     panels.insert(4, Panel(_LOSSES, title, (f"{name}/",), about))
   shown = {name for panel in panels for name in panel.names}
-  for row in ROWS:
+  for row in scores.ROWS:
     if row.name in names - shown:
       title = f"{row.label}, {row.unit}" if row.unit else row.label
       panels.append(Panel(_SLOTS, title, (row.name,), definition(row.name)))

@@ -15,6 +15,7 @@ import re
 from PIL import Image
 
 from experiments.console.errors import UserError
+from experiments.figures import catalogue
 from experiments.runs.folder import read_json
 
 MAX_IN_TRAINING = 16  # pictures
@@ -22,12 +23,6 @@ MAX_PICTURE = 1_000_000  # bytes of a file; a larger one is made smaller
 MAX_TOTAL = 13_000_000  # bytes of all files; base64 makes four thirds of it
 KINDS = {".png": "image/png", ".gif": "image/gif"}
 
-# Beginnings of names of visualise.py's figures -> titles of tabs.
-TITLES = {
-  "film": "Film", "reconstructions": "Reconstructions", "slots": "Slots", "samples": "Samples",
-  "cumulative": "Slot by slot", "traversals": "Traversals", "swaps": "Swaps",
-  "removal": "Removal",
-}  # fmt: skip
 TRAINING = "In training"
 COLUMNS = (
   "One row for each image. Segments have the colour of the slot with the largest mask; where there "
@@ -150,7 +145,8 @@ def _entries(folder: pathlib.Path) -> list[dict]:
 
 
 def _kind(name: str) -> str:
-  return next((title for start, title in TITLES.items() if name.startswith(start)), "More")
+  titles = catalogue.titles().items()
+  return next((title for start, title in titles if name.startswith(start)), "More")
 
 
 def _visualised(workdir: pathlib.Path, budget: _Budget) -> list[Gallery]:
@@ -159,7 +155,7 @@ def _visualised(workdir: pathlib.Path, budget: _Budget) -> list[Gallery]:
     entries = _entries(folder)
   except ValueError as error:
     return [Gallery("More", [], [f"{error}."])]
-  galleries = {title: Gallery(title, [], []) for title in [*TITLES.values(), "More"]}
+  galleries = {title: Gallery(title, [], []) for title in [*catalogue.titles().values(), "More"]}
   for entry in entries:
     gallery = galleries[_kind(entry["name"])]
     path = folder / pathlib.PurePath(entry["file"]).name  # never a file elsewhere

@@ -97,7 +97,7 @@ def _of_evaluation(evaluation: dict) -> dict:
   scores = {
     name: _cell(score["mean"], score["standard_error"], "standard error over images")
     for name, score in evaluation["scores"].items()
-    if name in published_numbers.METRICS
+    if name in published_numbers.metrics()
   }
   return dict(step=evaluation["step"], source=_images(evaluation), scores=scores)
 
@@ -121,7 +121,7 @@ def _own_rows(record: Record) -> list[dict]:
       rows += same
     same[0]["scores"]["fid"] = _cell(fid["fid"])
   step, values = record.validation()
-  scores = {name: _cell(values[name]) for name in published_numbers.METRICS if name in values}
+  scores = {name: _cell(values[name]) for name in published_numbers.metrics() if name in values}
   if scores:
     count = values.get("num_images")
     images = f"up to {count:,.0f} validation images" if count else "validation images"
@@ -155,7 +155,7 @@ def comparison(record: Record) -> dict:
   columns = [
     dict(name=name, label=label(name),
          about=definition(name, next(iter(newest.get(name, record.evaluations[-1:])), None)))
-    for name in published_numbers.METRICS
+    for name in published_numbers.metrics()
   ]  # fmt: skip
   return dict(columns=columns, own=_own_rows(record), published=_published_rows(record))
 

@@ -37,6 +37,7 @@ MAY_CHANGE = (
   "log_distributions",
   "log_weights",
   "data.data_dir",  # the same data may lie elsewhere; what is there is compared
+  "model.module",  # so may the code of a model, whose arrays are compared
 )
 # ... but for these where it is told so, by name: a run that diverged goes on with another one.
 MAY_CHANGE_WHEN_TOLD = ("batch_size", "seed", "optimizer.learning_rate", "objective.")

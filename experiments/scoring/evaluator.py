@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments.console.errors import UserError
 from experiments.hardware import devices
-from experiments.scoring.scores import SEGMENTATION
+from experiments.scoring import scores
 from genesis_jax import contingency, metrics
 from genesis_jax.training import eval_step
 
@@ -68,7 +68,8 @@ def segmentation(tables: np.ndarray) -> dict[str, np.ndarray]:
   last = np.flatnonzero(tables.any((0, 1, 3))).max(initial=1)  # an assignment takes time
   counts = tables[:, :, : last + 1].reshape(-1, last + 1, tables.shape[-1]).astype(np.float64)
   return {
-    name: row.of_counts(counts).reshape(tables.shape[:2]) for name, row in SEGMENTATION.items()
+    name: row.of_counts(counts).reshape(tables.shape[:2])
+    for name, row in scores.segmentation().items()
   }
 
 

@@ -2,7 +2,7 @@
 
   score("ari_fg").label, definition("ari_fg")     # also of decoded masks ("ari_fg_r")
   named(values, TABLE)                            # names of some values, in the order of tables
-  SEGMENTATION["miou"].of_counts(tables)          # one score of contingency tables
+  segmentation()["miou"].of_counts(tables)        # one score of contingency tables
 
 A new score is a function and a row: of segments `of_counts`, of other things an entry of
 `genesis_jax.training.image_scalars`. The KLs of a model need nothing: any `kl_<name>` has a row.
@@ -98,22 +98,30 @@ ROWS = (
   Score("mask_entropy", "entropy of masks",
         "mean over pixels of the entropy of the attention masks", "nats"),
 )  # fmt: skip
-_BY_NAME = {row.name: row for row in ROWS}
-_ORDER = {row.name: number for number, row in enumerate(ROWS)}
-SEGMENTATION = {row.name: row for row in ROWS if row.of_counts}
+
+
+def by_name() -> dict[str, Score]:
+  """All rows, in their order."""
+  return {row.name: row for row in ROWS}
+
+
+def segmentation() -> dict[str, Score]:
+  """Rows of the scores that need true segments."""
+  return {row.name: row for row in ROWS if row.of_counts}
 
 
 def is_segmentation(name: str) -> bool:
   """Whether a score needs true segments; also one of decoded masks."""
-  return name.removesuffix(DECODED) in SEGMENTATION
+  return name.removesuffix(DECODED) in segmentation()
 
 
 def score(name: str) -> Score:
   """The row of a score, of any KL, or of a value that nobody described."""
-  if name in _BY_NAME:
-    return _BY_NAME[name]
+  rows = by_name()
+  if name in rows:
+    return rows[name]
   if is_segmentation(name):
-    row = _BY_NAME[name.removesuffix(DECODED)]
+    row = rows[name.removesuffix(DECODED)]
     return dataclasses.replace(
       row,
       name=name,
@@ -141,10 +149,11 @@ def definition(name: str) -> str:
 
 
 def _place_in_order(name: str) -> tuple[bool, float, str]:
-  kl = _ORDER["kl"] + 0.5 if name.startswith("kl_") else len(ROWS)
-  decoded = name not in _BY_NAME and is_segmentation(name)
+  order = {row: number for number, row in enumerate(by_name())}
+  kl = order["kl"] + 0.5 if name.startswith("kl_") else len(order)
+  decoded = name not in order and is_segmentation(name)
   stem = name.removesuffix(DECODED) if decoded else name
-  return decoded, _ORDER.get(stem, kl), name
+  return decoded, order.get(stem, kl), name
 
 
 def named(names: Iterable[str], place: str) -> list[str]:

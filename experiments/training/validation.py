@@ -16,7 +16,7 @@ from experiments.console import bars
 from experiments.hardware import devices
 from experiments.scoring import drawing
 from experiments.scoring.evaluator import inputs, noise_key
-from experiments.scoring.scores import SEGMENTATION, is_segmentation
+from experiments.scoring.scores import is_segmentation, segmentation
 from genesis_jax.training import eval_step
 
 
@@ -27,7 +27,7 @@ def _masked_sums(variables, batch, key, *, model) -> dict[str, jax.Array]:
   for suffix in ("", "_r"):
     if (counts := values.pop(f"counts{suffix}", None)) is not None:
       counts = counts.astype(jnp.float32)
-      rows = (row for row in SEGMENTATION.values() if not row.on_host)
+      rows = (row for row in segmentation().values() if not row.on_host)
       values |= {row.name + suffix: row.of_counts(counts) for row in rows}
   sums = {
     # Not a product: a row that was filled in may be NaN.

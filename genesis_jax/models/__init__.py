@@ -7,7 +7,9 @@ file, which a configuration names as `module`.
 import dataclasses
 import functools
 import importlib
+import pathlib
 import runpy
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,9 +40,13 @@ def default_options(model: type[Model]) -> dict[str, Any]:
 
 @functools.cache  # a class that is made twice is two classes, and compiled twice
 def _names_of(module: str) -> dict[str, Any]:
-  if module.endswith(".py"):
-    return runpy.run_path(module)
-  return vars(importlib.import_module(module))
+  if not module.endswith(".py"):
+    return vars(importlib.import_module(module))
+  path = pathlib.Path(module)
+  for place in (path, *(pathlib.Path(folder, path.name) for folder in sys.path)):
+    if place.is_file():
+      return runpy.run_path(str(place))
+  raise FileNotFoundError("there is no such file")
 
 
 def model_class(name: str, module: str | None = None) -> type[Model]:
@@ -48,7 +54,8 @@ def model_class(name: str, module: str | None = None) -> type[Model]:
 
   Args:
     name: a row of `MODELS`; with a module, the class's own name.
-    module: Python file, or importable module, which defines the class; None: this package.
+    module: Python file, or importable module, which defines the class; None: this package. A file
+      that is not there any more is looked for by its name where Python looks for modules.
 
   Raises:
     ValueError: there is none, naming what is allowed.
@@ -61,8 +68,8 @@ def model_class(name: str, module: str | None = None) -> type[Model]:
     names = _names_of(module)
   except (FileNotFoundError, ModuleNotFoundError) as error:
     raise ValueError(
-      f"model.module is {module!r}, but {error}; it must name the Python file that defines "
-      f"the class {name}"
+      f"model.module is {module!r}, which defines the class {name}, but {error}; put it back, or "
+      "name the folder where it lies now in PYTHONPATH"
     ) from error
   classes = {n for n, x in names.items() if isinstance(x, type) and issubclass(x, Model)} - {
     "Model"

@@ -20,7 +20,7 @@ from configs.experiment import compose
 from experiments import evaluate, import_torch
 from experiments.hardware import devices
 from experiments.runs import checkpoints
-from experiments.scoring import evaluator, files, measure
+from experiments.scoring import evaluator, files, measure, scores
 from genesis_jax import metrics, objective, training
 from genesis_jax.noise import draw_noise
 
@@ -179,6 +179,20 @@ def test_all_checkpoints_and_the_spread_over_noise(run_dir, capsys):
   assert [row["step"] for row in rows] == ["3", "6", "", ""]
   errs = [float(row["err"]) for row in rows]
   assert errs[2] == pytest.approx(np.mean(errs[:2]))
+
+
+@pytest.mark.slow
+def test_a_new_score_of_segments_is_a_function_and_a_row(run_dir, tmp_path, monkeypatch, capsys):
+  row = scores.Score("found", "images with objects", "whether any pixel has a true id > 0",
+                     places=(scores.TABLE,),
+                     of_counts=lambda counts: (counts[:, 2:].sum((1, 2)) > 0) * 1.0)  # fmt: skip
+  monkeypatch.setattr(scores, "ROWS", (*scores.ROWS, row))
+  settings = dict(num_images=4, batch_size=4, out=tmp_path)
+  assert evaluate.main(flags(run_dir, **settings)) == 0, capsys.readouterr().err
+  out, (result, columns) = capsys.readouterr().out, read_from(tmp_path)
+  for name in ("found", "found_r"):  # of the attention masks, and of the decoded ones
+    assert re.search(rf"^{name} +1 ", out, re.MULTILINE) and columns[name].tolist() == [1.0] * 4
+    assert result["definitions"][name].startswith(scores.definition(name))
 
 
 def test_a_damaged_checkpoint_is_left_out_of_all(run_dir, tmp_path, capsys):

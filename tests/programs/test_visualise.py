@@ -19,7 +19,7 @@ from PIL import Image
 import genesis_jax
 from experiments import import_torch, visualise
 from experiments.console.errors import UserError
-from experiments.figures import films, galleries, panels, sheets
+from experiments.figures import catalogue, films, galleries, panels, sheets
 from experiments.figures import view as inference
 from experiments.hardware import devices
 from experiments.runs import checkpoints
@@ -280,8 +280,8 @@ def test_pictures_of_training_show_the_masks_that_make_them(name, mixed):
 
 def test_a_model_of_one_slot_has_figures():
   model = genesis_jax.build_model(MODELS["genesis"] | {"num_slots": 1})
-  assert "only slot" in galleries.impossible("removal", model, 3)
-  assert galleries.impossible("swaps", model, 3) is None
+  assert catalogue.impossible("removal", model, 3) == "it takes at least 2 slots"
+  assert catalogue.impossible("swaps", model, 3) is None
 
 
 def test_matched_slots_have_their_instances_colours():
@@ -400,7 +400,8 @@ def test_program_makes_all_figures(run_dir, capsys):
   assert visualise.main(options) == 0, capsys.readouterr().err
   folder = run_dir / "visualisations"
   figures = json.loads((folder / "index.json").read_text())["figures"]
-  names = [*visualise.WHAT[:4], "traversals_component", "traversals_mask", *visualise.WHAT[5:]]
+  what = list(catalogue.FIGURES)
+  names = [*what[:4], "traversals_component", "traversals_mask", *what[5:]]
   assert [figure["name"] for figure in figures] == names
   for figure in figures:
     assert figure["step"] == 4 and figure["stand_in"] is False and figure["caption"].endswith(".")
@@ -435,7 +436,8 @@ def test_a_model_without_slots(gqn_root, tmp_path, capsys):
   run = write_run(tmp_path / "vae", "vae", gqn_root)
   assert visualise.main([f"--workdir={run}", "--num=2"]) == 0
   out = capsys.readouterr().out
-  assert re.findall(r"skipped    (\w+): VAE has no slots", out) == list(galleries.NEED_SLOTS)
+  need_slots = [name for name, kind in catalogue.FIGURES.items() if kind.needs_slots]
+  assert re.findall(r"skipped    (\w+): VAE has no slots", out) == need_slots
   assert "one frame, since there is no checkpoint but that of step 0" in out
   files = {path.name for path in (run / "visualisations").glob("*.[pg][ni][gf]")}
   assert files == {"reconstructions.png", "samples.png", "traversals_latent.png", "film.gif"}
@@ -460,7 +462,7 @@ def test_mistakes_are_one_line(run_dir, gqn_root, tmp_path, capsys):
     "has NaNs in params/": [f"--workdir={broken}"],
     "the data has no instances": ["--match_slots"],
     "/nowhere does not exist": ["--data_dir=/nowhere"],
-    "--what=swaps: it takes two images": ["--what=swaps", "--num=1"],
+    "--what=swaps: it takes at least 2 images": ["--what=swaps", "--num=1"],
     "index.json is damaged": [f"--out={tmp_path / 'out'}"],
     "index.json is not about figures": [f"--out={tmp_path / 'features'}"],
   }
@@ -486,10 +488,6 @@ def test_mistakes_on_the_command_line(options, words, capsys):
   assert stopped.value.code == 2
   error = capsys.readouterr().err
   assert words in error and error.startswith("error: ") and error.count("\n") == 1
-
-
-def test_knows_all_figures():
-  assert visualise.WHAT == (*galleries.FIGURES, "film")
 
 
 def test_as_a_program():
