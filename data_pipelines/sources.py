@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 RESIZE = ("nearest", "bilinear", "area")
 ON_CORRUPT = ("error", "skip")
+# Of every data configuration, or, as the protocol, known here; others are a data set's own.
+SHARED_FIELDS = frozenset(
+  {
+    "name", "module", "variant", "protocol", "image_size", "num_slots", "source", "data_dir",
+    "resize", "on_corrupt", "limit", "shuffle_buffer", "resident", "num_val", "num_test",
+    "standin_scenes",
+  }
+)  # fmt: skip
 # Smallest numbers in a data configuration, for all data sets.
 LEAST = {"image_size": 1, "limit": 0, "shuffle_buffer": 1, "standin_scenes": 1}
 

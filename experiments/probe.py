@@ -118,7 +118,7 @@ def measure(folder, test_folder, target: str, options) -> dict:
   Raises:
     UserError: in one line.
   """
-  from data_pipelines.datasets.publishing import with_progress
+  from data_pipelines.reading.progress import with_progress
   from experiments.console.startup import telling
 
   train = examples_of(folder, target, options.representation)

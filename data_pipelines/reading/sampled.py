@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.datasets.publishing import with_progress
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.reading.pipeline import ZIPPED_BUFFER
+from data_pipelines.reading.progress import with_progress
 from data_pipelines.reading.records import PLACES, DamageLog, Range, Records
 from data_pipelines.sampling import Sample
 from data_pipelines.sources import check_choice, shard_rows

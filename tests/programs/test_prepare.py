@@ -15,7 +15,6 @@ import sys
 import time
 from pathlib import Path
 
-import ml_collections
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,13 +23,14 @@ from PIL import Image
 
 import data_pipelines
 from configs.experiment import compose
+from configs.settings import settings, training_command
 from data_pipelines import prepare
-from data_pipelines.defaults import DEFAULTS, settings, training_command
+from data_pipelines.datasets.image_folder.contents import FIELDS
 from data_pipelines.prepared import progress
 from data_pipelines.prepared import writer as preparation
 from data_pipelines.prepared.card import read_card
 from data_pipelines.reading.batches import Batches
-from data_pipelines.sources import DataError
+from data_pipelines.sources import SHARED_FIELDS, DataError
 
 ROOT = Path(__file__).parents[2]
 SCENARIOS = {
@@ -88,8 +88,9 @@ def read(config, split, **arguments):
 
 def in_order(config, split):
   """As `read`, but in the fixed order, by the reader of the published files."""
-  reader = data_pipelines.published_reader(config)
-  records = reader.split_records(config, reader.resolve(config), split)
+  records = data_pipelines.datasets.split_records(
+    config, data_pipelines.datasets.resolve(config), split
+  )
   arguments = dict(batch_size=16, epochs=1, shuffle=False, on_corrupt=config.on_corrupt)
   parts = list(Batches(records, **arguments))
   return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -123,8 +124,7 @@ def gqn_set(gqn_root, tmp_path_factory):
 
 
 def gqn_config(data_dir, **changes):
-  fields = vars(settings("gqn", data_dir=str(data_dir), shuffle_buffer=20)) | changes
-  return ml_collections.ConfigDict(fields)
+  return settings("gqn", data_dir=str(data_dir), shuffle_buffer=20, **changes)
 
 
 def copy(root, to):
@@ -134,10 +134,11 @@ def copy(root, to):
 
 
 def test_settings_are_those_of_experiments():
-  assert set(data_pipelines.DATASETS) <= set(DEFAULTS)
-  for name in DEFAULTS:
-    declared = compose("genesis", name).data
-    assert vars(settings(name)) == {field: declared[field] for field in declared}, name
+  for name in data_pipelines.DATASETS:
+    found = settings(name).to_dict()
+    assert found.pop("num_slots") and found == compose("genesis", name).data.to_dict(), name
+    own = set(found) - SHARED_FIELDS
+    assert own == (set(FIELDS) if name == "image_folder" else set())
 
 
 def test_round_trip_with_instances_and_labels(shapestacks_root, tmp_path, monkeypatch, capsys):
@@ -246,7 +247,7 @@ def test_damaged_progress_is_named(tmp_path, content):
 
 
 def test_commands_to_copy_are_for_a_shell():
-  command = training_command(settings("gqn", limit=3), "a folder/é")
+  command = training_command("gqn", settings("gqn", limit=3), "a folder/é")
   assert shlex.split(command)[-2:] == ["--config.data.data_dir=a folder/é", "--config.data.limit=3"]
 
 
