@@ -223,8 +223,8 @@ def _rendered(module: ModuleType, config) -> Path:
   if renderer is None:
     raise DataError(f"no {config.name} data {where.lower()}, and no stand-in; {cure}")
   default = Planned(
-    f"{config.name}_{config.standin_scenes}_scenes_v{getattr(renderer, 'VERSION', 1)}",
-    config.variant,
+    f"{config.name}_{config.variant}_{config.standin_scenes}_scenes",
+    "",
     dict(num_scenes=config.standin_scenes),
   )
   plan = renderer.planned(config) if hasattr(renderer, "planned") else default

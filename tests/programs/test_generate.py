@@ -96,7 +96,7 @@ def test_a_seed_decides_the_scenes(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   "words, status, what",
   [
-    (("nothing", "--out", "x", "--num", "3"), 2, "invalid choice: 'nothing'"),
+    (("nothing", "--out", "x", "--num", "3"), 2, "data set is 'nothing'; allowed: apc, "),
     (("gqn", "--num", "3"), 2, "--out"),
     (("gqn", "--out", "x", "--num", "0"), 2, "0 is too small; it must be at least 1"),
     (("gqn", "--out", "x", "--num", "ten"), 2, "'ten' is not a whole number"),
