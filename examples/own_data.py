@@ -4,8 +4,9 @@
   python -m experiments.main --config=examples/own_data.py
 
 Its files are train.rgbi, val.rgbi and test.rgbi: images of 32x32 pixels one after the other, and of
-each pixel four bytes, red, green, blue and the number of the instance. Where there are none, squares
-are rendered in their place. `data_pipelines/datasets/__init__.py` says what each function is for.
+each pixel four bytes, red, green, blue and the number of the instance. Where there are none,
+squares are rendered in their place. `data_pipelines/datasets/__init__.py` says what each function
+is for.
 """
 
 from functools import partial

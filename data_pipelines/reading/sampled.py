@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.indexed import Indexed
-from data_pipelines.reading.pipeline import ZIPPED_BUFFER
+from data_pipelines.reading.pipeline import BUFFERS
 from data_pipelines.reading.progress import with_progress
 from data_pipelines.reading.records import PLACES, DamageLog, Range, Records
 from data_pipelines.sampling import Sample
@@ -43,9 +43,9 @@ class Frames(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4096)  # each validation asks again
-def _frames(path: Path, most: int | None, compression: str, size: int, changed: int) -> Frames:
+def _frames(path: Path, most: int | None, size: int, changed: int) -> Frames:
   del size, changed  # tell when an earlier answer is outdated
-  offsets, lengths, damage = tfrecords.framing(path, most, compression)
+  offsets, lengths, damage = tfrecords.framing(path, most)
   return Frames(np.array(offsets, np.int64), np.array(lengths, np.int64), damage)
 
 
@@ -53,7 +53,7 @@ def _frames_of(part: Range) -> Frames:
   """Of the records of a range, from the headers."""
   stat = os.stat(part.path)
   most = None if part.count is None else part.first + part.count
-  frames = _frames(part.path, most, part.compression, stat.st_size, stat.st_mtime_ns)
+  frames = _frames(part.path, most, stat.st_size, stat.st_mtime_ns)
   return frames._replace(offsets=frames.offsets[part.first :], lengths=frames.lengths[part.first :])
 
 
@@ -112,10 +112,12 @@ class _FromRecords(_ByNumber):
   def _count(self, file: int, frames: Frames) -> int:
     """Records of a file that can be read; damage that hides the rest is an error, or noted."""
     part = self._records.ranges[file]
-    if frames.damage:
+    if frames.damage and not tfrecords.is_cut(part.path):
       self._damage.note(file * PLACES + frames.damage.index, frames.damage.cause)
     count = len(frames.offsets)
-    if self._skip and part.compression:  # nothing after the first damage can be read
+    if self._skip and tfrecords.compression(
+      part.path
+    ):  # nothing after the first damage can be read
       count = min(count, _num_leading(part, part.first + count) - part.first)
     return max(count, 0)
 
@@ -143,7 +145,9 @@ class _FromRecords(_ByNumber):
 
   def load_all(self, numbers: np.ndarray, pool, ahead: int) -> Iterator[Features | None]:
     """See `_ByNumber`; of compressed files the numbers must rise."""
-    if not self._records.ranges[0].compression:  # of one data set all are, or none is
+    if not tfrecords.compression(
+      self._records.ranges[0].path
+    ):  # of one data set all are, or none is
       yield from super().load_all(numbers, pool, ahead)
       return
     stream = self._stream(numbers[numbers >= 0])
@@ -173,19 +177,25 @@ class _FromRecords(_ByNumber):
     wanted = np.zeros(records[-1] + 1, bool)
     wanted[records] = True
     flags = tf.constant(wanted)
-    data = tf.data.TFRecordDataset(str(part.path), part.compression, ZIPPED_BUFFER)
-    data = data.skip(part.first).take(len(wanted)).enumerate()
+    data = _opened(part).skip(part.first).take(len(wanted)).enumerate()
     data = data.filter(lambda record, _: flags[record]).map(lambda _, bytes_: bytes_).prefetch(16)
     try:
       yield from data.as_numpy_iterator()
-    except tf.errors.OpError as error:
-      raise (self._damage.find([file]) or error) from None
+    except tf.errors.OpError:
+      if damage := tfrecords.find_damage(part.path):
+        self._damage.note(file * PLACES + damage.index, damage.cause)
+      raise
+
+
+def _opened(part: Range) -> tf.data.TFRecordDataset:
+  """All records of a file."""
+  compression = tfrecords.compression(part.path)
+  return tf.data.TFRecordDataset(str(part.path), compression, BUFFERS[compression])
 
 
 def _num_leading(part: Range, most: int) -> int:
   """How many records, up to `most`, can be read from the start of a file before damage."""
-  data = tf.data.TFRecordDataset(str(part.path), part.compression, ZIPPED_BUFFER)
-  readable = data.take(most).ignore_errors()
+  readable = _opened(part).take(most).ignore_errors()
   return int(readable.reduce(np.int64(0), lambda count, _: count + 1))
 
 

@@ -124,7 +124,7 @@ def gqn_set(gqn_root, tmp_path_factory):
 
 
 def gqn_config(data_dir, **changes):
-  return settings("gqn", data_dir=str(data_dir), shuffle_buffer=20, **changes)
+  return settings("gqn", data_dir=str(data_dir), **dict(shuffle_buffer=20) | changes)
 
 
 def copy(root, to):
@@ -318,7 +318,7 @@ def test_a_source_that_is_not_what_it_claims(gqn_root, tmp_path, monkeypatch, ca
     (("gqn", "--source", gqn_root, "--protocol", "iodine"), 2, "gqn has no protocol"),
     (("gqn", "--source", gqn_root, "--image_size", "0"), 2, "at least 1"),
     (("gqn", "--source", gqn_root, "--splits", "train,tset"), 2, 'Did you mean "test"'),
-    (("gqm", "--source", gqn_root), 2, "invalid choice: 'gqm'"),
+    (("gqm", "--source", gqn_root), 2, "data set is 'gqm'; allowed: apc, "),
   ):
     assert run(monkeypatch, *words, "--out", tmp_path / "out") == status
     error = capsys.readouterr().err.splitlines()[-1]
