@@ -181,7 +181,7 @@ def test_limit_takes_the_first_images_in_file_order(whole):
 def test_resizing(whole):
   gradient = np.repeat(np.arange(0, 256, 4, dtype=np.uint8)[:, None], 64, 1)[None, ..., None]
   gradient = np.repeat(gradient, 3, -1)
-  resize = data_pipelines.common.resize_images
+  resize = data_pipelines.sources.resize_images
   np.testing.assert_array_equal(resize(gradient, 32, "nearest"), gradient[:, ::2, ::2])
   np.testing.assert_array_equal(resize(gradient, 32, "area"), gradient[:, ::2, ::2] + 2)
   assert resize(gradient, 32, "bilinear").dtype == np.uint8

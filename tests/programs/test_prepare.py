@@ -26,6 +26,7 @@ from configs.experiment import compose
 from configs.settings import settings, training_command
 from data_pipelines import prepare
 from data_pipelines.datasets.image_folder.contents import FIELDS
+from data_pipelines.prepared import card as prepared_format
 from data_pipelines.prepared import progress
 from data_pipelines.prepared import writer as preparation
 from data_pipelines.prepared.card import read_card
@@ -218,7 +219,7 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys):
   program.send_signal(signal.SIGKILL)
   assert program.wait() == -signal.SIGKILL
   assert not (out / "gqn" / "rooms_ring_camera_64px_nearest" / "1.0.0").exists()
-  assert data_pipelines.prepared_format.find(gqn_config(out)) == (None, [], False)
+  assert prepared_format.find(gqn_config(out)) == (None, [], False)
   kept = {path: path.stat().st_mtime_ns for path in whole[:3]}
   os.truncate(whole[3], whole[3].stat().st_size - 5)  # as a crash of the machine might
   assert run(monkeypatch, *words[:-1], 32) == 1  # other shards cannot go on

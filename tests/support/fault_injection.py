@@ -57,7 +57,7 @@ SETTINGS = {
 # Run by Python before the program: what a slow disk and a clock that is set back look like.
 SLOW_DATA = """
 import builtins, time
-import data_pipelines.pipeline as pipeline
+import data_pipelines.reading.pipeline as pipeline
 fast = pipeline.Pipeline._open
 def slow(self, file):
   time.sleep(1.5)
