@@ -89,7 +89,7 @@ def reader(config) -> ModuleType:
     raise ValueError('data.data_dir is empty; it must name a folder ("." is the one you are in)')
   local_path(config.data_dir or "")
   if module is not None:
-    return _own(module)
+    return _own(_address(module))
   return _imported(f"{__name__}.{DATASETS[config.name]}.reader")
 
 
@@ -105,13 +105,17 @@ def _imported(name: str) -> ModuleType:
     ) from None
 
 
+def _address(module: str) -> str:
+  """A file in full, as "mine.py" is another one in another folder; or an importable module."""
+  return str(Path(module).expanduser().absolute()) if module.endswith(".py") else module
+
+
 @functools.cache
 def _own(module: str) -> ModuleType:
-  """A reader of somebody's own, by the name of its file or as an importable module."""
-  path = Path(module).expanduser()
+  """A reader of somebody's own."""
   try:
-    if path.suffix == ".py":
-      spec = importlib.util.spec_from_file_location(f"data set {path.absolute()}", path)
+    if module.endswith(".py"):
+      spec = importlib.util.spec_from_file_location(f"data set {module}", module)
       found = importlib.util.module_from_spec(spec)
       sys.modules[spec.name] = found  # where its classes look for themselves
       spec.loader.exec_module(found)
@@ -131,7 +135,7 @@ def stand_in(config) -> ModuleType | None:
   """The module that renders a data set's stand-in, if there is one."""
   if getattr(config, "module", None) is None:
     return _imported(f"{__name__}.{DATASETS[config.name]}.stand_in")
-  module = _own(config.module)
+  module = _own(_address(config.module))
   return module if hasattr(module, "write") else None
 
 
