@@ -25,6 +25,11 @@ def _common(
   )
 
 
+def common_fields() -> set[str]:
+  """The fields that every data set has."""
+  return set(_common("", "", 0, 0))
+
+
 def gqn() -> ml_collections.ConfigDict:
   """GQN scenes (Eslami et al. 2018); `variant` names one of the seven published sets."""
   return ml_collections.ConfigDict(_common("gqn", "rooms_ring_camera", 64, 7))

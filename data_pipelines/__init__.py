@@ -8,11 +8,11 @@ data_pipelines.resolve(config.data).description     # which files these come fro
 With `config.source="generator"` they are scenes rendered on the device instead, see generator.py.
 """
 
-import importlib
 from typing import TYPE_CHECKING
 
+from data_pipelines import datasets
 from data_pipelines import interrupts as interrupts  # first of all: Ctrl-C while others come
-from data_pipelines.durable import local_path
+from data_pipelines.datasets import DATASETS as DATASETS
 from data_pipelines.prepared import card
 from data_pipelines.sources import SPLITS, check_choice
 from data_pipelines.sources import DataError as DataError
@@ -21,23 +21,11 @@ from data_pipelines.sources import Source as Source
 if TYPE_CHECKING:
   from data_pipelines.generator import Drawn
   from data_pipelines.reading.batches import Batches
+  from data_pipelines.reading.indexed import Indexed
+  from data_pipelines.reading.records import Records
   from data_pipelines.sampling import Sample
 
 SOURCES = ("files", "generator")
-# Data set -> the module here that reads it, imported when it is first needed, since it imports
-# TensorFlow: resolve(config), split_records(config, source, split), num_examples(...).
-DATASETS = {
-  "gqn": "datasets.gqn.reader",
-  "multi_dsprites": "datasets.multi_dsprites.reader",
-  "objects_room": "datasets.multi_object.reader",
-  "clevr": "datasets.multi_object.reader",
-  "tetrominoes": "datasets.multi_object.reader",
-  "multi_dsprites_colored": "datasets.multi_object.reader",
-  "shapestacks": "datasets.shapestacks.reader",
-  "sketchy": "datasets.sketchy.reader",
-  "apc": "datasets.apc.reader",
-  "image_folder": "datasets.image_folder.reader",
-}
 
 
 def is_generated(config) -> bool:
@@ -53,8 +41,14 @@ def _generator():
   return generator
 
 
-def reader(config):
-  """The module that reads a configuration's data set: `prepared` where a prepared set fits.
+def _prepared():
+  from data_pipelines.prepared import reader  # imports TensorFlow
+
+  return reader
+
+
+def _is_prepared(config) -> bool:
+  """Whether a prepared set is read.
 
   Where no data_dir is given, published files come before a set that was prepared from a stand-in.
 
@@ -63,35 +57,15 @@ def reader(config):
       that does not fit.
     ValueError: there is no such data set, or data_dir is empty.
   """
-  published, found = published_reader(config), card.find(config)
+  datasets.reader(config)  # for its checks
+  found = card.find(config)
   if found.root and not found.is_last_resort:
-    return _imported("prepared.reader")
-  if not (found.root or found.misfits) or card.has_source(published, config):
-    return published
+    return True
+  if not (found.root or found.misfits) or datasets.is_there(config):
+    return False
   if found.misfits:
     raise DataError(card.advice(config, found.misfits))
-  return _imported("prepared.reader")
-
-
-def published_reader(config):
-  """The module that reads a data set's published files; raises as `reader`."""
-  check_choice("data.name", config.name, DATASETS)
-  if config.data_dir == "":  # as from an unset variable of the shell; a path of it is this folder
-    raise ValueError('data.data_dir is empty; it must name a folder ("." is the one you are in)')
-  local_path(config.data_dir or "")
-  return _imported(DATASETS[config.name])
-
-
-def _imported(module: str):
-  try:
-    return importlib.import_module(f"data_pipelines.{module}")
-  except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] != "tensorflow":
-      raise
-    raise DataError(
-      "TensorFlow, which reads files of data sets, is not installed: pip install tensorflow, or "
-      "choose --config.data.source=generator, which renders scenes without files"
-    ) from None
+  return True
 
 
 def resolve(config) -> Source:
@@ -101,7 +75,20 @@ def resolve(config) -> Source:
     DataError: nothing is where `config.data_dir` points.
     ValueError: a field of `config` has an impossible value.
   """
-  return (_generator() if is_generated(config) else reader(config)).resolve(config)
+  if is_generated(config):
+    return _generator().resolve(config)
+  return (_prepared() if _is_prepared(config) else datasets).resolve(config)
+
+
+def records(config, split: str) -> "Records | Indexed":
+  """The images of a split as they are encoded in files.
+
+  Raises:
+    DataError: data is missing.
+    ValueError: a field of `config` has an impossible value.
+  """
+  module = _prepared() if _is_prepared(config) else datasets
+  return module.split_records(config, module.resolve(config), split)
 
 
 def num_examples(config, split: str) -> int | None:
@@ -112,7 +99,8 @@ def num_examples(config, split: str) -> int | None:
   check_choice("split", split, SPLITS)
   if is_generated(config):
     return _generator().num_examples(config, split)
-  return reader(config).num_examples(config, resolve(config), split)
+  module = _prepared() if _is_prepared(config) else datasets
+  return module.num_examples(config, module.resolve(config), split)
 
 
 def tell_of_records(config, split: str) -> tuple[int, float] | None:
@@ -122,9 +110,8 @@ def tell_of_records(config, split: str) -> tuple[int, float] | None:
   """
   if is_generated(config):
     return None
-  module = reader(config)
-  records = module.split_records(config, module.resolve(config), split)
-  return (records.about(), records.seconds_to_first()) if hasattr(records, "about") else None
+  images = records(config, split)
+  return (images.about(), images.seconds_to_first()) if hasattr(images, "about") else None
 
 
 def batches(
@@ -169,11 +156,11 @@ def batches(
   )
   if is_generated(config):
     return _generator().Drawn(config, split, **part)
-  module = reader(config)
+  images = records(config, split)
   from data_pipelines.reading.batches import Batches  # imports TensorFlow
 
   return Batches(
-    module.split_records(config, module.resolve(config), split),
+    images,
     **part,
     shuffle=split == "train",
     shuffle_buffer=config.shuffle_buffer,
@@ -218,11 +205,9 @@ def sample(
   part = dict(batch_size=batch_size, shard_index=shard_index, shard_count=shard_count)
   if is_generated(config):
     return _generator().DrawnSample(config, split, num_images, seed, **part)
-  module = reader(config)
+  images = records(config, split)
   from data_pipelines.reading.sampled import FileSample  # imports TensorFlow
 
   # A prepared set keeps the order of its source, and so the images of a scene side by side.
-  published = published_reader(config)
-  scene = published.images_per_scene(config) if hasattr(published, "images_per_scene") else 1
-  images = module.split_records(config, module.resolve(config), split)
+  scene = datasets.images_per_scene(config)
   return FileSample(images, split, num_images, seed, scene, on_corrupt=config.on_corrupt, **part)

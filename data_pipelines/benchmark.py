@@ -23,15 +23,15 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
+import ml_collections
 from absl import logging
 from PIL import Image
 
 import data_pipelines
+from configs.settings import settings
 from data_pipelines.command_line import Parser, entry, quieten_tensorflow, run, whole_number
-from data_pipelines.defaults import settings
 from data_pipelines.reading import gzipped
 
 WARM_UP = 100  # batches before the clock starts, at most: tf.data tunes itself meanwhile ...
@@ -174,8 +174,7 @@ def gunzip_ceiling(records) -> Ceiling:
 
 def measure(config, batch_size: int, most: int) -> tuple[float, list[Ceiling]]:
   """Images per second of a training split, and what its parts allow, the slowest first."""
-  reader = data_pipelines.reader(config)
-  split = reader.split_records(config, reader.resolve(config), "train")
+  split = data_pipelines.records(config, "train")
   rates, limits = [], collections.defaultdict(list)
   for _ in range(ROUNDS):
     rates.append(reading_rate(config, batch_size, most))
@@ -196,7 +195,7 @@ def _seconds_to_first(config, batch_size: int, first_batch: int) -> float:
   return time.perf_counter() - start
 
 
-def _config(arguments: argparse.Namespace, name: str) -> SimpleNamespace:
+def _config(arguments: argparse.Namespace, name: str) -> ml_collections.ConfigDict:
   return settings(
     name,
     data_dir=arguments.data_dir,

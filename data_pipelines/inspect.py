@@ -33,8 +33,8 @@ from data_pipelines.command_line import (
   run,
   whole_number,
 )
-from data_pipelines.datasets.publishing import with_progress
 from data_pipelines.durable import write_atomically
+from data_pipelines.reading.progress import with_progress
 from data_pipelines.sources import SPLITS, DataError
 
 BATCH_SIZE = 32

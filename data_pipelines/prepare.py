@@ -13,8 +13,11 @@ once it is complete and has as many images as the source promised.
 
 import argparse
 from pathlib import Path
-from types import SimpleNamespace
 
+import ml_collections
+
+from configs.datasets import DATASETS, common_fields
+from configs.settings import settings, training_command
 from data_pipelines.command_line import (
   Parser,
   as_options,
@@ -26,14 +29,14 @@ from data_pipelines.command_line import (
   show_progress,
   whole_number,
 )
-from data_pipelines.defaults import DEFAULTS, OWN_FIELDS, settings, training_command
 from data_pipelines.prepared.card import Card
 from data_pipelines.sources import ON_CORRUPT, RESIZE, SPLITS, check_choice
 
 
 def _parse_arguments(argv: list[str]) -> argparse.Namespace:
   parser = Parser("data_pipelines.prepare", __doc__)
-  parser.add_argument("name", choices=sorted(DEFAULTS), metavar="name", help=", ".join(DEFAULTS))
+  names = f"{', '.join(DATASETS)}; or a configuration file of your own"
+  parser.add_argument("name", help=names)
   parser.add_argument(
     "--source", required=True, help="folder (or archive) with the published files"
   )
@@ -43,7 +46,7 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
   parser.add_argument("--image_size", type=whole_number(1), help="pixels; default: likewise")
   parser.add_argument("--resize", help=f"{', '.join(RESIZE)}; default: likewise")
   parser.add_argument("--protocol", help="of clevr and tetrominoes: genesis (default) or iodine")
-  for field in OWN_FIELDS["image_folder"]:
+  for field in (name for name in DATASETS["image_folder"]() if name not in common_fields()):
     parser.add_argument(f"--{field}", help="of image_folder, as config.data has it")
   parser.add_argument("--on_corrupt", choices=ON_CORRUPT, help="error (default), or skip and count")
   parser.add_argument("--limit", type=whole_number(0), help="images of each split; default: all")
@@ -56,18 +59,18 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
   return parser.parse_args(argv)
 
 
-def _report(config: SimpleNamespace, card: Card, root: Path, out: str) -> None:
+def _report(name: str, config: ml_collections.ConfigDict, card: Card, root: Path, out: str) -> None:
   """Says what there is now, and how to use it."""
   if card.stand_in:
     print("made from a RENDERED STAND-IN, not from the published images")
-  for name, split in card.splits.items():
+  for split_name, split in card.splits.items():
     size = sum(split.shard_bytes) / 2**20
     left_out = f", {split.damaged} damaged records left out" if split.damaged else ""
     shards = len(split.shard_images)
-    print(f"{name}: {split.num_images} images in {shards} files, {size:.1f} MiB{left_out}")
+    print(f"{split_name}: {split.num_images} images in {shards} files, {size:.1f} MiB{left_out}")
   print(f"in {root}")
   print(f"read it: tfds.load({'/'.join(root.parts[-3:-1])!r}, data_dir={out!r})")
-  print(f"train on it: {training_command(config, out)}")
+  print(f"train on it: {training_command(name, config, out)}")
 
 
 @entry(words=as_options)
@@ -88,7 +91,7 @@ def main(argv: list[str]) -> None:
     plan = writer.plan(config, tuple(splits), shard_images)
   card, root, is_new = writer.carry_out(plan, out)
   print("done" if is_new else f"{root} is complete already; nothing was changed")
-  _report(config, card, root, str(out))
+  _report(name, config, card, root, str(out))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every data set needs: errors, checked choices, a data set's address, resizing, cropping.
+"""What every data set needs: errors, checked choices, a data set's address, resizing.
 
 images = resize_images(images, 64, "bilinear")     # uint8 [B, H, W, 3] -> [B, 64, 64, 3]
 """
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 RESIZE = ("nearest", "bilinear", "area")
 ON_CORRUPT = ("error", "skip")
+# Of every data configuration, or, as the protocol, known here; others are a data set's own.
+SHARED_FIELDS = frozenset(
+  {
+    "name", "module", "variant", "protocol", "image_size", "num_slots", "source", "data_dir",
+    "resize", "on_corrupt", "limit", "shuffle_buffer", "resident", "num_val", "num_test",
+    "standin_scenes",
+  }
+)  # fmt: skip
 # Smallest numbers in a data configuration, for all data sets.
 LEAST = {"image_size": 1, "limit": 0, "shuffle_buffer": 1, "standin_scenes": 1}
 
@@ -149,12 +157,6 @@ def resize_ids(ids: "tf.Tensor", size: int, method: str) -> "tf.Tensor":
   if ids.shape[1:3] == (size, size):
     return ids
   return _nearest(ids, size, centred=method != "nearest")
-
-
-def centre_crop(images: "tf.Tensor", size: int) -> "tf.Tensor":
-  """The central [B, size, size, ...] of [B, H, W, ...]; odd margins leave more below and right."""
-  top, left = (images.shape[1] - size) // 2, (images.shape[2] - size) // 2
-  return images[:, top : top + size, left : left + size]
 
 
 STAND_IN_FILE = "STAND_IN.json"  # marks rendered scenes and says how they were made

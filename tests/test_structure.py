@@ -57,7 +57,7 @@ ORDERS = {
   ],
   "data_pipelines": [
     {"interrupts", "durable", "sources", "sampling"},
-    {"command_line", "inventory", "defaults"},
+    {"command_line", "inventory"},
     {"reading"},
     {"datasets"},
     {"generator"},

@@ -16,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from data_pipelines.defaults import OWN_FIELDS
-from data_pipelines.sources import DataError
+from data_pipelines.sources import SHARED_FIELDS, DataError
 
 VERSION = "1.0.0"  # of the format
 CARD_FILE = "prepared.json"
@@ -113,9 +112,9 @@ class Card:
 
 
 def own_choices(config) -> dict[str, str]:
-  """What is set of the fields that only one data set has, as text."""
-  values = {field: getattr(config, field, None) for field in OWN_FIELDS.get(config.name, ())}
-  return {field: str(value) for field, value in values.items() if value is not None}
+  """What is set of the fields that only this data set has, as text."""
+  own = [field for field in config if field not in SHARED_FIELDS]
+  return {field: str(config[field]) for field in own if config[field] is not None}
 
 
 def _check_types(card: Card) -> None:
@@ -232,28 +231,6 @@ def find(config) -> Found:
   return Found(last_resort, misfits, last_resort is not None)
 
 
-class _At:
-  """A configuration, but for another data_dir."""
-
-  def __init__(self, config, data_dir: str):
-    self._config, self.data_dir = config, data_dir
-
-  def __getattr__(self, name: str):
-    return getattr(self._config, name)
-
-
-def has_source(reader, config) -> bool:
-  """Whether there are published files where a configuration looks; renders no stand-in."""
-  places = getattr(reader, "PLACES", ()) if config.data_dir is None else (config.data_dir,)
-  for place in places:
-    try:
-      reader.resolve(_At(config, place))
-    except DataError:
-      continue
-    return True
-  return False
-
-
 def advice(config, misfits: list[str]) -> str:
   """What is wrong with the prepared sets that are there, and how to prepare what is wanted."""
   options = dict(variant=config.variant, image_size=config.image_size, resize=config.resize)
@@ -263,5 +240,6 @@ def advice(config, misfits: list[str]) -> str:
   command = " ".join(f"--{option} {value}" for option, value in options.items())
   return (
     f"{'; '.join(misfits)}; configure what was prepared, or prepare this: "
-    f"python -m data_pipelines.prepare {config.name} --source DIR {command}"
+    f"python -m data_pipelines.prepare {getattr(config, 'module', None) or config.name} "
+    f"--source DIR {command}"
   )

@@ -75,7 +75,8 @@ class Progress:
   def _load(self, partial: Path) -> None:
     try:
       found = json.loads(self._path.read_text())
-      identity, wanted = found["identity"], self._identity
+      # Once, only image_folder had choices, and others did not say so.
+      identity, wanted = {"choices": {}} | found["identity"], self._identity
       if identity["on_corrupt"] == "error":  # nothing was left out so far
         wanted = wanted | dict(on_corrupt="error")
       self.instances, self.labels = found["instances"], found["labels"]

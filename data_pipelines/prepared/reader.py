@@ -20,11 +20,11 @@ from absl import logging
 from data_pipelines.prepared import card as prepared_format
 from data_pipelines.prepared.card import IGNORED, Card, read_card, shard_name
 from data_pipelines.reading import tfrecords
+from data_pipelines.reading.headers import png_header
 from data_pipelines.reading.record_files import left_out
 from data_pipelines.reading.records import Range, Records
 from data_pipelines.sources import DataError, Source, check_reading
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _RGB, _GREY = 2, 0  # colour types of PNG
 
 
@@ -69,13 +69,6 @@ def resolve(config) -> Source:
   )
 
 
-def _png_size(data: bytes) -> tuple[int, int, int, int]:
-  """Height, width, bits and colour type from the header; ValueError if there is none."""
-  if not data.startswith(_PNG) or data[12:16] != b"IHDR" or len(data) < 26:
-    raise ValueError("is not a PNG")
-  return int.from_bytes(data[20:24]), int.from_bytes(data[16:20]), data[24], data[25]
-
-
 @dataclasses.dataclass(frozen=True)
 class _Codec:
   """Reads the records of one set; the fields are as in `Card`."""
@@ -86,10 +79,7 @@ class _Codec:
 
   def unpack(self, record: bytes) -> list[tuple[bytes, ...]]:
     """Image, maybe ids, and labels of a record as bytes; ValueError if it is damaged."""
-    try:
-      features = tf.train.Example.FromString(record).features.feature
-    except Exception as error:  # the class differs between protobuf implementations
-      raise ValueError("is not a tf.Example") from error
+    features = tfrecords.example_features(record)
     values = [self._png(features, "image", 8, _RGB)]
     if self.instances:
       values.append(self._png(features, "instances", 16, _GREY))
@@ -100,11 +90,10 @@ class _Codec:
     if name not in features or len(features[name].bytes_list.value) != 1:
       raise ValueError(f"has no feature `{name}`")
     data = features[name].bytes_list.value[0]
-    try:
-      size = _png_size(data)
-    except ValueError as error:
-      raise ValueError(f"`{name}` {error}") from None
-    if size != (self.side, self.side, bits, colour):
+    header = png_header(data)
+    if header is None:
+      raise ValueError(f"`{name}` is not a PNG")
+    if header != (self.side, self.side, bits, colour):
       raise ValueError(f"`{name}` is not a PNG of {self.side}x{self.side} pixels, {bits} bits")
     return data
 

@@ -14,9 +14,7 @@ from pathlib import Path
 
 from absl import logging
 
-import data_pipelines
-from data_pipelines.datasets.publishing import with_progress
-from data_pipelines.defaults import OWN_FIELDS
+from data_pipelines import datasets
 from data_pipelines.durable import sync, write_atomically
 from data_pipelines.prepared import card as prepared_format
 from data_pipelines.prepared import progress as preparation_progress
@@ -27,6 +25,7 @@ from data_pipelines.prepared.shards import SplitWriter
 from data_pipelines.reading.batches import Batches
 from data_pipelines.reading.gzipped import compression
 from data_pipelines.reading.indexed import Indexed
+from data_pipelines.reading.progress import with_progress
 from data_pipelines.reading.records import Records
 from data_pipelines.sources import DataError, Source, stand_in_notes
 
@@ -41,7 +40,7 @@ class Plan:
   """What is to be made from what.
 
   Attributes:
-    config: settings of the source (see `defaults.settings`).
+    config: settings of the source, as `config.data`.
     source: the source.
     records: per split, its images.
     promised: per split, how many they are.
@@ -59,13 +58,12 @@ class Plan:
   def identity(self) -> dict:
     """What a folder must have been made from for this plan to go on with it, or to leave it."""
     fields = ("variant", "image_size", "resize", "limit")
-    own = prepared_format.own_choices(self.config)
     return {field: getattr(self.config, field) for field in fields} | dict(
       dataset=self.config.name,
       protocol=getattr(self.config, "protocol", None),
       images=self.promised,
       files=self.fingerprint,
-      **({"choices": own} if self.config.name in OWN_FIELDS else {}),
+      choices=prepared_format.own_choices(self.config),
     )
 
 
@@ -92,10 +90,9 @@ def plan(config, splits: tuple[str, ...], shard_images: int | None) -> Plan:
     DataError: there is no source, or a split of it is empty.
     ValueError: a setting has an impossible value.
   """
-  reader = data_pipelines.published_reader(config)
-  source = reader.resolve(config)
+  source = datasets.resolve(config)
   logging.info("counting the images of %s", source.root)
-  records = {split: reader.split_records(config, source, split) for split in splits}
+  records = {split: datasets.split_records(config, source, split) for split in splits}
   promised = {split: images.num_images() for split, images in records.items()}
   fingerprint = _fingerprint(source, records)
   shard_images = shard_images or max(BATCH, SHARD_PIXELS // config.image_size**2 // BATCH * BATCH)

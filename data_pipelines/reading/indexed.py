@@ -19,9 +19,9 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.datasets.publishing import with_progress
 from data_pipelines.reading.orders import Order
 from data_pipelines.reading.pipeline import FOREVER
+from data_pipelines.reading.progress import with_progress
 from data_pipelines.reading.records import DamageLog
 from data_pipelines.sources import shard_rows
 

@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.datasets.publishing import with_progress
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.reading.pipeline import BUFFERS
+from data_pipelines.reading.progress import with_progress
 from data_pipelines.reading.records import PLACES, DamageLog, Range, Records
 from data_pipelines.sampling import Sample
 from data_pipelines.sources import check_choice, shard_rows
@@ -32,11 +32,6 @@ BATCHES_AHEAD = 2
 LOUD_BYTES = 2**31  # of files, from which on looking for their records is told
 
 Features = tuple[bytes, ...]
-
-
-def _records(part: Range) -> tf.data.TFRecordDataset:
-  compression = tfrecords.compression(part.path)
-  return tf.data.TFRecordDataset(str(part.path), compression, BUFFERS[compression])
 
 
 class Frames(NamedTuple):
@@ -179,18 +174,25 @@ class _FromRecords(_ByNumber):
     wanted = np.zeros(records[-1] + 1, bool)
     wanted[records] = True
     flags = tf.constant(wanted)
-    data = _records(part).skip(part.first).take(len(wanted)).enumerate()
+    data = _opened(part).skip(part.first).take(len(wanted)).enumerate()
     data = data.filter(lambda record, _: flags[record]).map(lambda _, bytes_: bytes_).prefetch(16)
     try:
       yield from data.as_numpy_iterator()
-    except tf.errors.OpError as error:
-      raise (self._damage.find([file]) or error) from None
+    except tf.errors.OpError:
+      if damage := tfrecords.find_damage(part.path):
+        self._damage.note(file * PLACES + damage.index, damage.cause)
+      raise
+
+
+def _opened(part: Range) -> tf.data.TFRecordDataset:
+  """All records of a file."""
+  compression = tfrecords.compression(part.path)
+  return tf.data.TFRecordDataset(str(part.path), compression, BUFFERS[compression])
 
 
 def _num_leading(part: Range, most: int) -> int:
   """How many records, up to `most`, can be read from the start of a file before damage."""
-  data = _records(part)
-  readable = data.take(most).ignore_errors()
+  readable = _opened(part).take(most).ignore_errors()
   return int(readable.reduce(np.int64(0), lambda count, _: count + 1))
 
 

@@ -50,6 +50,24 @@ def dataset(path: Path) -> tf.data.TFRecordDataset:
   return tf.data.TFRecordDataset(str(path), compression(path))
 
 
+def example_features(record: bytes):
+  """The features of a tf.Example by name; ValueError if it is damaged."""
+  try:
+    return tf.train.Example.FromString(record).features.feature
+  except Exception as error:  # the class differs between protobuf implementations
+    raise ValueError("is not a tf.Example") from error
+
+
+def bytes_feature(features, name: str, count: int) -> list[bytes]:
+  """The entries of a feature of a tf.Example; ValueError unless they are so many."""
+  if name not in features:
+    raise ValueError(f"has no feature `{name}`")
+  values = features[name].bytes_list.value
+  if len(values) != count:
+    raise ValueError(f"`{name}` has {len(values)} entries instead of {count}")
+  return list(values)
+
+
 def framing(path: Path, most: int | None = None) -> Framing:
   """The records of a file (at most `most`), from their headers alone.
 

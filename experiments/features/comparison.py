@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import Iterator
 
-from data_pipelines.datasets.publishing import with_progress
+from data_pipelines.reading.progress import with_progress
 from experiments.console.errors import UserError
 from experiments.console.startup import telling
 from experiments.features import probes

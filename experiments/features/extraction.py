@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import data_pipelines
-from data_pipelines.datasets.publishing import with_progress
+from data_pipelines.reading.progress import with_progress
 from data_pipelines.sampling import Sample
 from experiments.console.errors import UserError, explained
 from experiments.console.startup import telling

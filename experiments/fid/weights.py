@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines.datasets.publishing import with_progress
 from data_pipelines.durable import partial_file, write_atomically
+from data_pipelines.reading.progress import with_progress
 from experiments.console.errors import DAMAGED_NPZ, UserError, explained
 from genesis_jax.fid import inception_from_torch
 from genesis_jax.torch_files import load_torch

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from absl import logging
 
 import data_pipelines
-from data_pipelines.datasets.publishing import with_progress
+from data_pipelines.reading.progress import with_progress
 from data_pipelines.sampling import Sample
 from experiments.console.errors import UserError
 

@@ -13,7 +13,6 @@ import genesis_jax
 from configs import datasets, models
 from configs.experiment import compose
 from configs.loading import load_config
-from data_pipelines.defaults import OWN_FIELDS
 from genesis_jax import objective
 
 FOLDER = pathlib.Path(configs.__file__).parent
@@ -87,7 +86,7 @@ def test_data_sets_have_the_published_sizes_and_the_same_fields(dataset):
     assert config.model.image_size == config.data.image_size == size
     assert model == "vae" or config.model.num_slots == num_slots
     check(config)
-  own = {"protocol", *OWN_FIELDS.get(dataset, ())}
+  own = {"protocol", *(FIELDS if dataset == "image_folder" else ())}
   assert set(config.data) - own == set(compose("vae", "gqn").data)
   with_protocol = dataset in ("clevr", "tetrominoes")
   assert ("protocol" in config.data) == with_protocol

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from data_pipelines import durable
-from data_pipelines.datasets.publishing import published
+from data_pipelines.datasets.stand_ins import published
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -9,9 +9,9 @@ from image_trees import id_map, make_config, photo, picture, put, read, save
 from PIL import Image
 
 import data_pipelines
+from configs.settings import settings
 from data_pipelines import DataError
 from data_pipelines.datasets.image_folder.contents import contents_of
-from data_pipelines.defaults import settings
 from data_pipelines.prepared import writer
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import data_pipelines
-from data_pipelines.datasets.multi_dsprites import draws
-from data_pipelines.datasets.multi_dsprites import reader as multi_dsprites
+from data_pipelines.datasets.multi_dsprites import draws, reader
 from data_pipelines.datasets.multi_dsprites import stand_in as multi_dsprites_standins
 
 NAMES = {"train": "training", "val": "validation", "test": "test"}
@@ -138,7 +137,7 @@ def write_archive(path, imgs):
 def small(monkeypatch):
   monkeypatch.setattr(draws, "NUM_SPRITES", FEW)
   monkeypatch.setattr(draws, "SIZES", {"train": 30, "val": 8, "test": 5})
-  monkeypatch.setattr(multi_dsprites, "SIZES", draws.SIZES)
+  monkeypatch.setattr(reader, "SIZES", draws.SIZES)
   monkeypatch.setattr(draws, "CHUNK", 128)  # the last one is smaller
 
 

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 import data_pipelines
+from configs.settings import settings
 from data_pipelines.datasets.multi_object import stand_in as standins
-from data_pipelines.defaults import settings
 
 # Features and their lengths, from the published readers.
 CODE = 0  # a string of one byte

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 import data_pipelines
+from configs.settings import settings
 from data_pipelines import DataError
 from data_pipelines.datasets.gqn import files
-from data_pipelines.defaults import settings
 from data_pipelines.reading import gzipped, tfrecords
 from data_pipelines.reading.batches import Batches
 from data_pipelines.reading.record_files import is_empty, left_out

@@ -141,7 +141,7 @@ def test_a_prepared_set_gives_the_same(gqn_root, tmp_path, monkeypatch):
 def test_only_what_is_drawn_is_unpacked_and_decoded(config, monkeypatch):
   """Counted where encoded images are made from records, or loaded by number."""
   calls = []
-  reader = data_pipelines.published_reader(config)
+  reader = data_pipelines.datasets.reader(config)
   split_records = reader.split_records
 
   def spying(*args):

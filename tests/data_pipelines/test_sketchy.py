@@ -12,7 +12,6 @@ from PIL import Image
 
 import data_pipelines
 from data_pipelines import DataError
-from data_pipelines.datasets.sketchy import reader as sketchy
 from data_pipelines.datasets.sketchy import stand_in as sketchy_standins
 from data_pipelines.sources import STAND_IN_FILE
 from genesis_jax.scenes import table
@@ -168,7 +167,7 @@ def test_what_waits_in_the_shuffle_buffer_is_small(tmp_path):
   record = plain(100)
   write(tmp_path / "a.tfrecord", [record] * 3)
   config = make_config(tmp_path)
-  records = sketchy.split_records(config, sketchy.resolve(config), "train")
+  records = data_pipelines.records(config, "train")
   compact = records.compact(record)
   assert len(compact) < len(record) - 4 * 38304
   assert records.unpack(compact) == records.unpack(record)

@@ -11,7 +11,6 @@ import pytest
 import tensorflow as tf
 
 import data_pipelines
-from data_pipelines.datasets.gqn import reader as gqn
 from data_pipelines.datasets.gqn import stand_in as standins
 from data_pipelines.sources import STAND_IN_FILE, DataError, stand_in_notes
 
@@ -28,7 +27,7 @@ def make_config(**changes):
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory):
   folder = tmp_path_factory.mktemp("stand_in")
-  return standins.write_gqn(
+  return standins.write(
     folder, variant="rooms_ring_camera", num_scenes=SCENES, image_size=SIDE, seed=3
   )
 
@@ -67,7 +66,7 @@ def test_ids_stay_on_their_objects_when_resized(stand_in):
 
 
 def test_notes_say_what_it_is(stand_in):
-  notes = json.loads((stand_in / gqn.STAND_IN_FILE).read_text())
+  notes = json.loads((stand_in / STAND_IN_FILE).read_text())
   assert notes["num_scenes"] == SCENES and notes["image_size"] == SIDE and notes["seed"] == 3
   assert notes["version"] == standins.VERSION
 
@@ -75,8 +74,8 @@ def test_notes_say_what_it_is(stand_in):
 def test_missing_data_is_replaced_once_and_loudly(tmp_path, monkeypatch, caplog):
   monkeypatch.chdir(tmp_path)
   rendered = []
-  write = standins.write_gqn
-  monkeypatch.setattr(standins, "write_gqn", lambda *a, **k: rendered.append(1) or write(*a, **k))
+  write = standins.write
+  monkeypatch.setattr(standins, "write", lambda *a, **k: rendered.append(1) or write(*a, **k))
   with caplog.at_level(logging.WARNING, logger="absl"):
     source = data_pipelines.resolve(make_config())
   assert source.stand_in and "NO GQN DATA FOUND" in caplog.text
@@ -96,7 +95,7 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path, monkeypatch):
 
   monkeypatch.setattr(standins, "_encoded_scenes", interrupted)
   with pytest.raises(KeyboardInterrupt):
-    standins.write_gqn(tmp_path, variant="rooms_ring_camera", num_scenes=20, image_size=SIDE)
+    standins.write(tmp_path, variant="rooms_ring_camera", num_scenes=20, image_size=SIDE)
   assert not list(tmp_path.iterdir())
 
 
@@ -105,12 +104,12 @@ def test_the_slower_of_two_runs_yields(tmp_path, monkeypatch):
     final = tmp_path / "rooms_ring_camera"
     if not final.exists():
       final.mkdir()
-      (final / gqn.STAND_IN_FILE).write_text("theirs")
+      (final / STAND_IN_FILE).write_text("theirs")
     yield from [b"record"] * num_scenes
 
   monkeypatch.setattr(standins, "_encoded_scenes", overtaken)
-  done = standins.write_gqn(tmp_path, variant="rooms_ring_camera", num_scenes=20)
-  assert (done / gqn.STAND_IN_FILE).read_text() == "theirs"
+  done = standins.write(tmp_path, variant="rooms_ring_camera", num_scenes=20)
+  assert (done / STAND_IN_FILE).read_text() == "theirs"
   assert [path.name for path in tmp_path.iterdir()] == ["rooms_ring_camera"]
 
 
@@ -120,7 +119,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, monkeypatch):
   mine.parent.mkdir()
   mine.touch()
   with pytest.raises(FileExistsError, match="not a stand-in"):
-    standins.write_gqn(tmp_path, variant="rooms_ring_camera", num_scenes=20)
+    standins.write(tmp_path, variant="rooms_ring_camera", num_scenes=20)
   assert mine.exists()
 
 
@@ -144,11 +143,11 @@ def test_damaged_notes_are_named(tmp_path, content):
 
 def test_impossible_arguments(tmp_path):
   with pytest.raises(ValueError, match="seed is -1; it must be from 0"):
-    standins.write_gqn(tmp_path, variant="jaco", num_scenes=3, seed=-1)
+    standins.write(tmp_path, variant="jaco", num_scenes=3, seed=-1)
   with pytest.raises(ValueError, match="variant is 'rooms'"):
-    standins.write_gqn(tmp_path, variant="rooms", num_scenes=20)
+    standins.write(tmp_path, variant="rooms", num_scenes=20)
   with pytest.raises(ValueError, match="num_scenes is 2"):
-    standins.write_gqn(tmp_path, variant="jaco", num_scenes=2)
+    standins.write(tmp_path, variant="jaco", num_scenes=2)
 
 
 @pytest.mark.parametrize("name", ["shapestacks", "apc", "image_folder"])

@@ -1,6 +1,5 @@
 """Every data set rendered by the program, read as published, prepared, and read again."""
 
-import importlib
 import inspect
 import sys
 
@@ -9,8 +8,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 import data_pipelines
-from data_pipelines import generate
-from data_pipelines.defaults import settings
+from configs.settings import settings
+from data_pipelines import datasets, generate
 from data_pipelines.prepared import writer as preparation
 from data_pipelines.prepared.card import CARD_FILE
 
@@ -43,12 +42,12 @@ def read(config, split):
 
 
 def test_all_data_sets_can_be_rendered():
-  assert set(generate.WRITERS) == set(data_pipelines.DATASETS)
-  for name, (module, function) in generate.WRITERS.items():
-    writer = getattr(importlib.import_module(f"data_pipelines.{module}"), function)
-    takes = set(inspect.signature(writer).parameters)
+  for name in data_pipelines.DATASETS:
+    config = settings(name)
+    takes = set(inspect.signature(datasets.stand_in(config).write).parameters)
     assert {"out_dir", "variant", "num_scenes", "seed"} <= takes, name
-    assert ("dataset" in takes) == ((module, function) == generate.MULTI_OBJECT), name
+    assert ("dataset" in takes) == (data_pipelines.DATASETS[name] != name), name
+    assert datasets.stand_in(config).planned(config).arguments["num_scenes"] >= 3
 
 
 @pytest.mark.slow
@@ -97,7 +96,7 @@ def test_a_seed_decides_the_scenes(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   "words, status, what",
   [
-    (("nothing", "--out", "x", "--num", "3"), 2, "invalid choice: 'nothing'"),
+    (("nothing", "--out", "x", "--num", "3"), 2, "data set is 'nothing'; allowed: apc, "),
     (("gqn", "--num", "3"), 2, "--out"),
     (("gqn", "--out", "x", "--num", "0"), 2, "0 is too small; it must be at least 1"),
     (("gqn", "--out", "x", "--num", "ten"), 2, "'ten' is not a whole number"),

@@ -14,10 +14,10 @@ import tensorflow as tf
 
 import data_pipelines
 from configs.loading import ConfigError, load_config
+from configs.settings import settings
 from data_pipelines import benchmark, inspect
 from data_pipelines.datasets.multi_object import reader as multi_object
 from data_pipelines.datasets.multi_object import wire
-from data_pipelines.defaults import settings
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.reading.records import Range, Records
 from data_pipelines.sources import DataError

@@ -15,7 +15,6 @@ import sys
 import time
 from pathlib import Path
 
-import ml_collections
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,13 +23,15 @@ from PIL import Image
 
 import data_pipelines
 from configs.experiment import compose
+from configs.settings import settings, training_command
 from data_pipelines import prepare
-from data_pipelines.defaults import DEFAULTS, settings, training_command
+from data_pipelines.datasets.image_folder.contents import FIELDS
+from data_pipelines.prepared import card as prepared_format
 from data_pipelines.prepared import progress
 from data_pipelines.prepared import writer as preparation
 from data_pipelines.prepared.card import read_card
 from data_pipelines.reading.batches import Batches
-from data_pipelines.sources import DataError
+from data_pipelines.sources import SHARED_FIELDS, DataError
 
 ROOT = Path(__file__).parents[2]
 SCENARIOS = {
@@ -88,8 +89,9 @@ def read(config, split, **arguments):
 
 def in_order(config, split):
   """As `read`, but in the fixed order, by the reader of the published files."""
-  reader = data_pipelines.published_reader(config)
-  records = reader.split_records(config, reader.resolve(config), split)
+  records = data_pipelines.datasets.split_records(
+    config, data_pipelines.datasets.resolve(config), split
+  )
   arguments = dict(batch_size=16, epochs=1, shuffle=False, on_corrupt=config.on_corrupt)
   parts = list(Batches(records, **arguments))
   return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -123,8 +125,7 @@ def gqn_set(gqn_root, tmp_path_factory):
 
 
 def gqn_config(data_dir, **changes):
-  fields = vars(settings("gqn", data_dir=str(data_dir), shuffle_buffer=20)) | changes
-  return ml_collections.ConfigDict(fields)
+  return settings("gqn", data_dir=str(data_dir), **dict(shuffle_buffer=20) | changes)
 
 
 def copy(root, to):
@@ -134,10 +135,11 @@ def copy(root, to):
 
 
 def test_settings_are_those_of_experiments():
-  assert set(data_pipelines.DATASETS) <= set(DEFAULTS)
-  for name in DEFAULTS:
-    declared = compose("genesis", name).data
-    assert vars(settings(name)) == {field: declared[field] for field in declared}, name
+  for name in data_pipelines.DATASETS:
+    found = settings(name).to_dict()
+    assert found.pop("num_slots") and found == compose("genesis", name).data.to_dict(), name
+    own = set(found) - SHARED_FIELDS
+    assert own == (set(FIELDS) if name == "image_folder" else set())
 
 
 def test_round_trip_with_instances_and_labels(shapestacks_root, tmp_path, monkeypatch, capsys):
@@ -217,7 +219,7 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys):
   program.send_signal(signal.SIGKILL)
   assert program.wait() == -signal.SIGKILL
   assert not (out / "gqn" / "rooms_ring_camera_64px_nearest" / "1.0.0").exists()
-  assert data_pipelines.prepared_format.find(gqn_config(out)) == (None, [], False)
+  assert prepared_format.find(gqn_config(out)) == (None, [], False)
   kept = {path: path.stat().st_mtime_ns for path in whole[:3]}
   os.truncate(whole[3], whole[3].stat().st_size - 5)  # as a crash of the machine might
   assert run(monkeypatch, *words[:-1], 32) == 1  # other shards cannot go on
@@ -246,7 +248,7 @@ def test_damaged_progress_is_named(tmp_path, content):
 
 
 def test_commands_to_copy_are_for_a_shell():
-  command = training_command(settings("gqn", limit=3), "a folder/é")
+  command = training_command("gqn", settings("gqn", limit=3), "a folder/é")
   assert shlex.split(command)[-2:] == ["--config.data.data_dir=a folder/é", "--config.data.limit=3"]
 
 
@@ -317,7 +319,7 @@ def test_a_source_that_is_not_what_it_claims(gqn_root, tmp_path, monkeypatch, ca
     (("gqn", "--source", gqn_root, "--protocol", "iodine"), 2, "gqn has no protocol"),
     (("gqn", "--source", gqn_root, "--image_size", "0"), 2, "at least 1"),
     (("gqn", "--source", gqn_root, "--splits", "train,tset"), 2, 'Did you mean "test"'),
-    (("gqm", "--source", gqn_root), 2, "invalid choice: 'gqm'"),
+    (("gqm", "--source", gqn_root), 2, "data set is 'gqm'; allowed: apc, "),
   ):
     assert run(monkeypatch, *words, "--out", tmp_path / "out") == status
     error = capsys.readouterr().err.splitlines()[-1]

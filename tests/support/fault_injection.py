@@ -57,7 +57,7 @@ SETTINGS = {
 # Run by Python before the program: what a slow disk and a clock that is set back look like.
 SLOW_DATA = """
 import builtins, time
-import data_pipelines.pipeline as pipeline
+import data_pipelines.reading.pipeline as pipeline
 fast = pipeline.Pipeline._open
 def slow(self, file):
   time.sleep(1.5)
@@ -177,7 +177,7 @@ class Bench:
     """Folder of records in GQN's layout."""
     from data_pipelines.datasets.gqn import stand_in as standins
 
-    standins.write_gqn(self.folder / "gqn", variant=VARIANT, num_scenes=20, image_size=32)
+    standins.write(self.folder / "gqn", variant=VARIANT, num_scenes=20, image_size=32)
     return self.folder / "gqn"
 
   def start(self, workdir: pathlib.Path, before: str = "", process=None, **changes) -> Program:

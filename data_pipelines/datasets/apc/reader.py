@@ -1,6 +1,6 @@
 """Amazon Picking Challenge 2016, object segmentation training set (Zeng et al. 2017).
 
-    source = resolve(config)               # where the scenes are; renders a stand-in if nowhere
+    source = describe(config, root, None)  # which scenes there are
     images = split_records(config, source, "train")
 
     training/<a>/<b>/scene-*/frame-*.color.png               640x480 pixels
@@ -19,8 +19,6 @@ import re
 from functools import partial
 from pathlib import Path
 
-from absl import logging
-
 from data_pipelines.reading.file_trees import Archive, Folder, open_tree
 from data_pipelines.reading.images import (
   decode_batch,
@@ -32,19 +30,14 @@ from data_pipelines.reading.images import (
 )
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.sources import (
-  STAND_IN_FILE,
   DataError,
   Source,
-  check_config,
-  nothing_found,
-  stand_in_notes,
 )
 
 VARIANTS = ("default",)
 FOLDERS = ("training", "processed")
 ARCHIVE = "training.zip"
 PLACES = ("data/apc", "data")  # searched when no data_dir is given
-STAND_INS = Path("data/stand_ins")
 PART = 10  # one in so many scenes is for validation, another for testing
 _FRAME = re.compile(r"((?:training|processed)/[^/]+/[^/]+/scene-[^/]*)/frame-[^/]*\.color\.png")
 _HELP = (
@@ -53,42 +46,23 @@ _HELP = (
 )
 
 
-def _find(config) -> Path | None:
-  """The archive, or the folder with the scenes; None if no data_dir is given and none is found."""
-  roots = [Path(place) for place in PLACES]
-  if config.data_dir is not None:
-    given = Path(config.data_dir).expanduser()
-    if given.is_file():
-      return given
-    roots = [given, given / "apc", *([given.parent] if given.name in FOLDERS else [])]
-  for root in roots:
-    if any((root / folder).is_dir() for folder in FOLDERS):
+def find(folder: Path, config) -> Path | None:
+  """The archive, or the folder with the scenes."""
+  del config
+  if folder.is_file():
+    return folder
+  for root in (folder, folder / "apc", *([folder.parent] if folder.name in FOLDERS else [])):
+    if any((root / name).is_dir() for name in FOLDERS):
       return root
     if (root / ARCHIVE).is_file():
       return root / ARCHIVE
-  if config.data_dir is None:
-    return None
-  raise nothing_found(given, "has no scenes", _HELP)
+  return None
 
 
-def _render_stand_in(config) -> Path:
-  """Folder of the stand-in, rendered now unless it was before."""
-  from data_pipelines.datasets.apc import stand_in as standins  # imports jax
-
-  num = max(standins.MIN_IMAGES, config.standin_scenes)
-  root = STAND_INS / f"apc_{num}_images_v{standins.VERSION}"
-  logging.log_first_n(
-    logging.WARNING,
-    "NO APC DATA FOUND under %s: rendered stand-in shelves in %s are used instead. For the real "
-    "ones, %s",
-    1,
-    ", ".join(PLACES),
-    root,
-    _HELP,
-  )
-  if not (root / STAND_IN_FILE).exists():
-    standins.write(root, variant=config.variant, num_scenes=num)
-  return root
+def missing(folder: Path, config) -> tuple[str, str]:
+  """What is wrong with a folder without scenes, and the cure."""
+  del folder, config
+  return "has no scenes", _HELP
 
 
 def _scenes(tree: Folder | Archive) -> dict[str, list[str]]:
@@ -117,27 +91,14 @@ def split_scenes(scenes: list[str]) -> dict[str, list[str]]:
   }
 
 
-def resolve(config) -> Source:
-  """Finds the scenes (or renders a stand-in when no data_dir is given and none are found).
-
-  Raises:
-    DataError: data_dir does not exist or has no scenes.
-    ValueError: a field of `config` has an impossible value.
-  """
-  check_config(config, VARIANTS)
-  root = _find(config) or _render_stand_in(config)
-  notes, scenes = stand_in_notes(root), _scenes(open_tree(root))
-  frames = sum(map(len, scenes.values()))
-  if notes:
-    description = (
-      f"apc: RENDERED STAND-IN, not the published images ({frames} images of {len(scenes)} scenes) "
-      f"in {root}"
-    )
-  else:
-    description = f"apc: {frames} images of {len(scenes)} scenes in {root}"
-  logging.info("%s", description)
+def describe(config, root: Path, notes: dict | None) -> Source:
+  """What is in a folder or archive; a DataError if there are no scenes."""
+  scenes = _scenes(open_tree(root))
+  stand_in = "RENDERED STAND-IN, not the published images " if notes else ""
+  counts = f"{sum(map(len, scenes.values()))} images of {len(scenes)} scenes"
+  description = f"apc: {stand_in}{f'({counts})' if notes else counts} in {root}"
   found = {split: len(names) for split, names in split_scenes(list(scenes)).items()}
-  return Source("apc", config.variant, root, bool(notes), description, found)
+  return Source(config.name, config.variant, root, bool(notes), description, found)
 
 
 def _mask_path(path: str) -> str:
@@ -198,8 +159,3 @@ def split_records(config, source: Source, split: str) -> Indexed:
     files=partial(_files, tree=tree, paths=paths),
   )
   return images.limited(config.limit) if config.limit else images
-
-
-def num_examples(config, source: Source, split: str) -> int:
-  """Images of a split."""
-  return split_records(config, source, split).num_images()

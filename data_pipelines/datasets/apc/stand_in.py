@@ -13,10 +13,15 @@ import jax
 import numpy as np
 from PIL import Image
 
+from data_pipelines.datasets import Planned
 from data_pipelines.datasets.apc.reader import PART, VARIANTS
-from data_pipelines.datasets.publishing import published, with_progress
-from data_pipelines.datasets.stand_ins import beside, save
-from data_pipelines.sources import STAND_IN_FILE, check_choice, check_seed
+from data_pipelines.datasets.stand_ins import (
+  beside,
+  check_least,
+  check_request,
+  render,
+  save,
+)
 from genesis_jax.scenes.raycast import SHAPES
 from genesis_jax.scenes.shelf import shelf_frame
 
@@ -36,16 +41,22 @@ def _save(scene_dir: Path, frame: int, scene: dict) -> None:
     save(scene_dir / "masks" / f"frame-{frame:06d}.mask.png", mask)
 
 
-def _jobs(folder: Path, num_scenes: int, key: jax.Array) -> Iterator[Callable[[], None]]:
+def _jobs(folder: Path, num_scenes: int, seed: int) -> Iterator[Callable[[], None]]:
   """Renders scene by scene, frame by frame."""
-  render = jax.jit(partial(shelf_frame, width=RENDERED_WIDTH))
+  draw, key = jax.jit(partial(shelf_frame, width=RENDERED_WIDTH)), jax.random.key(seed)
   for number in range(num_scenes):
     for frame in range(FRAMES):
-      scene = jax.device_get(render(jax.random.fold_in(key, number), frame))
+      scene = jax.device_get(draw(jax.random.fold_in(key, number), frame))
       factors = scene["factors"]
       item = f"{SHAPES[factors['shape'][0]]}-{number:04d}"
       name = "scene-0000" if factors["exists"][0] else "scene-empty"
       yield partial(_save, folder / "training" / "shelf" / item / name, frame, scene)
+
+
+def planned(config) -> Planned:
+  """The stand-in that a configuration asks for."""
+  num = max(MIN_IMAGES, config.standin_scenes)
+  return Planned(f"apc_{num}_images_v{VERSION}", "", dict(num_scenes=num))
 
 
 def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) -> Path:
@@ -58,13 +69,9 @@ def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) 
     ValueError: unknown variant, impossible seed, or too few images for ten scenes, as splits need.
     FileExistsError: `out_dir` is in use for something else.
   """
-  check_choice("variant", variant, VARIANTS)
-  check_seed(seed)
-  if num_scenes < MIN_IMAGES:
-    raise ValueError(f"num_scenes is {num_scenes}; ten scenes need at least {MIN_IMAGES} images")
-  final, scenes = Path(out_dir), num_scenes // FRAMES
-  if (final / STAND_IN_FILE).exists():
-    return final
+  check_request(variant, VARIANTS, seed)
+  check_least(num_scenes, MIN_IMAGES, f"ten scenes need at least {MIN_IMAGES} images")
+  scenes = num_scenes // FRAMES
   notes = dict(
     what="shelf bins rendered in place of the published images of the Amazon Picking Challenge",
     variant=variant,
@@ -75,8 +82,8 @@ def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) 
     renderer="genesis_jax.scenes.shelf_frame, enlarged",
     version=VERSION,
   )
-  with published(final, notes) as folder:
-    jobs = beside(_jobs(folder, scenes, jax.random.key(seed)))
-    for _ in with_progress(jobs, scenes * FRAMES, f"rendering {final}", "image"):
-      pass
-  return final
+
+  def steps(folder):
+    return beside(_jobs(folder, scenes, seed))
+
+  return render(Path(out_dir), notes, steps, scenes * FRAMES, "image")

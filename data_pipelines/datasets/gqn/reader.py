@@ -1,6 +1,6 @@
 """GQN scenes (Eslami et al., Neural scene representation and rendering, Science 2018).
 
-    source = resolve(config)               # where the records are; renders stand-ins if nowhere
+    source = describe(config, root, None)  # which files there are
     records = split_records(config, source, "train")
 
 Records are tf.Examples: `frames`, bytes [V], JPEG; `cameras`, floats [5V] (x, y, z, yaw, pitch).
@@ -16,85 +16,47 @@ from functools import partial
 from pathlib import Path
 
 import tensorflow as tf
-from absl import logging
 
 from data_pipelines.datasets.gqn import files
 from data_pipelines.datasets.gqn.files import FOLDERS, VARIANTS
 from data_pipelines.reading import tfrecords
-from data_pipelines.reading.jpeg import jpeg_size
+from data_pipelines.reading.headers import jpeg_size, png_header
 from data_pipelines.reading.records import Range, Records, check_not_empty
 from data_pipelines.sources import (
-  STAND_IN_FILE,
   DataError,
   Source,
-  check_config,
-  nothing_found,
   resize_ids,
   resize_images,
   stand_in_notes,
 )
 
 VAL_PART = 60  # one in so many train files is for validation
-PLACES = ("data/gqn", "data/gqn-dataset", "data")  # searched when no data_dir is given
-STAND_INS = Path("data/stand_ins")
-VIEWS_PER_STAND_IN_SCENE = 10  # standin_scenes counts scenes of so many views
+PLACES = ("data/gqn/{variant}", "data/gqn-dataset/{variant}", "data/{variant}")
 COUNTABLE_BYTES = 2**31  # larger splits are not counted: that would read in every part of them
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def _find(config) -> Path | None:
-  """The variant's folder with records in it; None if there is no data_dir and nothing is found."""
-  if config.data_dir is None:
-    places = [Path(place) / config.variant for place in PLACES]
-  else:
-    given = Path(config.data_dir).expanduser()
-    places = [given / config.variant, given]
-  for root in places:
+def find(folder: Path, config) -> Path | None:
+  """The variant's folder with records in it."""
+  for root in (folder / config.variant, folder):
     if files.files(root, "train") or files.files(root, "test"):
       return root
-  if config.data_dir is None:
-    return None
-  folder = given if given.name == config.variant else given / config.variant
-  what = "has no GQN records" + next(filter(None, map(files.beside, places)), "")
-  raise nothing_found(given, what, files.expected(config.variant, folder))
+  return None
 
 
-def _render_stand_in(config) -> Path:
-  """Folder of the stand-in for a variant, rendered now unless it was before."""
-  from data_pipelines.datasets.gqn import (
-    stand_in as standins,  # imports jax, which reading does without
-  )
-
-  variant = VARIANTS[config.variant]
-  scenes = max(20, config.standin_scenes * VIEWS_PER_STAND_IN_SCENE // variant.views)
-  name = f"gqn_{config.image_size}px_{scenes}_scenes_v{standins.VERSION}"
-  root = STAND_INS / name / config.variant
-  logging.log_first_n(
-    logging.WARNING,
-    "NO GQN DATA FOUND under %s: rendered stand-in scenes in %s are used instead. For the real "
-    "ones, %s",
-    1,
-    ", ".join(PLACES),
-    root,
-    files.expected(config.variant, Path("data/gqn", config.variant)),
-  )
-  if not (root / STAND_IN_FILE).exists():
-    standins.write_gqn(
-      root.parent, variant=config.variant, num_scenes=scenes, image_size=config.image_size
-    )
-  return root
+def missing(folder: Path, config) -> tuple[str, str]:
+  """What is wrong with a folder without records, and the cure."""
+  places = folder / config.variant, folder
+  root = folder if folder.name == config.variant else places[0]
+  beside = next(filter(None, map(files.beside, places)), "")
+  return f"has no GQN records{beside}", files.expected(config.variant, root)
 
 
-def resolve(config) -> Source:
-  """Finds the records (or renders a stand-in when no data_dir is given and none are found).
+def describe(config, root: Path, notes: dict | None) -> Source:
+  """What lies in a folder.
 
   Raises:
-    DataError: data_dir does not exist, or has no records or those of another set.
-    ValueError: a field of `config` has an impossible value.
+    DataError: the records are those of another set.
   """
-  check_config(config, VARIANTS)
-  root = _find(config) or _render_stand_in(config)
-  notes = stand_in_notes(root)
   found = {folder: len(files.files(root, folder)) for folder in FOLDERS}
   if notes:
     description = (
@@ -103,9 +65,8 @@ def resolve(config) -> Source:
     )
   else:
     description = files.describe(root, config.variant, found)
-  logging.info("%s", description)
   parts = ("train", "test")
-  return Source("gqn", config.variant, root, bool(notes), description, found, parts=parts)
+  return Source(config.name, config.variant, root, bool(notes), description, found, parts=parts)
 
 
 def _split_train(paths: list[Path]) -> tuple[list[Range], list[Range]]:
@@ -145,38 +106,22 @@ def _ranges(config, source: Source, split: str) -> list[Range]:
   return train if split == "train" else val
 
 
-def _features(record: bytes):
-  try:
-    return tf.train.Example.FromString(record).features.feature
-  except Exception as error:  # the class differs between protobuf implementations
-    raise ValueError("is not a tf.Example") from error
-
-
 def _has_instances(ranges: list[Range]) -> bool:
   """Whether the first readable record has ids of instances."""
   for part in ranges:
     for record in tfrecords.dataset(part.path).ignore_errors().as_numpy_iterator():
       try:
-        features = _features(record)
+        features = tfrecords.example_features(record)
       except ValueError:
         continue
       return "instances" in features
   return False
 
 
-def _checked(features, name: str, views: int) -> list[bytes]:
-  if name not in features:
-    raise ValueError(f"has no feature `{name}`")
-  values = features[name].bytes_list.value
-  if len(values) != views:
-    raise ValueError(f"`{name}` has {len(values)} entries instead of {views}")
-  return list(values)
-
-
 def _unpack(record: bytes, *, side: int, views: int, instances: bool) -> list[tuple[bytes, ...]]:
   """(frame,) or (frame, ids) per view, still encoded, and sure to be of the right size."""
-  features = _features(record)
-  frames = _checked(features, "frames", views)
+  features = tfrecords.example_features(record)
+  frames = tfrecords.bytes_feature(features, "frames", views)
   for view, frame in enumerate(frames):
     try:
       height, width = jpeg_size(frame)
@@ -186,10 +131,10 @@ def _unpack(record: bytes, *, side: int, views: int, instances: bool) -> list[tu
       raise ValueError(f"frame {view} is {height}x{width} pixels instead of {side}x{side}")
   if not instances:
     return [(frame,) for frame in frames]
-  maps = _checked(features, "instances", views)
+  maps = tfrecords.bytes_feature(features, "instances", views)
   for view, ids in enumerate(maps):
-    size = int.from_bytes(ids[16:20]), int.from_bytes(ids[20:24])
-    if not ids.startswith(_PNG) or size != (side, side):
+    header = png_header(ids)
+    if header is None or header[:2] != (side, side):
       raise ValueError(f"instances {view} is not a PNG of {side}x{side} pixels")
   return list(zip(frames, maps, strict=True))
 

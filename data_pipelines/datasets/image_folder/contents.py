@@ -22,11 +22,11 @@ from data_pipelines.datasets.image_folder.looks import (
 from data_pipelines.datasets.image_folder.masks import Ids, parse_ids, usual_ids
 from data_pipelines.datasets.image_folder.pairs import Found, find
 from data_pipelines.datasets.image_folder.splits import divide, doubtful_films
-from data_pipelines.defaults import OWN_FIELDS
 from data_pipelines.reading.file_trees import Folder, stamps
 from data_pipelines.sources import STAND_IN_FILE, DataError
 
-FIELDS = OWN_FIELDS["image_folder"]
+# Of a configuration, besides those of all data sets.
+FIELDS = ("images", "masks", "ignore_ids", "background_ids", "split_by")
 COARSE = 2 * 10**9  # nanoseconds; the times of files may be as coarse as that
 HELP = "put PNG or JPEG files there, masks beside them as NAME.mask.png or in a folder masks/"
 

@@ -1,6 +1,6 @@
 """Your own images: the pictures below a folder, perhaps with masks of instances.
 
-    source = resolve(config)               # data_dir names the folder; else renders a stand-in
+    source = describe(config, root, None)  # what lies in the folder that data_dir names
     images = split_records(config, source, "train")
 
 The short side is resized to S, then the middle is cropped; masks always take the nearest pixel.
@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from absl import logging
 
 from data_pipelines.datasets.image_folder.contents import HELP, Contents, contents_of
 from data_pipelines.datasets.image_folder.layers import Example
@@ -39,57 +38,38 @@ from data_pipelines.reading.images import (
 )
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.sources import (
-  STAND_IN_FILE,
   DataError,
   Source,
-  check_config,
-  nothing_found,
-  stand_in_notes,
 )
 
 VARIANTS = ("default",)
-STAND_INS = Path("data/stand_ins")
 
 
-def _render_stand_in(config) -> Path:
-  """Folder of the stand-in, rendered now unless it was before."""
-  from data_pipelines.datasets.image_folder import stand_in as standins  # imports jax
-
-  num = max(standins.MIN_IMAGES, config.standin_scenes)
-  root = STAND_INS / f"image_folder_{num}_images_v{standins.VERSION}"
-  logging.log_first_n(
-    logging.WARNING,
-    "NO FOLDER OF IMAGES GIVEN: rendered stand-in scenes in %s are used instead. For your own, "
-    "set --config.data.data_dir",
-    1,
-    root,
-  )
-  if not (root / STAND_IN_FILE).exists():
-    standins.write(root, variant=config.variant, num_scenes=num)
-  return root
+def find(folder: Path, config) -> Path | None:
+  """The folder itself; whether there are images in it tells `describe`."""
+  del config
+  return folder if folder.is_dir() else None
 
 
-def resolve(config) -> Source:
-  """Looks through the folder (or renders a stand-in when no data_dir is given).
+def missing(folder: Path, config) -> tuple[str, str]:
+  """What is wrong where there is no folder, and the cure."""
+  del folder, config
+  return "is no folder", HELP
+
+
+def describe(config, root: Path, notes: dict | None) -> Source:
+  """Looks through a folder.
 
   Raises:
-    DataError: data_dir does not exist, has no images, or it is not clear which masks are whose.
+    DataError: it has no images, or it is not clear which masks are whose.
     ValueError: a field of `config` has an impossible value.
   """
-  check_config(config, VARIANTS)
-  if config.data_dir is None:
-    root = _render_stand_in(config)
-  else:
-    root = Path(config.data_dir).expanduser()
-    if not root.is_dir():
-      raise nothing_found(root, "is no folder", HELP)
-  contents, notes = contents_of(root, config), stand_in_notes(root)
+  contents = contents_of(root, config)
   found = {split: len(examples) for split, examples in contents.examples.items()}
   counts = ", ".join(f"{count} {split}" for split, count in found.items())
   what = "image_folder: " + ("RENDERED STAND-IN, nobody's images, " if notes else "")
   description = f"{what}{counts} images in {root}; {contents.description}"
-  logging.info("%s", description)
-  return Source("image_folder", config.variant, root, bool(notes), description, found)
+  return Source(config.name, config.variant, root, bool(notes), description, found)
 
 
 def _load(
@@ -145,8 +125,3 @@ def split_records(config, source: Source, split: str) -> Indexed:
 def _decoded_files(example: Example) -> tuple[str, ...]:
   """Paths of the pictures that loading decodes."""
   return (example.image, *(path for path in example.masks if not path.endswith(".json")))
-
-
-def num_examples(config, source: Source, split: str) -> int:
-  """Images of a split."""
-  return split_records(config, source, split).num_images()

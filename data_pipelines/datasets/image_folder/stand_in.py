@@ -14,10 +14,15 @@ import jax
 import numpy as np
 from PIL import Image
 
+from data_pipelines.datasets import Planned
 from data_pipelines.datasets.image_folder.reader import VARIANTS
-from data_pipelines.datasets.publishing import published, with_progress
-from data_pipelines.datasets.stand_ins import beside, save
-from data_pipelines.sources import STAND_IN_FILE, check_choice, check_seed
+from data_pipelines.datasets.stand_ins import (
+  beside,
+  check_least,
+  check_request,
+  render,
+  save,
+)
 from genesis_jax.scenes import room_scene, sprites_scene
 
 VERSION = 1  # of the pictures; raise it when they change
@@ -44,10 +49,11 @@ def _save_room(folder: Path, number: int, image: np.ndarray, ids: np.ndarray) ->
   save(folder / "rooms" / f"{number:05d}.mask.png", mask)
 
 
-def _jobs(folder: Path, num_images: int, key: jax.Array) -> Iterator[Callable[[], None]]:
+def _jobs(folder: Path, num_images: int, seed: int) -> Iterator[Callable[[], None]]:
   """Renders sprites and rooms in turns of ten, so that all splits have both."""
   sprites = jax.jit(partial(sprites_scene, image_size=SIDE))
   rooms = jax.jit(partial(room_scene, image_size=SIDE, num_views=1))
+  key = jax.random.key(seed)
   for number in range(num_images):
     is_room = number // PART % 2
     scene = jax.device_get((rooms if is_room else sprites)(jax.random.fold_in(key, number)))
@@ -57,6 +63,12 @@ def _jobs(folder: Path, num_images: int, key: jax.Array) -> Iterator[Callable[[]
     yield partial(
       _save_room if is_room else _save_sprites, folder / _split(number), number, image, ids
     )
+
+
+def planned(config) -> Planned:
+  """The stand-in that a configuration asks for."""
+  num = max(MIN_IMAGES, config.standin_scenes)
+  return Planned(f"image_folder_{num}_images_v{VERSION}", "", dict(num_scenes=num))
 
 
 def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) -> Path:
@@ -69,13 +81,8 @@ def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) 
     ValueError: unknown variant, impossible seed, or too few images for all splits.
     FileExistsError: `out_dir` is in use for something else.
   """
-  check_choice("variant", variant, VARIANTS)
-  check_seed(seed)
-  if num_scenes < MIN_IMAGES:
-    raise ValueError(f"num_scenes is {num_scenes}; all splits need at least {MIN_IMAGES} images")
-  final = Path(out_dir)
-  if (final / STAND_IN_FILE).exists():
-    return final
+  check_request(variant, VARIANTS, seed)
+  check_least(num_scenes, MIN_IMAGES, f"all splits need at least {MIN_IMAGES} images")
   notes = dict(
     what="scenes rendered in place of somebody's images",
     variant=variant,
@@ -85,8 +92,8 @@ def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) 
     renderer="genesis_jax.scenes.sprites_scene and room_scene",
     version=VERSION,
   )
-  with published(final, notes) as folder:
-    jobs = beside(_jobs(folder, num_scenes, jax.random.key(seed)))
-    for _ in with_progress(jobs, num_scenes, f"rendering {final}", "image"):
-      pass
-  return final
+
+  def steps(folder):
+    return beside(_jobs(folder, num_scenes, seed))
+
+  return render(Path(out_dir), notes, steps, num_scenes, "image")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines.datasets.publishing import with_progress
+from data_pipelines.reading.progress import with_progress
 from data_pipelines.sources import DataError, check_choice
 
 ARCHIVE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"

@@ -1,6 +1,6 @@
 """Multi-dSprites of the GENESIS paper (Engelcke et al. 2020), with ids of the sprites.
 
-    source = resolve(config)               # where the files are; renders a stand-in if nowhere
+    source = describe(config, root, None)  # which files there are
     images = split_records(config, source, "train")
 
 Reads what the original's generator wrote, `training_images_rand4.npy` (float32 [N, 64, 64, 3], 0 to
@@ -15,24 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from data_pipelines.datasets.multi_dsprites import draws as dsprites
-from data_pipelines.datasets.multi_dsprites.draws import ARCHIVE, SIDE, SIZES, VARIANTS
+from data_pipelines.datasets.multi_dsprites.draws import ARCHIVE, SIDE, SIZES
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.sources import (
   SPLITS,
   DataError,
   Source,
-  check_config,
-  nothing_found,
   resize_ids,
   resize_images,
-  stand_in_notes,
 )
 
-PLACES = ("data/multi_dsprites", "data")
-STAND_INS = Path("data/stand_ins")
+PLACES = ("data/multi_dsprites", "data")  # searched when no data_dir is given
+VARIANTS = dsprites.VARIANTS
 PREFIXES = {"train": "training", "val": "validation", "test": "test"}  # of the .npy files
 SUFFIXES = {"default": "", "unique": "_unique"}
 
@@ -47,62 +43,30 @@ def _array_splits(folder: Path, variant: str) -> list[str]:
   return [split for split in SPLITS if array_path(folder, variant, split, "images").is_file()]
 
 
-def _find(config) -> Path | None:
-  """The folder with the files; None if there is no data_dir and nothing is found."""
-  given = None if config.data_dir is None else Path(config.data_dir).expanduser()
-  for place in PLACES if given is None else (given,):
-    roots = [Path(place), Path(place) / "multi_dsprites"]
-    for root, folder in itertools.product(roots, ("", "processed", config.variant)):
-      if _array_splits(root / folder, config.variant):
-        return root / folder
-    for root, folder in itertools.product(roots, ("", "dsprites-dataset")):
-      if (root / folder / ARCHIVE).is_file():
-        return root / folder
-  if given is None:
-    return None
-  what = f"has no multi_dsprites {config.variant}"
-  raise nothing_found(given, what, _help(config.variant, given))
+def find(folder: Path, config) -> Path | None:
+  """Where the original's .npy files are or, where there are none, the dSprites archive."""
+  roots = [folder, folder / "multi_dsprites"]
+  for root, below in itertools.product(roots, ("", "processed", config.variant)):
+    if _array_splits(root / below, config.variant):
+      return root / below
+  for root, below in itertools.product(roots, ("", "dsprites-dataset")):
+    if (root / below / ARCHIVE).is_file():
+      return root / below
+  return None
 
 
-def _help(variant: str, folder: Path) -> str:
-  arrays = array_path(folder, variant, "train", "images")
-  return (
+def missing(folder: Path, config) -> tuple[str, str]:
+  """What is wrong with a folder without such files, and the cure."""
+  arrays = array_path(folder, config.variant, "train", "images")
+  return f"has no multi_dsprites {config.variant}", (
     f"expected {arrays} and so on, as the original's generator writes them, or {folder / ARCHIVE} "
     f"(26 MB), download: {dsprites.DOWNLOAD}"
   )
 
 
-def _render_stand_in(config) -> Path:
-  """Folder of the stand-in for a variant, rendered now unless it was before."""
-  from data_pipelines.datasets.multi_dsprites import stand_in as standins  # imports jax
-
-  num = max(standins.MIN_IMAGES, config.standin_scenes)
-  root = STAND_INS / f"multi_dsprites_{SIDE}px_{num}_images_v{standins.VERSION}"
-  logging.log_first_n(
-    logging.WARNING,
-    "NO MULTI_DSPRITES DATA FOUND under %s: rendered stand-in images in %s are used instead. For "
-    "the real ones, %s",
-    1,
-    ", ".join(PLACES),
-    root,
-    _help(config.variant, Path(PLACES[0])),
-  )
-  return standins.write(root, variant=config.variant, num_scenes=num)
-
-
-def resolve(config) -> Source:
-  """Finds the files (or renders a stand-in when no data_dir is given and none are found).
-
-  Looks for the original's .npy files first, then for the dSprites archive.
-
-  Raises:
-    DataError: data_dir does not exist or has no such files.
-    ValueError: a field of `config` has an impossible value.
-  """
-  check_config(config, VARIANTS)
-  root = _find(config) or _render_stand_in(config)
-  notes, arrays = stand_in_notes(root), _array_splits(root, config.variant)
-  what = f"multi_dsprites {config.variant}"
+def describe(config, root: Path, notes: dict | None) -> Source:
+  """What lies in a folder."""
+  arrays, what = _array_splits(root, config.variant), f"multi_dsprites {config.variant}"
   if notes:
     description = (
       f"{what}: RENDERED STAND-IN, not the published images ({notes['num_images']} images, "
@@ -112,7 +76,6 @@ def resolve(config) -> Source:
     description = f"{what}: arrays of {', '.join(arrays)} in {root}"
   else:
     description = f"{what}: composed from {root / ARCHIVE}"
-  logging.info("%s", description)
   num_files = dict.fromkeys(arrays or SPLITS, 1)
   paths = [array_path(root, config.variant, s, of) for s in arrays for of in ("images", "masks")]
   parts = tuple(path.name for path in paths) or (ARCHIVE,)

@@ -7,12 +7,14 @@ colours as in the published image of that number. Only the outlines of the sprit
 """
 
 import itertools
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from data_pipelines.datasets import Planned
 from data_pipelines.datasets.multi_dsprites.draws import (
   MAX_SPRITES,
   SIDE,
@@ -22,8 +24,7 @@ from data_pipelines.datasets.multi_dsprites.draws import (
   draws,
 )
 from data_pipelines.datasets.multi_dsprites.reader import array_path
-from data_pipelines.datasets.publishing import published, with_progress
-from data_pipelines.sources import STAND_IN_FILE, check_choice
+from data_pipelines.datasets.stand_ins import check_request, render
 from genesis_jax.scenes.sprites import paint_sprites, sprite_factors
 
 VERSION = 1  # of the pictures; raise it when they change
@@ -56,21 +57,36 @@ def _arrays(images: list[Draw]) -> tuple[np.ndarray, ...]:
   return background, index, exists, color
 
 
-def _write_split(folder: Path, variant: str, split: str, images: list[Draw], paint) -> None:
-  """Two .npy files: images float32 [N, 64, 64, 3], and masks float64 [N, 64, 64, 1]."""
+def _write_split(folder: Path, variant: str, split: str, images: list[Draw], paint):
+  """Two .npy files: images float32 [N, 64, 64, 3], and masks float64 [N, 64, 64, 1]; by batch."""
   create = partial(np.lib.format.open_memmap, mode="w+")
   shape = (len(images), SIDE, SIDE)
   pixels = create(array_path(folder, variant, split, "images"), dtype="<f4", shape=(*shape, 3))
   masks = create(array_path(folder, variant, split, "masks"), dtype="<f8", shape=(*shape, 1))
-  starts = range(0, len(images), BATCH)
-  for first in with_progress(starts, len(starts), f"rendering {split}", "batch"):
+  for first in range(0, len(images), BATCH):
     batch = images[first : first + BATCH]
     scenes = jax.device_get(paint(*_arrays(batch)))
     rows = slice(first, first + len(batch))
     pixels[rows] = scenes["image"][: len(batch)].astype(np.float32) / np.float32(255)
     masks[rows] = scenes["instances"][: len(batch), ..., None]
+    yield
   pixels.flush()
   masks.flush()
+
+
+def _steps(folder: Path, variant: str, sizes: dict[str, int], seed: int) -> Iterator[None]:
+  """Draws split by split, batch by batch."""
+  paint = jax.jit(jax.vmap(_paint))
+  for split, size in sizes.items():
+    images = list(itertools.islice(draws(variant, split, seed=seed), size))
+    yield from _write_split(folder, variant, split, images, paint)
+
+
+def planned(config) -> Planned:
+  """The stand-in that a configuration asks for."""
+  num = max(MIN_IMAGES, config.standin_scenes)
+  out = f"multi_dsprites_{SIDE}px_{num}_images_v{VERSION}"
+  return Planned(out, config.variant, dict(num_scenes=num))
 
 
 def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) -> Path:
@@ -86,16 +102,14 @@ def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) 
     The variant's folder. A complete set that is there already is left as it is.
 
   Raises:
-    ValueError: unknown variant, or an impossible number of images.
+    ValueError: unknown variant, impossible seed, or an impossible number of images.
     FileExistsError: the variant's folder is in use for something else.
   """
-  check_choice("variant", variant, VARIANTS)
+  check_request(variant, VARIANTS, seed)
   if not MIN_IMAGES <= num_scenes <= sum(SIZES.values()):
     most = sum(SIZES.values())
     raise ValueError(f"num_scenes is {num_scenes}; it must be from {MIN_IMAGES} to {most:,}")
-  final, sizes = Path(out_dir) / variant, _split_sizes(num_scenes)
-  if (final / STAND_IN_FILE).exists():
-    return final
+  sizes = _split_sizes(num_scenes)
   notes = dict(
     what="sprites drawn in place of those of the dSprites archive",
     draws="as published" if seed == 0 else "with another seed than the published ones",
@@ -107,9 +121,6 @@ def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) 
     renderer="genesis_jax.scenes.sprites",
     version=VERSION,
   )
-  paint = jax.jit(jax.vmap(_paint))
-  with published(final, notes) as folder:
-    for split, size in sizes.items():
-      images = list(itertools.islice(draws(variant, split, seed=seed), size))
-      _write_split(folder, variant, split, images, paint)
-  return final
+  steps = partial(_steps, variant=variant, sizes=sizes, seed=seed)
+  batches = sum(-(-size // BATCH) for size in sizes.values())
+  return render(Path(out_dir) / variant, notes, steps, batches, "batch")

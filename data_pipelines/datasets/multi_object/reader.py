@@ -1,6 +1,6 @@
 """Multi-Object Datasets (Kabra et al. 2019): one GZIP tfrecord file per variant, with masks.
 
-    source = resolve(config)               # where the file is; renders a stand-in if nowhere
+    source = describe(config, root, None)  # which file there is
     records = split_records(config, source, "train")
 
 Batches have `image`, `instances` and, where they were published, factors of all entities in a
@@ -26,11 +26,9 @@ from data_pipelines.reading import gzipped, tfrecords
 from data_pipelines.reading.record_files import is_empty, left_out
 from data_pipelines.reading.records import Range, Records, check_not_empty
 from data_pipelines.sources import (
-  STAND_IN_FILE,
   DataError,
   Source,
   check_config,
-  nothing_found,
   stand_in_notes,
 )
 
@@ -100,7 +98,6 @@ LAYOUTS = {
   ),
 }
 PLACES = ("data/multi-object-datasets", "data/multi_object_datasets", "data")
-STAND_INS = Path("data/stand_ins")
 STAND_IN_PART = 10  # test and val are at most one in so many images of a stand-in
 COUNTABLE_BYTES = 2**27  # larger files, packed, are taken for whole ones ...
 COUNTABLE_UNPACKED = 2**31  # ... and of this size, unpacked, are not counted to their end
@@ -116,49 +113,33 @@ def folder_name(layout: Layout, variant: str) -> Path:
   return Path(layout.folder) / (variant if len(layout.forms) > 1 else "")
 
 
-def _find(config, layout: Layout) -> Path | None:
-  """The folder with the file; None if there is no data_dir and nothing is found."""
+def check(config) -> None:
+  """Raises a ValueError for a field with an impossible value."""
+  variants, resize = LAYOUTS[config.name].forms, protocols.allowed_resize(config.name)
+  check_config(config, variants, resize, num_val=0, num_test=0)
+  protocols.get(config.name, protocols.named(config))
+
+
+def find(folder: Path, config) -> Path | None:
+  """The folder with the file."""
+  layout = LAYOUTS[config.name]
+  for root in (folder / layout.folder, folder / folder_name(layout, config.variant), folder):
+    if (root / file_name(layout, config.variant)).is_file():
+      return root
+  return None
+
+
+def missing(folder: Path, config) -> tuple[str, str]:
+  """What is wrong with a folder without the file, and the cure."""
+  layout = LAYOUTS[config.name]
   name = file_name(layout, config.variant)
-  given = None if config.data_dir is None else Path(config.data_dir).expanduser()
-  for place in map(Path, PLACES if given is None else (given,)):
-    for root in (place / layout.folder, place / folder_name(layout, config.variant), place):
-      if (root / name).is_file():
-        return root
-  if given is None:
-    return None
-  beside = left_out([given / layout.folder, given], prefix=name)
-  raise nothing_found(given, f"has no {name}{beside}", _help(layout, config.variant, given))
+  beside = left_out([folder / layout.folder, folder], prefix=name)
+  file = folder / layout.folder / name
+  return f"has no {name}{beside}", f"expected {file}; download: {_download(layout, folder)}"
 
 
 def _download(layout: Layout, folder: Path) -> str:
   return f"gsutil -m cp -r gs://multi-object-datasets/{layout.folder} {shlex.quote(str(folder))}"
-
-
-def _help(layout: Layout, variant: str, folder: Path) -> str:
-  file = folder / layout.folder / file_name(layout, variant)
-  return f"expected {file}; download: {_download(layout, folder)}"
-
-
-def _render_stand_in(config, layout: Layout) -> Path:
-  """Folder of the stand-in for a variant, rendered now unless it was before."""
-  from data_pipelines.datasets.multi_object import stand_in as standins  # imports jax
-
-  scenes = max(standins.MIN_SCENES, config.standin_scenes)
-  place = STAND_INS / f"{config.name}_{scenes}_scenes_v{standins.VERSION}"
-  root = place / folder_name(layout, config.variant)
-  logging.log_first_n(
-    logging.WARNING,
-    "NO %s DATA FOUND under %s: rendered stand-in scenes in %s are used instead. For the real "
-    "ones, %s",
-    1,
-    config.name.upper(),
-    ", ".join(PLACES),
-    root,
-    _help(layout, config.variant, Path(PLACES[0])),
-  )
-  if not (root / STAND_IN_FILE).exists():
-    standins.write(place, dataset=config.name, variant=config.variant, num_scenes=scenes)
-  return root
 
 
 def _describe(path: Path) -> str:
@@ -170,30 +151,22 @@ def _describe(path: Path) -> str:
   return f"{path}{cut}{left_out([path.parent], prefix=path.name)}"
 
 
-def resolve(config) -> Source:
-  """Finds the file (or renders a stand-in when no data_dir is given and none is found).
+def describe(config, root: Path, notes: dict | None) -> Source:
+  """What is in a folder.
 
   Raises:
-    DataError: data_dir does not exist or does not have the file, or there is nothing in it.
-    ValueError: a field of `config` has an impossible value.
+    DataError: there is nothing in the file.
   """
   layout, protocol = LAYOUTS[config.name], protocols.named(config)
-  resize = protocols.allowed_resize(config.name)
-  check_config(config, layout.forms, resize, num_val=0, num_test=0)
-  protocols.get(config.name, protocol)
-  root = _find(config, layout) or _render_stand_in(config, layout)
   if is_empty(path := root / file_name(layout, config.variant)):
     raise DataError(f"{path} is empty; fetch it again: {_download(layout, root.parent)}")
-  notes = stand_in_notes(root)
   what = f"{config.name} {config.variant}" + (f", protocol {protocol}" if protocol else "")
   if notes:
     images = f"{notes['num_images']} images"
     description = f"{what}: RENDERED STAND-IN, not the published images ({images}) in {root}"
   else:
-    description = f"{what}: {_describe(root / file_name(layout, config.variant))}"
-  logging.info("%s", description)
-  parts = (file_name(layout, config.variant),)
-  found = {"train": 1}
+    description = f"{what}: {_describe(path)}"
+  found, parts = {"train": 1}, (path.name,)
   return Source(config.name, config.variant, root, bool(notes), description, found, protocol, parts)
 
 

@@ -16,11 +16,12 @@ import jax
 import numpy as np
 import tensorflow as tf
 
+from data_pipelines.datasets import Planned
 from data_pipelines.datasets.multi_object.codec import Form
 from data_pipelines.datasets.multi_object.reader import LAYOUTS, file_name, folder_name
 from data_pipelines.datasets.multi_object.wire import encode
-from data_pipelines.datasets.publishing import published, with_progress
-from data_pipelines.sources import STAND_IN_FILE, check_choice, check_seed
+from data_pipelines.datasets.stand_ins import check_least, check_request, render
+from data_pipelines.sources import check_choice
 from genesis_jax.scenes.clevr import clevr_scene
 from genesis_jax.scenes.multi_object import ROOMS, SPRITES
 from genesis_jax.scenes.rooms import room_scene
@@ -98,6 +99,21 @@ def _records(drawing: _Drawing, form: Form, num_scenes: int, seed: int) -> Itera
         yield _record(image, ids, factors, form)
 
 
+def _steps(folder: Path, name: str, records: Iterator[bytes]) -> Iterator[None]:
+  """Writes the file, record by record."""
+  options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
+  with tf.io.TFRecordWriter(str(folder / name), options) as writer:
+    for record in records:
+      yield writer.write(record)
+
+
+def planned(config) -> Planned:
+  """The stand-in that a configuration asks for."""
+  scenes = max(MIN_SCENES, config.standin_scenes)
+  below = str(folder_name(LAYOUTS[config.name], config.variant))
+  return Planned(f"{config.name}_{scenes}_scenes_v{VERSION}", below, dict(num_scenes=scenes))
+
+
 def write(
   out_dir: str | Path, *, dataset: str, variant: str, num_scenes: int, seed: int = 0
 ) -> Path:
@@ -120,13 +136,8 @@ def write(
   """
   check_choice("dataset", dataset, LAYOUTS)
   layout = LAYOUTS[dataset]
-  check_choice("variant", variant, layout.forms)
-  check_seed(seed)
-  if num_scenes < MIN_SCENES:
-    raise ValueError(f"num_scenes is {num_scenes}; train, val and test need at least {MIN_SCENES}")
-  final = Path(out_dir) / folder_name(layout, variant)
-  if (final / STAND_IN_FILE).exists():
-    return final
+  check_request(variant, layout.forms, seed)
+  check_least(num_scenes, MIN_SCENES, f"train, val and test need at least {MIN_SCENES}")
   form = layout.forms[variant]
   drawing = _drawing(dataset, variant)
   num_images = num_scenes * drawing.views
@@ -140,11 +151,6 @@ def write(
     renderer="genesis_jax.scenes",
     version=VERSION,
   )
-  options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
-  with published(final, notes) as folder:
-    records = _records(drawing, form, num_scenes, seed)
-    records = with_progress(records, num_images, f"rendering {final}", "image")
-    with tf.io.TFRecordWriter(str(folder / file_name(layout, variant)), options) as writer:
-      for record in records:
-        writer.write(record)
-  return final
+  records = _records(drawing, form, num_scenes, seed)
+  steps = partial(_steps, name=file_name(layout, variant), records=records)
+  return render(Path(out_dir) / folder_name(layout, variant), notes, steps, num_images, "image")

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
+
+from data_pipelines.reading.tfrecords import example_features
 
 _BYTES, _FLOATS = 1, 2  # numbers of a tf.Feature's two lists
 _UNUSUAL = "is laid out in an unusual way"
@@ -92,16 +93,9 @@ def read_fast(record: bytes, fields: Mapping[str, Field]) -> dict[str, np.ndarra
   return arrays
 
 
-def _features(record: bytes):
-  try:
-    return tf.train.Example.FromString(record).features.feature
-  except Exception as error:  # the class differs between protobuf implementations
-    raise ValueError("is not a tf.Example") from error
-
-
 def read_slowly(record: bytes, fields: Mapping[str, Field]) -> dict[str, np.ndarray]:
   """As `read_fast`, for any layout; ValueErrors say what is wrong with a damaged record."""
-  features, arrays = _features(record), {}
+  features, arrays = example_features(record), {}
   for name, field in fields.items():
     if name not in features:
       raise ValueError(f"has no feature `{name}`")
@@ -128,7 +122,7 @@ def read(record: bytes, fields: Mapping[str, Field]) -> dict[str, np.ndarray]:
 
 def names(record: bytes) -> set[str]:
   """Features that a record has; ValueError if it is no tf.Example."""
-  return set(_features(record))
+  return set(example_features(record))
 
 
 def _message(number: int, content: bytes) -> bytes:

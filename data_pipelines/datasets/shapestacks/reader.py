@@ -1,6 +1,6 @@
 """ShapeStacks (Groth et al. 2018): towers of blocks, in 224x224 PNGs, sixteen views each.
 
-    source = resolve(config)               # where the recordings are; renders a stand-in if nowhere
+    source = describe(config, root, None)  # which recordings there are
     images = split_records(config, source, "train")
 
     splits/<variant>/{train,eval,test}.txt                   names of scenarios, eval is "val"
@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from absl import logging
 
 from data_pipelines.reading.file_trees import Folder
 from data_pipelines.reading.images import (
@@ -33,18 +32,13 @@ from data_pipelines.reading.images import (
 )
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.sources import (
-  STAND_IN_FILE,
   DataError,
   Source,
-  check_config,
-  nothing_found,
-  stand_in_notes,
 )
 
 VARIANTS = ("default", "blocks_all", "ccs_all")
 LISTS = {"train": "train.txt", "val": "eval.txt", "test": "test.txt"}
 PLACES = ("data/shapestacks", "data/shapestacks_v1", "data")  # searched when there is no data_dir
-STAND_INS = Path("data/stand_ins")
 CROP = 196  # pixels of 224 (GENESIS, ICLR 2020)
 ID_STEP = 32  # between ids in a map
 _IMAGE = re.compile(r"rgb-.*-(cam_\d+)-mono-0\.png")
@@ -55,35 +49,19 @@ _HELP = (
 )
 
 
-def _find(config) -> Path | None:
-  """The folder with `recordings`; None if there is no data_dir and nothing is found."""
-  given = None if config.data_dir is None else Path(config.data_dir).expanduser()
-  for place in map(Path, PLACES) if given is None else (given, given / "shapestacks"):
-    if (place / "recordings").is_dir():
-      return place
-  if given is None:
-    return None
-  raise nothing_found(given, "has no folder recordings", _HELP.format(variant=config.variant))
+def find(folder: Path, config) -> Path | None:
+  """The folder with `recordings`."""
+  del config
+  for root in (folder, folder / "shapestacks"):
+    if (root / "recordings").is_dir():
+      return root
+  return None
 
 
-def _render_stand_in(config) -> Path:
-  """Folder of the stand-in for a variant, rendered now unless it was before."""
-  from data_pipelines.datasets.shapestacks import stand_in as standins  # imports jax
-
-  num = max(standins.MIN_IMAGES, config.standin_scenes)
-  root = STAND_INS / f"shapestacks_{num}_images_v{standins.VERSION}" / config.variant
-  logging.log_first_n(
-    logging.WARNING,
-    "NO SHAPESTACKS DATA FOUND under %s: rendered stand-in towers in %s are used instead. For the "
-    "real ones, %s",
-    1,
-    ", ".join(PLACES),
-    root,
-    _HELP.format(variant=config.variant),
-  )
-  if not (root / STAND_IN_FILE).exists():
-    standins.write(root, variant=config.variant, num_scenes=num)
-  return root
+def missing(folder: Path, config) -> tuple[str, str]:
+  """What is wrong with a folder without recordings, and the cure."""
+  del folder
+  return "has no folder recordings", _HELP.format(variant=config.variant)
 
 
 def _listed(root: Path, variant: str, split: str) -> list[str]:
@@ -109,16 +87,9 @@ def _present(root: Path, names: list[str]) -> list[str]:
   return [name for name in names if name in there]
 
 
-def resolve(config) -> Source:
-  """Finds the recordings (or renders a stand-in when no data_dir is given and none are found).
-
-  Raises:
-    DataError: data_dir does not exist or has no recordings, or a list of scenarios is missing.
-    ValueError: a field of `config` has an impossible value.
-  """
-  check_config(config, VARIANTS)
-  root = _find(config) or _render_stand_in(config)
-  notes, found, counts = stand_in_notes(root), {}, []
+def describe(config, root: Path, notes: dict | None) -> Source:
+  """What is in a folder; a DataError if a list of scenarios is missing."""
+  found, counts = {}, []
   for split in LISTS:
     names = _listed(root, config.variant, split)
     found[split] = len(_present(root, names))
@@ -127,9 +98,8 @@ def resolve(config) -> Source:
   if notes:
     what += f"RENDERED STAND-IN, not the published images ({notes['num_images']} images), "
   description = f"{what}{', '.join(counts)} in {root}"
-  logging.info("%s", description)
   parts = ("recordings", "iseg", "splits")
-  return Source("shapestacks", config.variant, root, bool(notes), description, found, parts=parts)
+  return Source(config.name, config.variant, root, bool(notes), description, found, parts=parts)
 
 
 def labels(scenario: str) -> tuple[int, int]:
@@ -208,8 +178,3 @@ def split_records(config, source: Source, split: str) -> Indexed:
     files=partial(_files, tree=tree, paths=paths, has_ids=has_ids),
   )
   return images.limited(config.limit) if config.limit else images
-
-
-def num_examples(config, source: Source, split: str) -> int:
-  """Images of a split."""
-  return split_records(config, source, split).num_images()

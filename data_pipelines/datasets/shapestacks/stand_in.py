@@ -13,10 +13,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from data_pipelines.datasets.publishing import published, with_progress
+from data_pipelines.datasets import Planned
 from data_pipelines.datasets.shapestacks.reader import ID_STEP, LISTS, VARIANTS
-from data_pipelines.datasets.stand_ins import beside, save
-from data_pipelines.sources import STAND_IN_FILE, check_choice, check_seed
+from data_pipelines.datasets.stand_ins import (
+  beside,
+  check_least,
+  check_request,
+  render,
+  save,
+)
 from genesis_jax.scenes.stacks import NUM_VIEWS, stacks_view
 
 VERSION = 1  # of the pictures; raise it when they change
@@ -41,17 +46,41 @@ def _save(folder: Path, scenario: str, view: str, scene: dict) -> None:
 
 
 def _jobs(
-  folder: Path, names: list[str], variant: str, num_towers: int, key: jax.Array
+  folder: Path, names: list[str], variant: str, num_towers: int, seed: int
 ) -> Iterator[Callable[[], None]]:
   """Renders tower by tower, view by view; notes the scenarios' names."""
-  render = jax.jit(partial(stacks_view, image_size=SIDE, variant=variant))
+  draw = jax.jit(partial(stacks_view, image_size=SIDE, variant=variant))
+  key = jax.random.key(seed)
   for number in range(num_towers):
     for camera in range(NUM_VIEWS):
-      scene = jax.device_get(render(jax.random.fold_in(key, number), camera))
+      scene = jax.device_get(draw(jax.random.fold_in(key, number), camera))
       if camera == 0:
         names.append(_name(number, scene["factors"]))
       view = f"w=0-f=0-l=0-c=original-cam_{camera + 1}-mono-0"
       yield partial(_save, folder, names[-1], view, scene)
+
+
+def _steps(folder: Path, variant: str, num_towers: int, seed: int) -> Iterator[None]:
+  """Renders the towers; then writes the lists of splits."""
+  names: list[str] = []
+  yield from beside(_jobs(folder, names, variant, num_towers, seed))
+  held_out = max(1, num_towers // PART)
+  parts = {
+    "val": names[:held_out],
+    "test": names[held_out : 2 * held_out],
+    "train": names[2 * held_out :],
+  }
+  for split, scenarios in parts.items():
+    path = folder / "splits" / variant / LISTS[split]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{name}\n" for name in scenarios))
+
+
+def planned(config) -> Planned:
+  """The stand-in that a configuration asks for."""
+  num = max(MIN_IMAGES, config.standin_scenes)
+  out = f"shapestacks_{num}_images_v{VERSION}/{config.variant}"
+  return Planned(out, "", dict(num_scenes=num))
 
 
 def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) -> Path:
@@ -66,13 +95,9 @@ def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) 
     ValueError: unknown variant, impossible seed, or too few images for three towers.
     FileExistsError: `out_dir` is in use for something else.
   """
-  check_choice("variant", variant, VARIANTS)
-  check_seed(seed)
-  if num_scenes < MIN_IMAGES:
-    raise ValueError(f"num_scenes is {num_scenes}; three towers need at least {MIN_IMAGES} images")
-  final, num_towers = Path(out_dir), num_scenes // NUM_VIEWS
-  if (final / STAND_IN_FILE).exists():
-    return final
+  check_request(variant, VARIANTS, seed)
+  check_least(num_scenes, MIN_IMAGES, f"three towers need at least {MIN_IMAGES} images")
+  num_towers = num_scenes // NUM_VIEWS
   num_images = num_towers * NUM_VIEWS
   notes = dict(
     what="towers rendered in place of the published images of ShapeStacks",
@@ -84,19 +109,5 @@ def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) 
     renderer="genesis_jax.scenes.stacks_view",
     version=VERSION,
   )
-  with published(final, notes) as folder:
-    names: list[str] = []
-    jobs = beside(_jobs(folder, names, variant, num_towers, jax.random.key(seed)))
-    for _ in with_progress(jobs, num_images, f"rendering {final}", "image"):
-      pass
-    held_out = max(1, num_towers // PART)
-    parts = {
-      "val": names[:held_out],
-      "test": names[held_out : 2 * held_out],
-      "train": names[2 * held_out :],
-    }
-    for split, scenarios in parts.items():
-      path = folder / "splits" / variant / LISTS[split]
-      path.parent.mkdir(parents=True, exist_ok=True)
-      path.write_text("".join(f"{name}\n" for name in scenarios))
-  return final
+  steps = partial(_steps, variant=variant, num_towers=num_towers, seed=seed)
+  return render(Path(out_dir), notes, steps, num_images, "image")

@@ -1,6 +1,6 @@
 """Sketchy: a robot arm above a basket of solids (Cabi et al. 2020), as in the GENESIS-V2 paper.
 
-    source = resolve(config)               # where the episodes are; renders stand-ins if nowhere
+    source = describe(config, root, None)  # which episodes there are
     records = split_records(config, source, "train")
 
 A file is an episode, and a record one of its frames: a tf.Example whose features
@@ -19,25 +19,20 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
-from data_pipelines.reading.jpeg import jpeg_size
+from data_pipelines.reading.headers import jpeg_size, png_header
 from data_pipelines.reading.record_files import is_empty, left_out
 from data_pipelines.reading.records import Range, Records, check_not_empty
+from data_pipelines.reading.tfrecords import bytes_feature, example_features
 from data_pipelines.sources import (
-  STAND_IN_FILE,
   DataError,
   Source,
-  check_config,
-  nothing_found,
   resize_ids,
   resize_images,
-  stand_in_notes,
 )
 
 VARIANTS = ("default",)
-PLACES = ("data/sketchy/records", "data/sketchy")  # searched when no data_dir is given
-STAND_INS = Path("data/stand_ins")
+PLACES = ("data/sketchy",)  # searched when no data_dir is given
 COUNTABLE_BYTES = 2**34  # larger splits are not counted: that would read in every part of them
 HELD_OUT = 10  # one in so many files is for validation, another for testing
 
@@ -62,7 +57,6 @@ IMAGES = tuple(
 MARGIN = 2  # colours of a JPEG are interpolated: so many pixels beyond a crop decide on its edge
 
 _EPISODE = re.compile(r"\d+_[0-9a-f-]{36}|[^.].*\.tfrecords?(-.*)?")
-_PNG = b"\x89PNG\r\n\x1a\n"
 _DOWNLOAD = (
   "download and unpack lift_green__demos-0000{0,1}-of-00002.tar.bz2 and "
   "stack_green_on_red__demos-0000{0,1}-of-00002.tar.bz2 from "
@@ -92,52 +86,27 @@ def _left_out(root: Path) -> str:
   return left_out(folders, empty=_found(root)[1])
 
 
-def _find(config) -> Path | None:
-  """The folder with the episodes; None if there is no data_dir and nothing is found."""
-  if config.data_dir is None:
-    places = [Path(place) for place in PLACES]
-  else:
-    given = Path(config.data_dir).expanduser()
-    places = [given / "records", given, given / "sketchy" / "records", given / "sketchy"]
-  for root in places:
-    if _files(root):
-      return root
-  if config.data_dir is None:
-    return None
-  what = "has no Sketchy episodes" + next(filter(None, map(_left_out, places)), "")
-  raise nothing_found(given, what, _help(given / "records"))
+def _folders(folder: Path) -> list[Path]:
+  """Where in a folder the episodes may be."""
+  return [root / name for root in (folder, folder / "sketchy") for name in ("records", "")]
 
 
-def _render_stand_in(config) -> Path:
-  """Folder of the stand-in, rendered now unless it was before."""
-  from data_pipelines.datasets.sketchy import stand_in as standins  # imports jax
-
-  frames = standins.num_frames(config.standin_scenes)
-  root = STAND_INS / f"sketchy_{frames}_frames_v{standins.VERSION}" / "records"
-  logging.log_first_n(
-    logging.WARNING,
-    "NO SKETCHY DATA FOUND under %s: rendered stand-in scenes in %s are used instead. For the real "
-    "ones, %s",
-    1,
-    ", ".join(PLACES),
-    root,
-    _help(Path(PLACES[0])),
-  )
-  if not (root / STAND_IN_FILE).exists():
-    standins.write(root.parent, variant=config.variant, num_scenes=config.standin_scenes)
-  return root
+def find(folder: Path, config) -> Path | None:
+  """The folder with the episodes."""
+  del config
+  return next((root for root in _folders(folder) if _files(root)), None)
 
 
-def resolve(config) -> Source:
-  """Finds the episodes (or renders a stand-in when no data_dir is given and none are found).
+def missing(folder: Path, config) -> tuple[str, str]:
+  """What is wrong with a folder without episodes, and the cure."""
+  del config
+  beside = next(filter(None, map(_left_out, _folders(folder))), "")
+  return f"has no Sketchy episodes{beside}", _help(folder / "records")
 
-  Raises:
-    DataError: data_dir does not exist or has no episodes.
-    ValueError: a field of `config` has an impossible value.
-  """
-  check_config(config, VARIANTS)
-  root = _find(config) or _render_stand_in(config)
-  notes, files = stand_in_notes(root), _files(root)
+
+def describe(config, root: Path, notes: dict | None) -> Source:
+  """What is in a folder."""
+  files = _files(root)
   if notes:
     description = (
       f"sketchy: RENDERED STAND-IN, not the published images ({notes['num_frames']} frames, "
@@ -145,9 +114,8 @@ def resolve(config) -> Source:
     )
   else:
     description = f"sketchy: {len(files)} episode files in {root}{_left_out(root)}"
-  logging.info("%s", description)
   found, parts = {"all": len(files)}, tuple(path.name for path in files)
-  return Source("sketchy", config.variant, root, bool(notes), description, found, parts=parts)
+  return Source(config.name, config.variant, root, bool(notes), description, found, parts=parts)
 
 
 def _between(paths: list[Path], counts: list[int], first: int, end: int) -> list[Range]:
@@ -182,35 +150,19 @@ def _ranges(root: Path, split: str) -> list[Range]:
   return _between(paths, counts, first, end)
 
 
-def _example(record: bytes) -> tf.train.Example:
-  try:
-    return tf.train.Example.FromString(record)
-  except Exception as error:  # the class differs between protobuf implementations
-    raise ValueError("is not a tf.Example") from error
-
-
 def _compact(record: bytes, *, names: tuple[str, ...]) -> bytes:
   """A record with nothing but the features that are used, a fifth of the bytes."""
   try:
-    features = _example(record).features.feature
+    features = example_features(record)
   except ValueError:  # `_unpack` meets it again, where damage is counted
     return record
   kept = {name: features[name] for name in names if name in features}
   return tf.train.Example(features=tf.train.Features(feature=kept)).SerializeToString()
 
 
-def _values(features, name: str, count: int) -> list[bytes]:
-  if name not in features:
-    raise ValueError(f"has no feature `{name}`")
-  values = features[name].bytes_list.value
-  if len(values) != count:
-    raise ValueError(f"`{name}` has {len(values)} entries instead of {count}")
-  return list(values)
-
-
 def _view(features, name: str) -> bytes:
   """The encoded frame of a camera, sure to be of the right size."""
-  (frame,) = _values(features, name, 1)
+  (frame,) = bytes_feature(features, name, 1)
   try:
     size = jpeg_size(frame)
   except ValueError as error:
@@ -223,15 +175,15 @@ def _view(features, name: str) -> bytes:
 
 def _unpack(record: bytes, *, instances: bool) -> list[tuple[bytes, ...]]:
   """(frame, window) or (frame, window, ids) of each image; the window is int32 [3] as bytes."""
-  features = _example(record).features.feature
+  features = example_features(record)
   frames = {name: _view(features, name) for name in TOPS}
   images = [(frames[name], np.array(window, np.int32).tobytes()) for name, window in IMAGES]
   if not instances:
     return images
-  maps = _values(features, "instances", len(IMAGES))
+  maps = bytes_feature(features, "instances", len(IMAGES))
   for number, (ids, (_, window)) in enumerate(zip(maps, IMAGES, strict=True)):
-    size, side = (int.from_bytes(ids[16:20]), int.from_bytes(ids[20:24])), window[2]
-    if not ids.startswith(_PNG) or size != (side, side):
+    header, side = png_header(ids), window[2]
+    if header is None or header[:2] != (side, side):
       raise ValueError(f"`instances` {number} is not a PNG of {side}x{side} pixels")
   return [(*image, ids) for image, ids in zip(images, maps, strict=True)]
 

@@ -7,29 +7,26 @@ nothing here reads is grey or zero. Ids of instances come besides. A set appears
 once it is complete; `STAND_IN.json` says what it is.
 """
 
-import io
 import math
 import uuid
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from data_pipelines.datasets.publishing import published, with_progress
+from data_pipelines.datasets import Planned
 from data_pipelines.datasets.sketchy.reader import FRAME, IMAGES, TOPS, VARIANTS
-from data_pipelines.sources import STAND_IN_FILE, check_choice, check_seed
+from data_pipelines.datasets.stand_ins import beside, check_request, jpeg, png, render
 from genesis_jax.scenes import table_frames
 
 VERSION = 1  # of the pictures; raise it when they change
 MIN_FRAMES = 3  # train, val and test need one each
 FRAMES_PER_FILE = 10
 JPEG_QUALITY = 90
-ENCODERS = 2  # threads that compress while the next frames render
-QUEUE = 8  # frames that may wait for them
+QUEUE = 8  # frames that may wait to be compressed
 
 # Features of the published records besides the front views: numbers, and sizes of pictures.
 FLOATS = {
@@ -52,20 +49,12 @@ def num_frames(num_images: int) -> int:
   return max(MIN_FRAMES, math.ceil(num_images / len(IMAGES)))
 
 
-def _jpeg(image: np.ndarray) -> bytes:
-  buffer = io.BytesIO()
-  Image.fromarray(image).save(buffer, "JPEG", quality=JPEG_QUALITY)
-  return buffer.getvalue()
-
-
-def _png(ids: np.ndarray) -> bytes:
-  buffer = io.BytesIO()
-  Image.fromarray(ids.astype(np.uint8)).save(buffer, "PNG", compress_level=1)
-  return buffer.getvalue()
-
-
 def _bytes_feature(values: list[bytes]) -> tf.train.Feature:
   return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+
+def _jpeg_feature(image: np.ndarray) -> tf.train.Feature:
+  return _bytes_feature([jpeg(image, quality=JPEG_QUALITY)])
 
 
 def _unread_features() -> dict[str, tf.train.Feature]:
@@ -75,7 +64,7 @@ def _unread_features() -> dict[str, tf.train.Feature]:
     for name, count in FLOATS.items()
   }
   pictures = {
-    name: _bytes_feature([_jpeg(np.full(shape, 128, np.uint8))]) for name, shape in PICTURES.items()
+    name: _jpeg_feature(np.full(shape, 128, np.uint8)) for name, shape in PICTURES.items()
   }
   grasp = tf.train.Feature(int64_list=tf.train.Int64List(value=[0]))
   return floats | pictures | {"gripper/grasp": grasp}
@@ -85,34 +74,37 @@ def encode(views: dict[str, dict], unread: dict[str, tf.train.Feature]) -> bytes
   """Rendered frames by feature name (see `table_frames`) as a tf.Example like Sketchy's."""
   instances = []
   for name, (row, column, side) in IMAGES:
-    instances.append(_png(views[name]["instances"][row : row + side, column : column + side]))
-  frames = {name: _bytes_feature([_jpeg(view["image"])]) for name, view in views.items()}
+    instances.append(png(views[name]["instances"][row : row + side, column : column + side]))
+  frames = {name: _jpeg_feature(view["image"]) for name, view in views.items()}
   feature = unread | frames | {"instances": _bytes_feature(instances)}
   return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
 
-def _encoded_frames(count: int, seed: int) -> Iterator[bytes]:
-  """Encoded records in order; the next ones render while some are compressed."""
-  render = jax.jit(lambda key, camera: table_frames(key, camera=camera))
+def _jobs(count: int, seed: int) -> Iterator[Callable[[], bytes]]:
+  """Renders frame by frame."""
+  draw = jax.jit(lambda key, camera: table_frames(key, camera=camera))
   key, unread = jax.random.key(seed), _unread_features()
-  with ThreadPoolExecutor(ENCODERS) as pool:
-    waiting = []
-    for n in range(count):
-      each = jax.random.fold_in(key, n)
-      views = {name: jax.device_get(render(each, camera)) for camera, name in enumerate(TOPS)}
-      waiting.append(pool.submit(encode, views, unread))
-      if len(waiting) > QUEUE:
-        yield waiting.pop(0).result()
-    yield from (one.result() for one in waiting)
+  for n in range(count):
+    each = jax.random.fold_in(key, n)
+    views = {name: jax.device_get(draw(each, camera)) for camera, name in enumerate(TOPS)}
+    yield partial(encode, views, unread)
 
 
-def _write_files(folder: Path, frames: Iterator[bytes], count: int, num_files: int) -> None:
+def _write_files(folder: Path, count: int, num_files: int, seed: int) -> Iterator[None]:
   """Deals frames out to files that are named as published episodes are, as evenly as it goes."""
+  frames = beside(_jobs(count, seed), QUEUE)
   for i in range(num_files):
     path = folder / f"{10**19 + i}_{uuid.UUID(int=i)}"
     with tf.io.TFRecordWriter(str(path)) as writer:
       for _ in range(count * i // num_files, count * (i + 1) // num_files):
-        writer.write(next(frames))
+        yield writer.write(next(frames))
+
+
+def planned(config) -> Planned:
+  """The stand-in that a configuration asks for."""
+  frames = num_frames(config.standin_scenes)
+  out = f"sketchy_{frames}_frames_v{VERSION}"
+  return Planned(out, "records", dict(num_scenes=config.standin_scenes))
 
 
 def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) -> Path:
@@ -131,11 +123,8 @@ def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) 
     ValueError: unknown variant, or impossible seed.
     FileExistsError: the folder is in use for something else.
   """
-  check_choice("variant", variant, VARIANTS)
-  check_seed(seed)
-  final, count = Path(out_dir) / "records", num_frames(num_scenes)
-  if (final / STAND_IN_FILE).exists():
-    return final
+  check_request(variant, VARIANTS, seed)
+  count = num_frames(num_scenes)
   num_files = max(min(count, 10), math.ceil(count / FRAMES_PER_FILE))
   notes = dict(
     what="tables rendered in place of the published frames of Sketchy",
@@ -148,7 +137,5 @@ def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) 
     renderer="genesis_jax.scenes.table_frames",
     version=VERSION,
   )
-  with published(final, notes) as folder:
-    frames = with_progress(_encoded_frames(count, seed), count, f"rendering {final}", "frame")
-    _write_files(folder, frames, count, num_files)
-  return final
+  steps = partial(_write_files, count=count, num_files=num_files, seed=seed)
+  return render(Path(out_dir) / "records", notes, steps, count, "frame")

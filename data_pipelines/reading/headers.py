@@ -1,8 +1,12 @@
-"""Reads the size of a JPEG from its header, so that nothing unexpected is ever decoded.
+"""Reads what JPEGs and PNGs say of themselves, so that nothing unexpected is ever decoded.
 
 jpeg_size(frame)      # (64, 64), or a ValueError that says what is wrong
+png_header(ids)       # PngHeader(height=64, width=64, bits=8, colour=0), or None
 """
 
+from typing import NamedTuple
+
+_PNG = b"\x89PNG\r\n\x1a\n"
 _START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
 _START_OF_SCAN = 0xDA
 # Markers that carry the size; the three left out of 0xC0-0xCF mean other things.
@@ -27,3 +31,19 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
       continue
     at += 2 + int.from_bytes(data[at + 2 : at + 4])
   raise ValueError("is a JPEG without a readable header")
+
+
+class PngHeader(NamedTuple):
+  """Height and width in pixels, bits of a channel, and type of colour: 2 is RGB, 0 grey."""
+
+  height: int
+  width: int
+  bits: int
+  colour: int
+
+
+def png_header(data: bytes) -> PngHeader | None:
+  """What a PNG says of itself; None if it is no PNG."""
+  if not data.startswith(_PNG) or data[12:16] != b"IHDR" or len(data) < 26:
+    return None
+  return PngHeader(int.from_bytes(data[20:24]), int.from_bytes(data[16:20]), data[24], data[25])
