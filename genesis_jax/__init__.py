@@ -8,6 +8,8 @@ from genesis_jax.runs import load
 from genesis_jax.torch_files import load_torch
 from genesis_jax.torch_names import from_torch, to_torch
 
+__version__ = "0.2.0"
+
 __all__ = [
   "GecoState",
   "Latent",

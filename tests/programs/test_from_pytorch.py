@@ -18,7 +18,9 @@ ROWS = {flag: (bool(mark.strip()), field) for flag, mark, field in ROW.findall(T
 
 
 def configurations():
-  return [experiment.compose(*pair) for pair in itertools.product(models.MODELS, datasets.DATASETS)]
+  return [
+    experiment.compose(*pair) for pair in itertools.product(models.names(), datasets.DATASETS)
+  ]
 
 
 def fields(tree, prefix=""):
