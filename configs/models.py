@@ -9,7 +9,7 @@ DTYPES = ("float32", "bfloat16")  # of activations
 
 
 def check(config) -> None:
-  """Checks what everything else would be imported for in vain.
+  """Checks what can be checked before anything heavy is imported.
 
   Raises:
     ValueError: naming field, value and what is allowed.

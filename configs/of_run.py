@@ -17,7 +17,7 @@ def get_config(workdir: str):
   """
   path = pathlib.Path(workdir) / "config.json"
   if not path.is_file():
-    raise ValueError(f"{workdir} holds no run: there is no {path}")
+    raise ValueError(f"{workdir} is not a run: it has no {path}")
   saved = json.loads(path.read_text())
   config = compose(saved["model"]["name"], saved["data"]["name"])
   with config.ignore_type():  # such as a number where the default is None

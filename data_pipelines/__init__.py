@@ -107,7 +107,7 @@ def resolve(config) -> Source:
 def num_examples(config, split: str) -> int | None:
   """Images of a split (damaged ones included).
 
-  None where only reading it all would tell, and where there is no end.
+  None where only reading everything would tell, and for endless generated scenes.
   """
   check_choice("split", split, SPLITS)
   if is_generated(config):

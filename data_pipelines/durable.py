@@ -120,7 +120,7 @@ def local_path(address: str | os.PathLike) -> Path:
   # A path of "gs://bucket" has one slash left. One letter is a drive.
   if found := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", str(address)):
     raise ValueError(
-      f"{address} is no folder or file of this machine: addresses that begin with {found[1]}:// "
+      f"{address} is not a folder or file on this machine: addresses that begin with {found[1]}:// "
       "are not supported; mount what is there, or copy it"
     )
   return Path(address)

@@ -4,8 +4,8 @@
 
 The configuration comes from the flags.json beside the checkpoint (or `--flags`), or else from
 `--config=configs/experiment.py:genesis,gqn` with overrides such as `--config.model.num_slots=5`.
-PyTorch is not needed. Only the random numbers of the original do not go on: a resumed run draws its
-own, and the order of the data is ours.
+PyTorch is not needed. Random numbers do not continue the original's: a resumed run draws its own,
+and the order of the data is ours.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def load_json(path: pathlib.Path) -> dict:
   except (OSError, ValueError) as error:
     raise UserError(f"{path} cannot be read as JSON: {error}") from error
   if not isinstance(content, dict):
-    raise UserError(f"{path} holds no dictionary")
+    raise UserError(f"{path} does not contain a dictionary")
   return content
 
 
@@ -65,7 +65,7 @@ def configuration(options: argparse.Namespace, overrides: list[str]):
   path = options.flags or options.checkpoint.with_name("flags.json")
   if not path.is_file():
     raise UserError(
-      f"{path} is not there; give --flags, or the run's configuration, for example "
+      f"{path} does not exist; give --flags, or the run's configuration, for example "
       "--config=configs/experiment.py:genesis,gqn"
     )
   with explained():
@@ -79,7 +79,7 @@ def configuration(options: argparse.Namespace, overrides: list[str]):
 
 def _check_workdir(workdir: pathlib.Path) -> None:
   if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-    raise UserError(f"--workdir {workdir} is there already and not empty; choose another")
+    raise UserError(f"--workdir {workdir} exists and is not empty; choose another")
 
 
 def published_source(config):
@@ -101,7 +101,7 @@ def write_run(workdir: pathlib.Path, config, state, origin: dict) -> None:
     workdir: to make; may be there if it is empty.
     config: of the experiment.
     state: TrainState to start from, not replicated.
-    origin: what imported.json shall say.
+    origin: content of imported.json.
 
   Raises:
     UserError: the folder is no longer empty.
@@ -134,7 +134,7 @@ def write_run(workdir: pathlib.Path, config, state, origin: dict) -> None:
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
-  """Imports, and says what came out and how to go on."""
+  """Imports, and says what was imported and how to continue."""
   from experiments.runs.original_runs import train_state
   from genesis_jax import objective
   from genesis_jax.torch_files import load_torch
@@ -144,7 +144,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
   with explained():
     checkpoint = load_torch(options.checkpoint)
     if not isinstance(checkpoint, dict):
-      raise ValueError(f"{options.checkpoint} holds no dictionary")
+      raise ValueError(f"{options.checkpoint} does not contain a dictionary")
     try:
       state = train_state(config, checkpoint)
     except ValueError as error:
@@ -162,7 +162,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
   print(f"model      {config.model.name} on {config.data.name}, settings of {config_source}")
   print(f"optimizer  {config.optimizer.name} after {step} of {config.num_steps} steps")
   if geco is not None:
-    average = f"err_ema {float(geco.err_ema):.6g} nats" if geco.count else "err_ema begins anew"
+    average = f"err_ema {float(geco.err_ema):.6g} nats" if geco.count else "err_ema restarts"
     print(f"GECO       beta {float(geco.beta):.4g}, {average}")
   if ignored:
     print(f"ignored    flags that have no effect here: {', '.join(ignored)}")
@@ -178,7 +178,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
 
 @program.entry
 def main(argv: list[str]) -> None:
-  """Imports, and says how to go on."""
+  """Imports, and says how to continue."""
   options, overrides = parse(argv)
   startup.stay_on_cpu()
   run(options, overrides)

@@ -94,8 +94,8 @@ def normalise(
     var = jnp.concatenate([norm.var.value for norm in norms])
     hat = (x.astype(jnp.float32) + shift - mean) * jax.lax.rsqrt(var + EPSILON)
     return activation(*jnp.split(hat * scale + bias, len(norms), -1)).astype(x.dtype)
-  way = _Way(activation, len(norms), kind, axis_name)
-  y, mean, var = _normalise(way, x, shift, scale, bias)
+  spec = _NormSpec(activation, len(norms), kind, axis_name)
+  y, mean, var = _normalise(spec, x, shift, scale, bias)
   if kind == "bn":
     count = math.prod(x.shape[:3]) * (1 if axis_name is None else jax.lax.axis_size(axis_name))
     means = jnp.split(mean[0], len(norms))
@@ -107,7 +107,7 @@ def normalise(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Way:
+class _NormSpec:
   """What does not change between calls of `_normalise`."""
 
   activation: Callable
@@ -151,7 +151,7 @@ def _pixels(x):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _normalise(way, x, shift, scale, bias):
+def _normalise(spec, x, shift, scale, bias):
   """(result, mean, variance) of x + shift; the latter two, `[N,C]` or `[1,C]`, for no gradient."""
   return _forward(way, x, shift, scale, bias)[0]
 

@@ -28,8 +28,8 @@ class Outputs:
 
   recon: Float[Array, "B S S 3"]  # sum over slots of mask x appearance
   err: Float[Array, "B"]  # negative log-likelihood of the image, nats
-  kl: dict[str, Float[Array, "..."]]  # "mask", "component", "latent": [B,K] or [B], nats
-  latents: dict[str, Latent]  # named as in `kl`
+  kl: dict[str, Float[Array, "..."]]  # "mask", "component", "latent", ...: [B,K] or [B], nats
+  latents: dict[str, Latent]  # named as in `kl`; kl["mask"] of GENESIS-V2 and MONet has none
   log_masks: Float[Array, "B K S S"] | None = None  # inference (attention) masks
   log_masks_recon: Float[Array, "B K S S"] | None = None  # decoded masks
   components: Float[Array, "B K S S 3"] | None = None  # slot appearances

@@ -6,7 +6,7 @@ A checkpoint is a nested dictionary of numpy arrays (a `TrainState`), the config
 it, and checksums of both. Orbax is imported only when something is read.
 
 To pass a model on, `checkpoints/<step>.npz` holds its weights alone, as float16 (see
-`packed_weights`). All reads it like other checkpoints, but training cannot go on from it.
+`packed_weights`). All reads it like other checkpoints, but training cannot resume from it.
 """
 
 import json

@@ -3,8 +3,8 @@
 Stick breaking turns per-slot logits or probabilities into masks that sum to one: each slot takes a
 part of what the ones before it have left (the scope), the last slot takes the rest.
 
-Slots that depend on those before them are computed in loops of Python: compiled loops store what
-their turns pass on, which took GPUs a tenth of a step, and slow down convolutions on CPUs.
+Slots that depend on earlier ones are computed in Python loops: compiled loops save their carries
+for the backward pass, which took a tenth of a step on GPUs, and slow down convolutions on CPUs.
 """
 
 import math

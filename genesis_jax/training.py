@@ -35,7 +35,7 @@ INIT_OPTIONS = {"xla_backend_optimization_level": 0}
 
 @flax.struct.dataclass
 class TrainState:
-  """All that must survive a crash."""
+  """Everything that must survive a crash."""
 
   step: chex.Array  # int32, updates done
   params: Any
@@ -181,7 +181,7 @@ def train_step(
 def train_steps(
   step: Callable, state: TrainState, batches: dict[str, chex.Array], num_steps: int
 ) -> tuple[TrainState, dict[str, chex.Array]]:
-  """Several updates in one program, between which no host is asked.
+  """Several updates in one program, without returning to the host.
 
   Args:
     step: `train_step` with all but state and batch bound, or what wraps it.

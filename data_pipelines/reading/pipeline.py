@@ -30,9 +30,9 @@ BUFFERS = {"": 2**18, "GZIP": 2**23}
 
 
 class Pipeline:
-  """Encoded batches of a split; has no iterator, since TensorFlow never lets go of this object.
+  """Encoded batches of a split; no iterator, since TensorFlow keeps this object alive until exit.
 
-  (It keeps Python functions of a pipeline, here bound methods, as long as the process lives.)
+  (It keeps the Python functions of a pipeline, here bound methods.)
   """
 
   def __init__(

@@ -45,7 +45,7 @@ PACKAGES = (
 
 
 def write_out(out: pathlib.Path, content: bytes | str) -> None:
-  """Writes the file that a person named by --out.
+  """Writes the file named by --out.
 
   Raises:
     UserError: it cannot be written.
@@ -72,7 +72,7 @@ def read_json(path: pathlib.Path) -> dict:
   try:
     content = json.loads(path.read_text()) if path.exists() else {}
     if not isinstance(content, dict):
-      raise ValueError("it holds no dictionary")
+      raise ValueError("it does not contain a dictionary")
   except ValueError as error:
     raise UserError(f"{path} is damaged ({error}); move it away and run this again") from error
   return content
@@ -165,7 +165,7 @@ def write_labels(
     config: of the experiment.
     source: of the data, from `data_pipelines.resolve`.
     num_parameters: of the model.
-    first: step at which this program takes the run up.
+    first: step from which this program resumes.
     files: `inventory.taken` of the data.
     change: what the run changes from there on, see `Checkpoints`.
   """

@@ -13,7 +13,7 @@ from experiments.runs.logbook import Logbook
 from experiments.training import diagnostics
 from genesis_jax import objective
 
-SPREAD = 15  # every so many images, so that the views of one scene do not fill a picture
+SPREAD = 15  # images between those shown, so that views of one scene do not fill a picture
 
 
 def validation_images(config) -> dict:

@@ -1,4 +1,4 @@
-"""What a run says of itself: what it will do, before; what came out, after."""
+"""What a run prints: before training, what it will do; after it, the results."""
 
 import pathlib
 import shlex
@@ -12,6 +12,7 @@ from experiments.console.errors import UserError
 from experiments.hardware import devices
 from experiments.reporting import facts, page
 from experiments.runs import folder as workdirs
+from experiments.scoring.files import STAND_IN
 from experiments.scoring.scores import LINE, named
 from experiments.training import final_scores
 from genesis_jax import objective
@@ -49,7 +50,7 @@ def introduce(run, state) -> None:
   print(parameter_overview.get_parameter_overview(state.params, include_stats=False))
   if run.source.stand_in:
     print("*" * 80)
-    print("*  STAND-IN DATA: rendered here, not the published set. Numbers compare with nothing.")
+    print("*  STAND-IN DATA: rendered here; results are not comparable with published ones.")
     print("*" * 80)
   print(f"data       {run.source.description}")
   print(f"model      {config.model.name}, {num_parameters:,} parameters")
@@ -102,7 +103,7 @@ def _written_report(workdir: pathlib.Path) -> pathlib.Path | None:
   """The report's file; None, after a warning, if it cannot be written."""
   try:
     return page.write(workdir)
-  except Exception as error:  # whatever it is, it must not look as if training had failed
+  except Exception as error:  # of any kind: training itself has succeeded
     words = " ".join(str(error).split()) or type(error).__name__
     again = facts.command("report", workdir)
     logging.warning("the report was not written (%s); try again with %s", words, again)
@@ -127,7 +128,7 @@ def _show_where(run, metrics, picture, page) -> None:
   if words := final_scores.words(run.workdir, run.config.num_steps):
     print(words)
   if run.source.stand_in:
-    print("STAND-IN DATA: these numbers compare with nothing published")
+    print(STAND_IN)
   if page is not None:
     print(f"report       {page}: open it in a browser")
   print(f"picture      {picture}")

@@ -88,7 +88,7 @@ def translate(config: Mapping[str, Any], fields) -> tuple[str, dict[str, Any]]:
     value = value.item() if isinstance(value, np.generic) else value
     if field not in fields:
       hint = closest(given, [*fields, *ORIGINAL_NAMES])
-      raise ValueError(f"model.{given} = {value!r} is no option of a model{hint or ''}; "
+      raise ValueError(f"model.{given} = {value!r} is not a model option{hint or ''}; "
                        f"allowed: {sorted(fields)}")  # fmt: skip
     if given in ("img_size", "K_steps") and value == -1:
       raise ValueError(f"{given} is -1, in the original: what the data set has; give {field}")

@@ -1,4 +1,4 @@
-"""The notebook, and the Python of README and docs/python.md, executed as they stand on a tiny run."""
+"""The notebook, and the Python of README and docs/python.md, executed on a tiny run."""
 
 import os
 import pathlib
