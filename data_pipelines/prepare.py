@@ -3,9 +3,9 @@
     python -m data_pipelines.prepare apc --source training.zip --out data/prepared
 
 The set is written to `<out>/<name>/<variant>_<image size>px_<resize>/1.0.0`. Training finds it
-there if `data_dir` is `<out>` (not needed for data/prepared), and TensorFlow Datasets reads it. Images
-are PNGs at the size of the published experiments, in the source's order, with ids of instances and
-labels where the source has them; the splits are called train, val and test.
+there if `data_dir` is `<out>` (not needed for data/prepared), and TensorFlow Datasets reads it.
+Images are PNGs at the size of the published experiments, in the source's order, with ids of
+instances and labels where the source has them; the splits are called train, val and test.
 
 A killed run continues when it is started again; the set appears under its name only once it is
 complete and has as many images as the source promised.

@@ -267,9 +267,7 @@ def test_large_and_damaged_pictures(run, monkeypatch):
   (shown,) = galleries["Slots"].pictures
   assert shown.uri.startswith("data:image/jpeg") and len(shown.uri) < 210_000
   assert shown.width / shown.height == pytest.approx(900 / 700, rel=0.01)
-  assert (
-    "step_0000200.png cannot be shown: it is damaged." in galleries["In training"].notes[0]
-  )
+  assert "step_0000200.png cannot be shown: it is damaged." in galleries["In training"].notes[0]
   assert (
     galleries["Traversals"].notes[0].endswith("t.png cannot be shown: No such file or directory.")
   )
