@@ -7,8 +7,8 @@ Writes PNG files and a film to RUN/visualisations, with `index.json` that says w
 the same to TensorBoard. Figures: reconstructions; slots (everything of every slot); samples;
 cumulative (samples built slot by slot); traversals (of the latents that say most); swaps (slots
 exchanged between two images); removal (of a slot); film (the same images at every checkpoint).
-Figures that a model cannot have are left out and named; asking for one with --what is an error.
-Exit status: 0 when done, 1 when something went wrong, 2 for a mistake on the command line.
+What a model cannot have is left out and named, and is an error if --what asks for it. Exit status:
+0 when done, 1 when something went wrong, 2 for a mistake on the command line.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
   add("--scale", type=whole_number(1), default=1, help="of the PNGs: pixels per unit; default: 1")
   add("--format", choices=FORMATS, default="png", help="pdf: PDF files too, with real text")
   add("--no_title", action="store_true", help="no line above the figures")
-  add("--data_dir", metavar="DIR", help="where the data is now, if it has moved since training")
+  add("--data_dir", metavar="DIR", help="if the data lies elsewhere than in training")
   options = parser.parse_args(argv)
   options.edit = options.edit or (0, min(1, options.num - 1))
   if max(options.edit) >= options.num:
@@ -67,7 +67,7 @@ def _names(text: str) -> list[str]:
   names = list(dict.fromkeys(text.split(",")))
   for name in names:
     if name not in WHAT:
-      raise argparse.ArgumentTypeError(f"{name!r} is not a figure; allowed: {', '.join(WHAT)}")
+      raise argparse.ArgumentTypeError(f"{name!r} is no figure; allowed: {', '.join(WHAT)}")
   return names
 
 

@@ -474,7 +474,7 @@ def test_mistakes_are_one_line(run_dir, gqn_root, tmp_path, capsys):
 @pytest.mark.parametrize(
   "options, words",
   [
-    (["--what=samples,slot"], "'slot' is not a figure; allowed: reconstructions, slots, samples,"),
+    (["--what=samples,slot"], "'slot' is no figure; allowed: reconstructions, slots, samples,"),
     (["--edit=0,1"], "'0,1' is not two numbers from 1 on"),
     (["--edit=1,9"], "--edit names image 9 of --num=8"),
     (["--num=0"], "0 is too small"),
