@@ -48,7 +48,7 @@ def load_json(path: pathlib.Path) -> dict:
   except (OSError, ValueError) as error:
     raise UserError(f"{path} cannot be read as JSON: {error}") from error
   if not isinstance(content, dict):
-    raise UserError(f"{path} does not contain a dictionary")
+    raise UserError(f"{path} holds no dictionary")
   return content
 
 

@@ -72,7 +72,7 @@ def read_json(path: pathlib.Path) -> dict:
   try:
     content = json.loads(path.read_text()) if path.exists() else {}
     if not isinstance(content, dict):
-      raise ValueError("it does not contain a dictionary")
+      raise ValueError("it holds no dictionary")
   except ValueError as error:
     raise UserError(f"{path} is damaged ({error}); move it away and run this again") from error
   return content

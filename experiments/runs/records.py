@@ -83,7 +83,7 @@ def _json(path: pathlib.Path) -> dict:
   """
   content = json.loads(path.read_text(errors="replace"))
   if not isinstance(content, dict):
-    raise ValueError(f"it contains a {type(content).__name__}, not a dictionary")
+    raise ValueError(f"it holds a {type(content).__name__}, not a dictionary")
   return content
 
 

@@ -109,7 +109,7 @@ def is_segmentation(name: str) -> bool:
 
 
 def score(name: str) -> Score:
-  """The row of a score, of any KL, or of a value without a description."""
+  """The row of a score, of any KL, or of a value that nobody described."""
   if name in _BY_NAME:
     return _BY_NAME[name]
   if is_segmentation(name):

@@ -12,7 +12,6 @@ from experiments.console.errors import UserError
 from experiments.hardware import devices
 from experiments.reporting import facts, page
 from experiments.runs import folder as workdirs
-from experiments.scoring.files import STAND_IN
 from experiments.scoring.scores import LINE, named
 from experiments.training import final_scores
 from genesis_jax import objective
@@ -128,7 +127,7 @@ def _show_where(run, metrics, picture, page) -> None:
   if words := final_scores.words(run.workdir, run.config.num_steps):
     print(words)
   if run.source.stand_in:
-    print(STAND_IN)
+    print("STAND-IN DATA: these numbers are not comparable with published results")
   if page is not None:
     print(f"report       {page}: open it in a browser")
   print(f"picture      {picture}")
