@@ -1,4 +1,7 @@
-"""GENESIS, GENESIS-V2, MONet and VAEs in JAX."""
+"""GENESIS, GENESIS-V2, MONet and VAEs in JAX.
+
+`load` reads a trained run, `build_model` makes a model, `outputs` describes what models return.
+"""
 
 from genesis_jax import fid, metrics
 from genesis_jax.models import build_model

@@ -44,10 +44,10 @@ def softplus_std(x: Float[Array, "..."]) -> Float[Array, "..."]:
 def spread(
   x: Float[ArrayLike, "..."], shape: tuple[int, ...], dtype: Dtype
 ) -> Float[Array, "*shape"]:
-  """x, of float32, broadcast to a shape in `dtype`; for all that is small where images are large.
+  """Float32 x broadcast to a shape in `dtype`; for small arrays that meet large images.
 
-  Its gradient is a sum over pixels and batch, taken in the type of x. That of JAX's own broadcast
-  is taken in `dtype`: 655,360 ones come to 5,120 in bfloat16.
+  Its gradient is a sum over pixels and batch, taken in the type of x. JAX's own broadcast
+  sums in `dtype`: 655,360 ones give 5,120 in bfloat16.
   """
   return jnp.broadcast_to(x.astype(dtype), shape)
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from genesis_jax.layers import LSTM, Conv, Dense, Dtype, coordinates, softplus_std
 from genesis_jax.networks import GatedDecoder, GatedEncoder, GaussianHead, UNet
 
-NO_MASK = -1e10  # log probability of a slot that is not there
+NO_MASK = -1e10  # log probability of a missing slot
 
 
 def stick_breaking(
@@ -30,7 +30,7 @@ def stick_breaking(
     log_leave: log(1 - that share).
 
   Returns:
-    (log_masks, log_scopes): masks sum to one over slots; a scope is what a slot found left.
+    (log_masks, log_scopes): masks sum to one over slots; a scope is the share left to a slot.
   """
   first = [(0, 0), (1, 0)] + [(0, 0)] * (log_leave.ndim - 2)  # also where there is one slot, J = 0
   log_scopes = jnp.pad(jnp.cumsum(log_leave, 1), first)

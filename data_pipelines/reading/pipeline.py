@@ -52,7 +52,7 @@ class Pipeline:
     self._buffer = max(1, min(shuffle_buffer, MAX_BUFFERED_VIEWS // records.views))
     self.damage = DamageLog(records, skip=skip_corrupt)
     self.any_good = False  # whether any record was whole
-    # After damage in a GZIP file nothing is rescued, so that places follow one another.
+    # After damage in a GZIP file nothing is read, so that places follow one another.
     self._in_one_go = len(records.ranges) == 1 and bool(
       tfrecords.compression(records.ranges[0].path)
     )

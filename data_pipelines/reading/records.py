@@ -157,7 +157,7 @@ class DamageLog:
       raise self.failure
 
   def undecodable(self, place: int) -> DataError:
-    """The error for an image that looks right from outside."""
+    """The error for an image with a valid header."""
     what = self._describe(place, "an image with a proper header cannot be decoded")
     return DataError(
       f"{what}; fetch the file again or remove it (on_corrupt=skip cannot detect this)"

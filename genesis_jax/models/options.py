@@ -1,7 +1,7 @@
 """Names and allowed values of the models' options, under our names and the original's.
 
 Released checkpoints of the original come with a `flags.json` in which every flag of its training
-program stands beside those of the model; it is accepted as it is.
+program stands beside those of the model; that file is accepted unchanged.
 """
 
 import difflib
@@ -50,7 +50,7 @@ OTHER_FLAGS = frozenset(
   "copy_to_tmp".split()
 )
 
-# Flag of the original that its code reads but no version of it defines -> the one value we have.
+# Flag that the original's code reads but none of its versions defines -> the value used here.
 FIXED_FLAGS = {"input_channels": 3}
 
 ORIGINAL_MODELS = {"genesisv2": "genesis_v2"}
