@@ -1,8 +1,8 @@
 """Counts of pixels that true and predicted segments share: all that segmentation scores need.
 
-  counts = contingency_tables(true_ids, pred_ids)   # [B,1+T,P], numpy; of any numbering
-  counts[:, 0]                                      # pixels to ignore, by predicted segment
-  counts[:, 1 + t]                                  # pixels of true segment t
+    counts = contingency_tables(true_ids, pred_ids)   # [B,1+T,P], numpy; of any numbering
+    counts[:, 0]                                      # pixels to ignore, by predicted segment
+    counts[:, 1 + t]                                  # pixels of true segment t
 
 Pixels are counted on the device, all images of a batch at once; the tables are small.
 """

@@ -1,8 +1,8 @@
 """Scores of segmentations and the health of slots, batched; pixels are counted on the device.
 
-  adjusted_rand_index(true_ids, pred_ids, foreground_only=True)    # [B], float64
-  mean_iou(true_ids, pred_ids)
-  segmentation_scores(true_ids, log_masks)["ari"]                  # [B], inside compiled code
+    adjusted_rand_index(true_ids, pred_ids, foreground_only=True)    # [B], float64
+    mean_iou(true_ids, pred_ids)
+    segmentation_scores(true_ids, log_masks)["ari"]                  # [B], inside compiled code
 
 Definitions are those of the original GENESIS code unless they say otherwise; every score is per
 image, `[B]`. Functions of `counts` take the tables of contingency.py, as numpy or JAX arrays.

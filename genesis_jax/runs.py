@@ -1,6 +1,6 @@
 """Reads the checkpoints of a run.
 
-  model, variables, config = genesis_jax.load("runs/genesis_gqn")
+    model, variables, config = genesis_jax.load("runs/genesis_gqn")
 
 A checkpoint is a nested dictionary of numpy arrays (a `TrainState`), the configuration that made
 it, and checksums of both. Orbax is imported only when something is read.

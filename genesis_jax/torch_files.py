@@ -1,7 +1,7 @@
 """Reads files of PyTorch's `torch.save` without PyTorch, and without executing them.
 
-  checkpoint = load_torch("model.ckpt-FINAL")
-  checkpoint["model_state_dict"]["prior_linear.weight"]      # a numpy array
+    checkpoint = load_torch("model.ckpt-FINAL")
+    checkpoint["model_state_dict"]["prior_linear.weight"]      # a numpy array
 
 A pickle is a program that names the functions to call. Here it can make tensors, numbers, strings
 and containers; any other name is refused. A few bytes can also describe something that takes
