@@ -173,7 +173,9 @@ def _forward(spec, x, shift, scale, bias):
   mean = spec.over_all(mean_of_pixels)
   var = spec.over_all(spec.over_pixels((shifted - _pixels(mean)) ** 2))
   rate = jax.lax.rsqrt(var + EPSILON)
-  y = spec.activation(*_affine(spec, _hats(spec, x, shift, mean, rate), scale, bias)).astype(x.dtype)
+  y = spec.activation(*_affine(spec, _hats(spec, x, shift, mean, rate), scale, bias)).astype(
+    x.dtype
+  )
   return (y, mean, var), (x, shift, scale, bias, mean, rate, (mean_of_pixels - mean) * rate)
 
 
