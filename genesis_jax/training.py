@@ -1,9 +1,9 @@
 """One training step and one evaluation step, as pure functions of state and batch.
 
-    create = functools.partial(create_train_state, model=model, tx=tx)
-    state = jax.jit(create, compiler_options=INIT_OPTIONS)(jax.random.key(0))
-    step = functools.partial(train_step, model=model, tx=tx, axis_name="batch")
-    state, scalars = jax.pmap(step, axis_name="batch", donate_argnums=0)(state, batch)
+  create = functools.partial(create_train_state, model=model, tx=tx)
+  state = jax.jit(create, compiler_options=INIT_OPTIONS)(jax.random.key(0))
+  step = functools.partial(train_step, model=model, tx=tx, axis_name="batch")
+  state, scalars = jax.pmap(step, axis_name="batch", donate_argnums=0)(state, batch)
 
 A batch is {"image": uint8 [B,S,S,3], ...} with the rows of one device. Noise is drawn per example
 from its index in the global batch, and batch norm sees the whole batch, so the number of devices

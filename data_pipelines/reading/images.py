@@ -128,7 +128,7 @@ def resize_rgb(image: Image.Image, size: tuple[int, int] | int, method: str) -> 
   """uint8 [H, W, 3] of a picture resized to `size`, (width, height) or the side of a square.
 
   "nearest" takes pixel floor(i * old / new), as PyTorch's interpolate; "bilinear" is antialiased;
-  "area" averages. As `sources.resize_images` does for batches.
+  "area" averages. The same as `sources.resize_images` does for batches.
   """
   width, height = (size, size) if isinstance(size, int) else size
   if method == "nearest":
