@@ -16,7 +16,7 @@ def _common(
     data_dir=config_dict.placeholder(str),  # unset: look under data/, else render a stand-in
     resize=resize,  # nearest (as the original), bilinear (antialiased), area, protocol (its own)
     on_corrupt="error",  # or skip: leave out broken records and count them
-    limit=0,  # at most so many images of a split; 0: all
+    limit=0,  # at most this many images of a split; 0: all
     shuffle_buffer=10_000,  # encoded records
     resident=False,  # keep all training images on the devices
     num_val=10_000,  # leading images of single-file sets; GQN splits by file

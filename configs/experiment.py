@@ -23,7 +23,7 @@ def _defaults() -> ml_collections.ConfigDict:
       seed=0,
       batch_size=32,  # images per step, over all devices and hosts
       num_steps=500_000,
-      steps_per_call=1,  # steps of one compiled program; between them no host is asked
+      steps_per_call=1,  # steps of one compiled program, without returning to the host
       optimizer=dict(name="adam", learning_rate=1e-4),  # adam, rmsprop, sgd
       objective=dict(
         geco=True,  # Rezende & Viola 2018; False: constant or warmed-up beta
@@ -47,7 +47,7 @@ def _defaults() -> ml_collections.ConfigDict:
       num_validation_images=10_000,
       num_segmentation_images=320,  # of them, scored against ground-truth instances
       test_images=320,  # scored at the end of training; 0: none
-      test_fid_images=10_000,  # in a FID at the end, where Inception weights are at hand; 0: none
+      test_fid_images=10_000,  # in an FID at the end, if the Inception weights are there; 0: none
       checkpoint_every=5_000,
       keep_checkpoints=3,  # newest ones
       keep_every=50_000,  # and every one at these steps; 0: none

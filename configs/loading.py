@@ -81,7 +81,7 @@ def read_file(path: str) -> types.ModuleType:
   """A configuration file as a module.
 
   Raises:
-    ConfigError: if it cannot be read; an error inside it is told with its line.
+    ConfigError: if it cannot be read; for an error inside it, the message names its line.
   """
   if not os.path.isfile(path) or not os.access(path, os.R_OK):
     raise ConfigError(f"--config: {path!r} is not a file that can be read")
@@ -119,7 +119,7 @@ def _called(module: types.ModuleType, path: str, argument: str | None) -> ml_col
       raise ConfigError(f"--config: {' '.join(str(error).split())}") from error
     raise ConfigError(_located(error, path)) from error
   if not isinstance(config, ml_collections.ConfigDict):
-    raise ConfigError(f"{path}: get_config returns a {type(config).__name__}, and no ConfigDict")
+    raise ConfigError(f"{path}: get_config returns a {type(config).__name__}, not a ConfigDict")
   return config
 
 

@@ -56,7 +56,7 @@ def own(module: str, model: type) -> ml_collections.ConfigDict:
 
 
 def check(config) -> None:
-  """Checks what everything else would be imported for in vain.
+  """Checks what can be checked before anything heavy is imported.
 
   Raises:
     ValueError: naming field, value and what is allowed.

@@ -19,7 +19,7 @@ def get_config(workdir: str):
   """
   path = pathlib.Path(workdir) / "config.json"
   if not path.is_file():
-    raise ValueError(f"{workdir} holds no run: there is no {path}")
+    raise ValueError(f"{workdir} is not a run: it has no {path}")
   saved = json.loads(path.read_text())
   # Of what somebody brings along a run knows all options; in runs num_slots is the model's alone.
   parts = saved["model"], {"num_slots": 1} | saved["data"]

@@ -94,7 +94,7 @@ def records(config, split: str) -> "Records | Indexed":
 def num_examples(config, split: str) -> int | None:
   """Images of a split (damaged ones included).
 
-  None where only reading it all would tell, and where there is no end.
+  None where only reading everything would tell, and for endless generated scenes.
   """
   check_choice("split", split, SPLITS)
   if is_generated(config):

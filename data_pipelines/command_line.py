@@ -1,4 +1,4 @@
-"""What programs share: options, mistakes that end as one line, exit status, Ctrl-C.
+"""What programs share: options, errors in one line, exit status, Ctrl-C.
 
     @entry()
     def main(argv):
@@ -40,7 +40,7 @@ class Misuse(Exception):
   """A mistake on the command line that is found after its options were read."""
 
 
-# What a person can mend -> exit status; what of several fits comes first.
+# What the user can fix -> exit status; the first match counts.
 STATUS = {Misuse: 2, DataError: 1, OSError: 1}
 
 
@@ -103,11 +103,11 @@ def whole_number(least: int):
 
 
 def entry(mendable: dict[type[Exception], int] = STATUS, words: Callable[[str], str] = str):
-  """Decorates a program's `main(argv)`, so that what a person can mend ends as one line.
+  """Decorates a program's `main(argv)`, so that what the user can fix ends as one line.
 
   Args:
     mendable: exceptions, and the exit status that each stands for.
-    words: what becomes of the line.
+    words: changes the line.
 
   Returns:
     A decorator. `main` then takes the words of the command line (default: this program's), and
@@ -137,15 +137,15 @@ def run(main: Callable[[], int]) -> NoReturn:
 
 
 def quieten_tensorflow() -> None:
-  """Keeps TensorFlow from greeting at length; before it is imported."""
+  """Silences TensorFlow's greeting; call it before it is imported."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def log_to_terminal(form: str) -> None:
-  """Shows what is logged, in this form, on the terminal; each warning but once.
+  """Shows what is logged on the terminal, in this form; each warning once.
 
-  To be called before libraries that log are imported: the first to call keeps the terminal.
+  Call it before libraries that log are imported: the first handler wins.
   """
   told = set()
 

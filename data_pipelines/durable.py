@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, whoever dies or writes the same one meanwhile.
+"""Files and folders that are complete or absent, even if programs die or write at the same time.
 
     write_atomically(Path("run/metrics.json"), text)
     with partial_file(Path("weights.npz")) as partial:      # a path to write; then it gets its name
@@ -8,8 +8,8 @@
     with locked(Path("run/fid.json"), seconds=60):          # read, change, write
       ...
 
-What is not finished lies beside what it shall become, under a hidden name of its own. It is removed
-when something is written to the same folder after its program has died.
+Unfinished files lie beside their final place, under hidden names. Those of programs that died are
+removed when something is written to the same folder.
 """
 
 import contextlib
@@ -106,7 +106,7 @@ def partial_file(final: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-  """Writes a file that is either whole or as it was, whenever the program dies."""
+  """Writes a file: if the program dies, it is either complete or as it was."""
   with partial_file(path) as partial:
     partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
@@ -120,7 +120,7 @@ def local_path(address: str | os.PathLike) -> Path:
   # A path of "gs://bucket" has one slash left. One letter is a drive.
   if found := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", str(address)):
     raise ValueError(
-      f"{address} is no folder or file of this machine: addresses that begin with {found[1]}:// "
+      f"{address} is not a folder or file on this machine: addresses that begin with {found[1]}:// "
       "are not supported; mount what is there, or copy it"
     )
   return Path(address)
@@ -136,10 +136,10 @@ def partial_folder(final: Path, *, replace: bool = False) -> Iterator[Path]:
 
   Args:
     final: may be there if it is an empty folder.
-    replace: whether another folder of that name gives way.
+    replace: whether to replace another folder of that name.
 
   Raises:
-    NameTaken: another folder or file has that name, and may keep it.
+    NameTaken: another folder or file has that name, and `replace` is False.
     OSError: it cannot be written.
   """
   partial = _partial(final)

@@ -2,9 +2,8 @@
 
     python -m data_pipelines.generate tetrominoes --out data/mine/tetrominoes --num 2000
 
-`--config.data.data_dir=data/mine/tetrominoes` then trains on them. Nothing here pretends to be the
-published images: STAND_IN.json in the folder, and every run on it, say what they are. All of them
-have ids of instances.
+`--config.data.data_dir=data/mine/tetrominoes` then trains on them. They are not the published
+images: STAND_IN.json in the folder, and every run on it, say so. All of them have instance masks.
 """
 
 import argparse

@@ -4,7 +4,7 @@
   draw(jnp.arange(32, dtype=jnp.uint32))      # {"image": uint8 [32, S, S, 3], "instances"}
   for batch in Drawn(config, "val", batch_size=32, epochs=1): ...     # the same as numpy arrays
 
-Training images never end, unless `config.limit` says so, and their seed is that of the run. "val"
+Training images never end, unless `config.limit` is set, and their seed is that of the run. "val"
 and "test" have `config.num_val` and `config.num_test` images, the same for all seeds. Scenes are
 rendered at `config.image_size`, where files have a size of their own and are resized.
 """
@@ -21,7 +21,7 @@ from data_pipelines.sources import Source, check_config, check_seed, shard_rows
 from genesis_jax.scenes import SCENES, renderer, scene_batch, stream_key
 
 
-@functools.cache  # each validation draws anew, and need not compile anew
+@functools.cache  # each validation draws again, and must not compile again
 def _compiled(name: str, variant: str, image_size: int) -> Callable:
   return jax.jit(functools.partial(scene_batch, renderer(name, variant, image_size=image_size)))
 
@@ -65,7 +65,7 @@ def num_examples(config, split: str) -> int | None:
 def drawing(config, split: str, seed: int) -> Callable[[jax.Array], dict[str, jax.Array]]:
   """A pure function of indices, uint32 `[B]`, to a split's "image" and "instances"; to compile.
 
-  Indices beyond the last image begin again with the first.
+  Indices beyond the last image start again with the first.
 
   Raises:
     ValueError: see `resolve`; or no key can be made from the seed.

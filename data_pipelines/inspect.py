@@ -1,4 +1,4 @@
-"""Looks at a data set before anything is trained on it, and prints what is there as a table.
+"""Prints what a data set contains, as a table, before anything is trained on it.
 
     python -m data_pipelines.inspect --config=configs/genesis_gqn.py
     python -m data_pipelines.inspect --config=configs/experiment.py:monet,clevr --split=val --num=0

@@ -1,12 +1,12 @@
-"""One rule for Ctrl-C in all programs: the end, at once, with one line and status 130.
+"""One rule for Ctrl-C in all programs: they end at once, with one line and status 130.
 
-Packages with programs import this before anything else: a program that is started as `python -m`
-obeys the rule from its first import on. While it imports there is nothing to tidy up, and it just
-ends; once it works (`Working`), it is interrupted, so that files and locks are released, and ends.
+Packages with programs import this before anything else, so that `python -m` follows the rule from
+the first import on. During imports there is nothing to clean up, and the program just ends; inside
+`Working` it is interrupted, so that files and locks are released, and then ends.
 
-Python hears of a signal only when the C++ that it runs returns, and compiling takes minutes: a
-thread listens too, and ends a program that does not do so itself. What has a handler of its own
-while it runs, such as training, is left alone.
+Python handles a signal only when running C++ code returns, and compiling takes minutes: a thread
+listens too, and ends a program that does not end by itself. Code with a handler of its own, such
+as training, is left alone.
 """
 
 import os  # no module here that takes time
@@ -23,7 +23,7 @@ _ending = threading.Lock()
 
 
 def install() -> None:
-  """Makes Ctrl-C end this program, unless it was started deaf to it, as with nohup."""
+  """Makes Ctrl-C end this program, unless it was started ignoring it, as with nohup."""
   if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
     return
   reading, writing = os.pipe()

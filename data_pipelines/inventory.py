@@ -1,4 +1,4 @@
-"""Which files a data set consists of, to tell later whether they are still the same ones.
+"""Which files a data set consists of, to detect changes later.
 
     files = taken(source)                        # {"train/01.png": 1234, ...}
     digest(files)                                # {"files": 40, "bytes": 81920, "digest": "6f..."}
@@ -22,7 +22,7 @@ NAMED = 3  # files that a difference names, of each kind
 def taken(source: Source) -> dict[str, int] | None:
   """Names of a source's files, relative to its folder, and their sizes in bytes.
 
-  Of a stand-in, whose images follow from them, what it says of itself takes the place of files.
+  For a stand-in, its notes take the place of files: its images follow from them.
 
   Returns:
     None where there are no files.

@@ -2,13 +2,13 @@
 
     python -m data_pipelines.prepare apc --source training.zip --out data/prepared
 
-The set lies in `<out>/<name>/<variant>_<image size>px_<resize>/1.0.0`, where training finds it when
-`data_dir` is `<out>` (not needed for data/prepared), and where TensorFlow Datasets reads it. Images
-are PNGs at the size of the published experiments, in the source's order, with ids of instances and
-labels where the source has them; the splits are called train, val and test.
+The set is written to `<out>/<name>/<variant>_<image size>px_<resize>/1.0.0`. Training finds it
+there if `data_dir` is `<out>` (not needed for data/prepared), and TensorFlow Datasets reads it.
+Images are PNGs at the size of the published experiments, in the source's order, with ids of
+instances and labels where the source has them; the splits are called train, val and test.
 
-A run that was killed goes on where it was when it is started again; the set appears under its name
-once it is complete and has as many images as the source promised.
+A killed run continues when it is started again; the set appears under its name only once it is
+complete and has as many images as the source promised.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""Which images of a split a score is taken on: drawn at random from all of it, by a seed.
+"""Which images of a split are scored: drawn at random from all of it, by a seed.
 
     drawn = data_pipelines.sample(config, "test", 320, seed=0, batch_size=32)
     drawn.words()                       # "320 of 10,000 test images, drawn at random (seed 0)"
     for batch in drawn:
       batch["image"], batch["index"]    # place of each in the split, in the order of its files
 
-The draw depends on the seed and the number of images alone, not on how they are stored, nor on the
-number of hosts. Where several images show one scene, each scene gives one before any gives two.
+The draw depends only on the seed and the number of images, not on how they are stored, nor on the
+number of hosts. If several images show one scene, each scene gives one before any gives two.
 """
 
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ class Sample:
 
   Attributes:
     total: as given.
-    num_images: how many there are to come, as far as is known before reading them.
+    num_images: how many will come, as far as is known before reading them.
     num_corrupt: damaged images or records met so far.
   """
 
@@ -63,7 +63,7 @@ class Sample:
       raise ValueError(f"the {split} split has no end; say how many images to draw")
     self.split, self.total, self.seed, self._scene = split, total, seed, scene
     self.num_images = min(n for n in (total, num_images) if n is not None)
-    # Of scenes without end any are as good as the first.
+    # Of an endless stream, any scenes are as good as the first.
     self._order = np.arange(num_images) if total is None else order(total, seed, scene)
     self._rows: Iterator[dict] = iter(())
 

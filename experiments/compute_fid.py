@@ -29,7 +29,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
   )
   parser.add_argument("--inception_weights", metavar="FILE", help="pytorch-fid's file or a .npz")
   parser.add_argument("--reference_stats", metavar="FILE.npz", help="in place of test images")
-  parser.add_argument("--data_dir", help="where the data lies now, if not where the run found it")
+  parser.add_argument("--data_dir", help="where the data is now, if it has moved since training")
   parser.add_argument("--dim", type=int, choices=DIMS, default=2048, help="papers: 2048")
   parser.add_argument("--batch_size", type=whole_number(1), default=64, help="default: 64")
   parser.add_argument("--seed", type=seed_number, default=0, help="of the samples")

@@ -5,8 +5,8 @@
   python -m experiments.evaluate --workdir=runs/genesis_v2_clevr --step=all --split=val
 
 The images are drawn at random from the whole split: --sample_seed decides which. Inference draws
-latents (and GENESIS-V2 its seed pixels): the noise is fixed by --seed, and with --num_repeats the
-spread over draws is told. Results go to RUN/evaluation/segmentation_step_N_SPLIT.json and .csv (one
+latents (and GENESIS-V2 its seed pixels): the noise is fixed by --seed, and --num_repeats shows
+the spread over draws. Results go to RUN/evaluation/segmentation_step_N_SPLIT.json and .csv (one
 line for each image and repeat, with its place in the split); several checkpoints or runs also get a
 table, segmentation_table_SPLIT, in the folder of the first run. Every number comes with its
 definition.
@@ -45,7 +45,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
   parser.add_argument("--seed", type=seed_number, default=0, help="of the noise; default: 0")
   parser.add_argument("--sample_seed", type=seed_number, default=0, help="of the choice of images")
   parser.add_argument("--out", type=path_name, metavar="DIR", help="default: RUN/evaluation")
-  parser.add_argument("--data_dir", help="where the data lies now, if not where the run found it")
+  parser.add_argument("--data_dir", help="where the data is now, if it has moved since training")
   return parser.parse_args(argv)
 
 

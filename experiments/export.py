@@ -3,7 +3,7 @@
   python -m experiments.export --workdir=runs/genesis_gqn --out=pretrained/genesis_gqn
 
 The copy is a run's folder like any other for `genesis_jax.load` and for the programs that evaluate,
-visualise and report; but training cannot go on from it.
+visualise and report; but training cannot resume from it.
 """
 
 import argparse

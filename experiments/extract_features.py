@@ -26,7 +26,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
   parser.add_argument("--step", type=whole_number(0), help="checkpoint; default: the newest")
   parser.add_argument("--split", choices=SPLITS, default="test", help="default: test")
   parser.add_argument("--num_images", type=whole_number(1), help="default: all of the split")
-  parser.add_argument("--data_dir", help="where the data lies now, if not where the run found it")
+  parser.add_argument("--data_dir", help="where the data is now, if it has moved since training")
   parser.add_argument("--out", type=path_name, metavar="DIR", help="folder to make")
   parser.add_argument("--no_masks", action="store_true", help="leave out masks, not segments")
   parser.add_argument("--batch_size", type=whole_number(1), default=64, help="default: 64")

@@ -4,8 +4,8 @@
 
 The configuration comes from the flags.json beside the checkpoint (or `--flags`), or else from
 `--config=configs/experiment.py:genesis,gqn` with overrides such as `--config.model.num_slots=5`.
-PyTorch is not needed. Only the random numbers of the original do not go on: a resumed run draws its
-own, and the order of the data is ours.
+PyTorch is not needed. Random numbers do not continue the original's: a resumed run draws its own,
+and the order of the data is ours.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def configuration(options: argparse.Namespace, overrides: list[str]):
   path = options.flags or options.checkpoint.with_name("flags.json")
   if not path.is_file():
     raise UserError(
-      f"{path} is not there; give --flags, or the run's configuration, for example "
+      f"{path} does not exist; give --flags, or the run's configuration, for example "
       "--config=configs/experiment.py:genesis,gqn"
     )
   try:
@@ -67,7 +67,7 @@ def configuration(options: argparse.Namespace, overrides: list[str]):
 
 def _check_workdir(workdir: pathlib.Path) -> None:
   if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-    raise UserError(f"--workdir {workdir} is there already and not empty; choose another")
+    raise UserError(f"--workdir {workdir} exists and is not empty; choose another")
 
 
 def published_source(config):
@@ -89,7 +89,7 @@ def write_run(workdir: pathlib.Path, config, state, origin: dict) -> None:
     workdir: to make; may be there if it is empty.
     config: of the experiment.
     state: TrainState to start from, not replicated.
-    origin: what imported.json shall say.
+    origin: content of imported.json.
 
   Raises:
     UserError: the folder is no longer empty.
@@ -122,7 +122,7 @@ def write_run(workdir: pathlib.Path, config, state, origin: dict) -> None:
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
-  """Imports, and says what came out and how to go on."""
+  """Imports, and says what was imported and how to continue."""
   from experiments.runs.original_runs import train_state
   from genesis_jax import objective
   from genesis_jax.torch_files import load_torch
@@ -132,7 +132,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
   with explained():
     checkpoint = load_torch(options.checkpoint)
     if not isinstance(checkpoint, dict):
-      raise ValueError(f"{options.checkpoint} holds no dictionary")
+      raise ValueError(f"{options.checkpoint} does not contain a dictionary")
     try:
       state = train_state(config, checkpoint)
     except ValueError as error:
@@ -150,7 +150,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
   print(f"model      {config.model.name} on {config.data.name}, settings of {config_source}")
   print(f"optimizer  {config.optimizer.name} after {step} of {config.num_steps} steps")
   if geco is not None:
-    average = f"err_ema {float(geco.err_ema):.6g} nats" if geco.count else "err_ema begins anew"
+    average = f"err_ema {float(geco.err_ema):.6g} nats" if geco.count else "err_ema restarts"
     print(f"GECO       beta {float(geco.beta):.4g}, {average}")
   if ignored:
     print(f"ignored    flags that have no effect here: {', '.join(ignored)}")
@@ -166,7 +166,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
 
 @program.entry
 def main(argv: list[str]) -> None:
-  """Imports, and says how to go on."""
+  """Imports, and says how to continue."""
   options, overrides = parse(argv)
   startup.stay_on_cpu()
   run(options, overrides)

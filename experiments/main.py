@@ -1,12 +1,12 @@
-"""Trains a model: the command line.
+"""Trains a model.
 
   python -m experiments.main --config=configs/genesis_gqn.py
   python -m experiments.main --config=configs/experiment.py:genesis_v2,clevr --config.batch_size=64
 
-The same command again resumes. Exit status: 0 when done, and after SIGTERM or Ctrl-C with
+The same command resumes. With several hosts, run it on each with --multihost (docs/many_hosts.md).
+All settings are in docs/training.md. Exit status: 0 when done, and after SIGTERM or Ctrl-C with
 everything saved; 130 after Ctrl-C before the first step; 1 when something went wrong; 2 for a
 mistake on the command line.
-With several hosts: the same on each, with --multihost (see docs/many_hosts.md).
 """
 
 import argparse
@@ -31,7 +31,7 @@ def _hosts(text: str) -> str | None:
     return plain[text]
   if not re.fullmatch(r"[^,\s]+:\d+,\d+,\d+", text):
     raise argparse.ArgumentTypeError(
-      "it takes nothing, or ADDRESS:PORT,INDEX,COUNT, as in 10.0.0.1:1234,0,2"
+      "it takes no value, or ADDRESS:PORT,INDEX,COUNT, for example 10.0.0.1:1234,0,2"
     )
   _, index, count = text.split(",")
   if int(index) >= int(count):
@@ -48,13 +48,13 @@ def _parser() -> Parser:
     nargs="?",
     const="auto",
     metavar="ADDRESS:PORT,INDEX,COUNT",
-    help="train on several hosts, which a TPU pod, Slurm, MPI or Kubernetes makes known; anywhere "
-    "else give the first host's address, and this one's index from 0",
+    help="train on several hosts; JAX finds them on TPU pods, Slurm, MPI, Kubernetes; elsewhere "
+    "give the first host's address and this host's index, from 0",
   )
   parser.add_argument("--nomultihost", dest="multihost", action="store_const", const=None,
                       help=argparse.SUPPRESS)  # fmt: skip
   parser.add_argument("--accept_data_change", action="store_true",
-                      help="resume though the data is not what it was")  # fmt: skip
+                      help="resume although the data's files have changed")  # fmt: skip
   parser.add_argument(
     "--change",
     type=lambda text: text.split(","),
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> None:
     models.check(config.model)
   if config.deterministic:
     startup.ask_for_determinism()
-  # TensorFlow is imported here and JAX set up, once the command line is known to be right.
+  # Only now, with a valid command line, is TensorFlow imported and JAX set up.
   startup.prepare()
   if options.verbosity is not None:
     logging.set_verbosity(options.verbosity)

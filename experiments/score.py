@@ -49,7 +49,7 @@ def read_array(path: pathlib.Path) -> np.ndarray:
   """The array in a `.npz` file, or the one named "masks".
 
   Raises:
-    UserError: if it is no such file, or leaves open which array is meant.
+    UserError: if it is not such a file, or which array is meant is unclear.
   """
   try:
     file = np.load(path, allow_pickle=False)
@@ -63,7 +63,7 @@ def read_array(path: pathlib.Path) -> np.ndarray:
     raise UserError(f"cannot read {path}: {error.strerror or error}") from error
   except DAMAGED_NPZ as error:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    reason = "it is damaged or none" if "pickle" in reason else reason
+    reason = "damaged, or not an .npz file" if "pickle" in reason else reason
     raise UserError(f"{path} cannot be used as a .npz file: {reason}") from error
 
 

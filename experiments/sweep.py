@@ -4,9 +4,9 @@
   python -m experiments.sweep --config=configs/bottlenecks.py --dry_run
 
 The configuration file has, beside `get_config()`, a function `sweep()`: name of each point -> its
-overrides. `--config.<field>=<value>` counts for all points. What is done is skipped, and what was
-interrupted goes on, so the same command finishes an interrupted sweep. Exit status: 0 when done or
-stopped by SIGTERM or Ctrl-C, 1 if any point failed, 2 for a mistake on the command line.
+overrides. `--config.<field>=<value>` applies to all points. Finished points are skipped and
+interrupted ones resumed, so the same command finishes an interrupted sweep. Exit status: 0 when
+done or stopped by SIGTERM or Ctrl-C, 1 if any point failed, 2 for a mistake on the command line.
 """
 
 import argparse
@@ -229,7 +229,7 @@ def sweep(options: argparse.Namespace, overrides: list[str]) -> int:
     failures = train_all(runs, child)
     report(options, runs, read_grid(options.config, overrides))
   if child.stopped:
-    print("stopped; the same command goes on where this one ended", flush=True)
+    print("stopped; the same command continues where this one stopped", flush=True)
     return 0
   for failure in failures:
     print(f"failed: {failure}", file=sys.stderr)

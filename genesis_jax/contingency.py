@@ -1,8 +1,8 @@
-"""How many pixels each true and each predicted segment share: all that segmentation scores need.
+"""Counts of pixels that true and predicted segments share: all that segmentation scores need.
 
-  counts = contingency_tables(true_ids, pred_ids)   # [B,1+T,P], numpy; of any numbering
-  counts[:, 0]                                      # pixels to ignore, by predicted segment
-  counts[:, 1 + t]                                  # pixels of true segment t
+    counts = contingency_tables(true_ids, pred_ids)   # [B,1+T,P], numpy; of any numbering
+    counts[:, 0]                                      # pixels to ignore, by predicted segment
+    counts[:, 1 + t]                                  # pixels of true segment t
 
 Pixels are counted on the device, all images of a batch at once; the tables are small.
 """
@@ -25,8 +25,8 @@ def count_pixels(
 ) -> Int[Array, "B rows P"]:
   """The table, inside compiled code; row 0 has all pixels with negative true ids.
 
-  Pixels with a true id from `num_true` on, or with a predicted one outside `[0, num_pred)`, count
-  nowhere.
+  Pixels with a true id of `num_true` or more, or a predicted one outside `[0, num_pred)`, are not
+  counted.
   """
   b = len(true_ids)
   true, pred = (ids.reshape(b, -1).astype(jnp.int32) for ids in (true_ids, pred_ids))
@@ -45,7 +45,7 @@ _compiled = functools.partial(jax.jit, static_argnums=(2, 3))(count_pixels)
 def dense_ids(ids: Int[ArrayLike, "B H W"]) -> Int[np.ndarray, "B H W"]:
   """Ids of each image renumbered without gaps, in their order; negative ids become -1, 0 stays 0.
 
-  On the host, for ids that are too large to be places in a table.
+  On the host, for ids that are too large to index a table.
   """
   flat = np.maximum(ids.reshape(len(ids), -1).astype(np.int64), -1)
   anchors = np.broadcast_to(np.array([-1, 0]), (len(flat), 2))
@@ -77,7 +77,7 @@ def contingency_tables(true_ids, pred_ids) -> np.ndarray:
     T and P are the largest ids plus 1, over all images; ids above 255 are renumbered per image.
 
   Raises:
-    ValueError: if the shapes differ or are not `[B, H, W]`, or ids are no integers.
+    ValueError: if the shapes differ or are not `[B, H, W]`, or ids are not integers.
   """
   if np.shape(true_ids) != np.shape(pred_ids) or np.ndim(true_ids) != 3:
     raise ValueError(

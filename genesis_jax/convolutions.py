@@ -1,11 +1,11 @@
-"""Convolutions of NHWC images with HWIO kernels, in the forms that are computed fastest.
+"""Convolutions of NHWC images with HWIO kernels, in the forms that are fastest.
 
-On CPUs, XLA is fast with convolutions of this layout only. JAX derives gradients in other layouts,
-which XLA rearranges where they stand by themselves but computes naively, 30 times as slowly, in a
-loop. So on CPUs they are written out here, and those of strided convolutions by phases. GPUs and
-TPUs have their own ways of doing strided convolutions backward, and are asked for these. GPUs are
-slow where channels are few: with GENESIS_JAX_PAIRS=1 in the environment they take neighbouring
-columns together. No GPU has been timed with it yet, so it is not the default.
+On CPUs, XLA is fast for convolutions of this layout only. JAX derives gradients in other layouts,
+which XLA rearranges outside of loops but computes naively, 30 times as slowly, inside them. So
+on CPUs gradients are written out here, those of strided convolutions by phases. GPUs and TPUs have
+their own backward passes of strided convolutions, which are used. GPUs are slow if channels are
+few: with GENESIS_JAX_PAIRS=1 in the environment they process neighbouring columns together. This
+has not been timed on a GPU yet, so it is not the default.
 """
 
 import functools

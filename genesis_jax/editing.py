@@ -1,9 +1,9 @@
 """Edits of images by their latents: exchange slots, move one number, leave a slot out.
 
-  latents = {name: latent.mean for name, latent in out.latents.items()}
-  a, b = editing.one(latents, 0), editing.one(latents, 1)
-  image = model.apply(variables, editing.exchanged(a, 2, b, 3), method="decode").images
-  rest = editing.without(samples, 1).images
+    latents = {name: latent.mean for name, latent in out.latents.items()}
+    a, b = editing.one(latents, 0), editing.one(latents, 1)
+    image = model.apply(variables, editing.exchanged(a, 2, b, 3), method="decode").images
+    rest = editing.without(samples, 1).images
 
 Latents are dictionaries name -> `[B,K,D]` (`[B,D]` without slots), as `model.decode` takes them.
 """

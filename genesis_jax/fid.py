@@ -1,10 +1,10 @@
 """Fréchet inception distance (FID; Heusel et al. 2017): features, their statistics, the distance.
 
-  variables = fid.inception_from_torch(state_dict)          # pytorch-fid's names
-  real, fake = fid.Statistics(2048), fid.Statistics(2048)
-  real.update(fid.features(variables, images))              # uint8; as many batches as there are
-  fake.update(fid.features(variables, samples))
-  fid.frechet_distance(real.mean, real.cov, fake.mean, fake.cov)
+    variables = fid.inception_from_torch(state_dict)          # pytorch-fid's names
+    real, fake = fid.Statistics(2048), fid.Statistics(2048)
+    real.update(fid.features(variables, images))              # uint8; as many batches as there are
+    fake.update(fid.features(variables, samples))
+    fid.frechet_distance(real.mean, real.cov, fake.mean, fake.cov)
 
 FID falls with the number of images even where the distributions are the same: only values with the
 same number, size and resizing of images and the same weights can be compared.

@@ -1,7 +1,7 @@
 """The Inception network of the Fréchet inception distance (FID), and its weights' names.
 
-  variables = from_torch(state_dict)                           # of pytorch-fid's file
-  pooled = Inception().apply(variables, images, dim=768)       # {64: [N, 64], 192: ..., 768: ...}
+    variables = from_torch(state_dict)                           # of pytorch-fid's file
+    pooled = Inception().apply(variables, images, dim=768)       # {64: [N, 64], 192: ..., 768: ...}
 
 This is Inception-v3 (Szegedy et al. 2016) as TensorFlow published it on 2015-12-05 with 1008
 outputs, whose weights FID is defined by (Heusel et al. 2017). It differs from the later releases:

@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from genesis_jax.convolutions import convolve, convolve_transposed
@@ -40,11 +41,13 @@ def softplus_std(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def spread(x: Float[Array, "..."], shape: tuple[int, ...], dtype: Dtype) -> Float[Array, "*shape"]:
-  """x, of float32, broadcast to a shape in `dtype`; for all that is small where images are large.
+def spread(
+  x: Float[ArrayLike, "..."], shape: tuple[int, ...], dtype: Dtype
+) -> Float[Array, "*shape"]:
+  """Float32 x broadcast to a shape in `dtype`; for small arrays that meet large images.
 
-  Its gradient is a sum over pixels and batch, taken in the type of x. That of JAX's own broadcast
-  is taken in `dtype`: 655,360 ones come to 5,120 in bfloat16.
+  Its gradient is a sum over pixels and batch, taken in the type of x. JAX's own broadcast
+  sums in `dtype`: 655,360 ones give 5,120 in bfloat16.
   """
   return jnp.broadcast_to(x.astype(dtype), shape)
 
@@ -63,8 +66,8 @@ def _spread_backward(shape, dtype, x, gradient):
 spread.defvjp(_spread_forward, _spread_backward)
 
 
-def add_bias(x: Float[Array, "... O"], bias: Float[Array, "O"]) -> Float[Array, "... O"]:
-  """x + bias, in the type of x."""
+def add_bias(x: Float[Array, "... O"], bias: Float[ArrayLike, "O"]) -> Float[Array, "... O"]:
+  """x + bias, in the type of x. Biases of a loaded run are numpy arrays."""
   return x + spread(bias, x.shape, x.dtype)
 
 

@@ -1,8 +1,8 @@
 """Scores of segmentations and the health of slots, batched; pixels are counted on the device.
 
-  adjusted_rand_index(true_ids, pred_ids, foreground_only=True)    # [B], float64
-  mean_iou(true_ids, pred_ids)
-  segmentation_scores(true_ids, log_masks)["ari"]                  # [B], inside compiled code
+    adjusted_rand_index(true_ids, pred_ids, foreground_only=True)    # [B], float64
+    mean_iou(true_ids, pred_ids)
+    segmentation_scores(true_ids, log_masks)["ari"]                  # [B], inside compiled code
 
 Definitions are those of the original GENESIS code unless they say otherwise; every score is per
 image, `[B]`. Functions of `counts` take the tables of contingency.py, as numpy or JAX arrays.
@@ -82,8 +82,8 @@ def adjusted_rand_index(
   """Adjusted Rand index (Hubert & Arabie 1985) over pixels, of concrete arrays.
 
   Args:
-    true_ids: ground truth; 0 is background. The original's ARI takes pixels with negative ids for
-      one more segment, and so does this; ARI-FG leaves them out.
+    true_ids: ground truth; 0 is background. As in the original, ARI treats pixels with negative ids
+      as one more segment; ARI-FG leaves them out.
     pred_ids: predicted segments, in any numbering.
     foreground_only: only over pixels with a true id above 0 (ARI-FG).
 
@@ -91,7 +91,7 @@ def adjusted_rand_index(
     At most 1, about 0 for chance; 1 where both partitions are trivial or no pixel is left.
 
   Raises:
-    ValueError: if the shapes differ or are not `[B, H, W]`, or ids are no integers.
+    ValueError: if the shapes differ or are not `[B, H, W]`, or ids are not integers.
   """
   counts = _counts(true_ids, pred_ids)
   return ari_of_counts(counts[:, 2:] if foreground_only else counts)
@@ -115,7 +115,7 @@ def segmentation_covering(
     In [0, 1]; 0 for an image without a segment.
 
   Raises:
-    ValueError: if the shapes differ or are not `[B, H, W]`, or ids are no integers.
+    ValueError: if the shapes differ or are not `[B, H, W]`, or ids are not integers.
   """
   return covering_of_counts(_counts(true_ids, pred_ids), int(foreground_only), scaled)
 
@@ -128,14 +128,14 @@ def mean_iou(
   Args:
     true_ids: ground truth, background included; pixels with negative ids do not count.
     pred_ids: predicted segments.
-    over: "either" divides by the pairs of which a part is visible, so that predicted segments to
-      spare cost something (ClevrTex, Karazija et al. 2021); "true" divides by the true segments.
+    over: "either" divides by the pairs of which a part is visible, so that superfluous predicted
+      segments lower the score (ClevrTex, Karazija et al. 2021); "true" by the true segments.
 
   Returns:
-    In [0, 1]; NaN for an image in which no pixel counts.
+    In [0, 1]; NaN for an image without a pixel that counts.
 
   Raises:
-    ValueError: if the shapes differ or are not `[B, H, W]`, ids are no integers, or for another
+    ValueError: if the shapes differ or are not `[B, H, W]`, ids are not integers, or for another
       `over`.
   """
   if over not in ("either", "true"):
@@ -162,7 +162,7 @@ def scores_of_counts(counts: Float[ArrayLike, "B rows P"]) -> dict[str, Float[Ar
 
 
 def slot_health(log_masks: Float[ArrayLike, "B K S S"]) -> dict[str, Float[Array, "B"]]:
-  """Whether slots share the image, so that a collapsed run is seen early.
+  """Whether slots share the image: shows early that a run has collapsed.
 
   Returns:
     mask_entropy: mean over pixels of the entropy of the masks, nats; log K if undecided.

@@ -1,4 +1,4 @@
-"""The networks that the models are made of (SPEC's building blocks).
+"""The networks that the models are made of.
 
 Names of submodules are the keys of the parameter tree; `torch_names` maps them to the original's.
 """

@@ -94,8 +94,8 @@ def normalise(
     var = jnp.concatenate([norm.var.value for norm in norms])
     hat = (x.astype(jnp.float32) + shift - mean) * jax.lax.rsqrt(var + EPSILON)
     return activation(*jnp.split(hat * scale + bias, len(norms), -1)).astype(x.dtype)
-  way = _Way(activation, len(norms), kind, axis_name)
-  y, mean, var = _normalise(way, x, shift, scale, bias)
+  spec = _NormSpec(activation, len(norms), kind, axis_name)
+  y, mean, var = _normalise(spec, x, shift, scale, bias)
   if kind == "bn":
     count = math.prod(x.shape[:3]) * (1 if axis_name is None else jax.lax.axis_size(axis_name))
     means = jnp.split(mean[0], len(norms))
@@ -107,7 +107,7 @@ def normalise(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Way:
+class _NormSpec:
   """What does not change between calls of `_normalise`."""
 
   activation: Callable
@@ -151,52 +151,54 @@ def _pixels(x):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _normalise(way, x, shift, scale, bias):
+def _normalise(spec, x, shift, scale, bias):
   """(result, mean, variance) of x + shift; the latter two, `[N,C]` or `[1,C]`, for no gradient."""
-  return _forward(way, x, shift, scale, bias)[0]
+  return _forward(spec, x, shift, scale, bias)[0]
 
 
-def _hats(way, x, shift, mean, rate):
+def _hats(spec, x, shift, mean, rate):
   """Parts of the normalised image."""
-  parts = zip(*map(way.parts, (x, shift, mean, rate)), strict=True)
+  parts = zip(*map(spec.parts, (x, shift, mean, rate)), strict=True)
   return [(x.astype(jnp.float32) + s - _pixels(m)) * _pixels(r) for x, s, m, r in parts]
 
 
-def _affine(way, hats, scale, bias):
+def _affine(spec, hats, scale, bias):
   """Arguments of the activation."""
-  return [h * s + b for h, s, b in zip(hats, way.parts(scale), way.parts(bias), strict=True)]
+  return [h * s + b for h, s, b in zip(hats, spec.parts(scale), spec.parts(bias), strict=True)]
 
 
-def _forward(way, x, shift, scale, bias):
+def _forward(spec, x, shift, scale, bias):
   shifted = x.astype(jnp.float32) + shift
-  mean_of_pixels = way.over_pixels(shifted)
-  mean = way.over_all(mean_of_pixels)
-  var = way.over_all(way.over_pixels((shifted - _pixels(mean)) ** 2))
+  mean_of_pixels = spec.over_pixels(shifted)
+  mean = spec.over_all(mean_of_pixels)
+  var = spec.over_all(spec.over_pixels((shifted - _pixels(mean)) ** 2))
   rate = jax.lax.rsqrt(var + EPSILON)
-  y = way.activation(*_affine(way, _hats(way, x, shift, mean, rate), scale, bias)).astype(x.dtype)
+  y = spec.activation(*_affine(spec, _hats(spec, x, shift, mean, rate), scale, bias)).astype(
+    x.dtype
+  )
   return (y, mean, var), (x, shift, scale, bias, mean, rate, (mean_of_pixels - mean) * rate)
 
 
-def _backward(way, saved, gradients):
+def _backward(spec, saved, gradients):
   x, shift, scale, bias, mean, rate, hat_of_pixels = saved
 
   def at(x, gradient):
     """Parts of the normalised image, and gradients of the activation's arguments."""
-    hats = _hats(way, x, shift, mean, rate)
-    _, transpose = jax.vjp(way.activation, *_affine(way, hats, scale, bias))
+    hats = _hats(spec, x, shift, mean, rate)
+    _, transpose = jax.vjp(spec.activation, *_affine(spec, hats, scale, bias))
     return list(zip(hats, transpose(gradient.astype(jnp.float32)), strict=True))
 
   parts = at(x, gradients[0])
-  first = way.joined_over_pixels([g for _, g in parts])
-  second = way.joined_over_pixels([g * hat for hat, g in parts])
+  first = spec.joined_over_pixels([g for _, g in parts])
+  second = spec.joined_over_pixels([g * hat for hat, g in parts])
   # Or XLA stores what it could compute again, and computes sums of sums from the images.
   x, gradient, first, second = jax.lax.optimization_barrier((x, gradients[0], first, second))
 
-  through_mean, through_var = way.over_all(first * scale), way.over_all(second * scale)
+  through_mean, through_var = spec.over_all(first * scale), spec.over_all(second * scale)
   of_x = [
     ((g * s - _pixels(m) - hat * _pixels(v)) * _pixels(r)).astype(x.dtype)
     for (hat, g), s, m, v, r in zip(
-      at(x, gradient), *map(way.parts, (scale, through_mean, through_var, rate)), strict=True
+      at(x, gradient), *map(spec.parts, (scale, through_mean, through_var, rate)), strict=True
     )
   ]
   of_shift = rate * (first * scale - through_mean - hat_of_pixels * through_var)

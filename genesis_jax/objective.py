@@ -5,9 +5,9 @@ beta is the inverse of the Lagrange multiplier of that constraint. Here it is an
 transformation that leaves the gradients alone and keeps its state in the optimizer's, so that
 checkpoints and replication cover it:
 
-  tx = optax.chain(geco(goal=..., step_size=...), optax.adam(1e-4))
-  beta = geco_state(opt_state).beta       # weighs the KL in this step's loss
-  updates, opt_state = tx.update(grads, opt_state, params, err=err)
+    tx = optax.chain(geco(goal=..., step_size=...), optax.adam(1e-4))
+    beta = geco_state(opt_state).beta       # weighs the KL in this step's loss
+    updates, opt_state = tx.update(grads, opt_state, params, err=err)
 """
 
 import math

@@ -24,23 +24,34 @@ class Latent:
 
 @flax.struct.dataclass
 class Outputs:
-  """Result of inference on a batch of images."""
+  """Result of inference on a batch of images.
 
-  recon: Float[Array, "B S S 3"]  # sum over slots of mask x appearance
-  err: Float[Array, "B"]  # negative log-likelihood of the image, nats
-  kl: dict[str, Float[Array, "..."]]  # "mask", "component", "latent": [B,K] or [B], nats
-  latents: dict[str, Latent]  # named as in `kl`
-  log_masks: Float[Array, "B K S S"] | None = None  # inference (attention) masks
-  log_masks_recon: Float[Array, "B K S S"] | None = None  # decoded masks
-  components: Float[Array, "B K S S 3"] | None = None  # slot appearances
-  log_scopes: Float[Array, "B K S S"] | None = None  # what is left before each stick-breaking step
+  Attributes:
+    recon: sum over slots of mask x appearance.
+    err: negative log-likelihood of the image, nats.
+    kl: "mask", "component", "latent" or what the model calls it -> `[B,K]` or `[B]`, nats.
+    latents: named as in `kl`; the "mask" KL of GENESIS-V2 and MONet has none.
+    log_masks: inference (attention) masks.
+    log_masks_recon: decoded masks.
+    components: slot appearances.
+    log_scopes: what is left before each stick-breaking step.
+  """
+
+  recon: Float[Array, "B S S 3"]
+  err: Float[Array, "B"]
+  kl: dict[str, Float[Array, "..."]]
+  latents: dict[str, Latent]
+  log_masks: Float[Array, "B K S S"] | None = None
+  log_masks_recon: Float[Array, "B K S S"] | None = None
+  components: Float[Array, "B K S S 3"] | None = None
+  log_scopes: Float[Array, "B K S S"] | None = None
 
 
 @flax.struct.dataclass
 class Samples:
-  """Images generated from the prior."""
+  """Images generated from the prior; latents are `[B,K,D]`, or `[B,D]` without slots."""
 
   images: Float[Array, "B S S 3"]
-  latents: dict[str, Float[Array, "..."]]  # [B,K,D] or [B,D]
+  latents: dict[str, Float[Array, "..."]]
   components: Float[Array, "B K S S 3"] | None = None
   log_masks: Float[Array, "B K S S"] | None = None

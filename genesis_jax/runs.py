@@ -1,12 +1,12 @@
 """Reads the checkpoints of a run.
 
-  model, variables, config = genesis_jax.load("runs/genesis_gqn")
+    model, variables, config = genesis_jax.load("runs/genesis_gqn")
 
 A checkpoint is a nested dictionary of numpy arrays (a `TrainState`), the configuration that made
 it, and checksums of both. Orbax is imported only when something is read.
 
 To pass a model on, `checkpoints/<step>.npz` holds its weights alone, as float16 (see
-`packed_weights`). All reads it like other checkpoints, but training cannot go on from it.
+`packed_weights`). All reads it like other checkpoints, but training cannot resume from it.
 """
 
 import json

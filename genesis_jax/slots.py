@@ -3,8 +3,8 @@
 Stick breaking turns per-slot logits or probabilities into masks that sum to one: each slot takes a
 part of what the ones before it have left (the scope), the last slot takes the rest.
 
-Slots that depend on those before them are computed in loops of Python: compiled loops store what
-their turns pass on, which took GPUs a tenth of a step, and slow down convolutions on CPUs.
+Slots that depend on earlier ones are computed in Python loops: compiled loops save their carries
+for the backward pass, which took a tenth of a step on GPUs, and slow down convolutions on CPUs.
 """
 
 import math
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from genesis_jax.layers import LSTM, Conv, Dense, Dtype, coordinates, softplus_std
 from genesis_jax.networks import GatedDecoder, GatedEncoder, GaussianHead, UNet
 
-NO_MASK = -1e10  # log probability of a slot that is not there
+NO_MASK = -1e10  # log probability of a missing slot
 
 
 def stick_breaking(
@@ -30,7 +30,7 @@ def stick_breaking(
     log_leave: log(1 - that share).
 
   Returns:
-    (log_masks, log_scopes): masks sum to one over slots; a scope is what a slot found left.
+    (log_masks, log_scopes): masks sum to one over slots; a scope is the share left to a slot.
   """
   first = [(0, 0), (1, 0)] + [(0, 0)] * (log_leave.ndim - 2)  # also where there is one slot, J = 0
   log_scopes = jnp.pad(jnp.cumsum(log_leave, 1), first)

@@ -1,13 +1,13 @@
-"""Reads files of PyTorch's `torch.save` without PyTorch, and without running what they ask for.
+"""Reads files of PyTorch's `torch.save` without PyTorch, and without executing them.
 
-  checkpoint = load_torch("model.ckpt-FINAL")
-  checkpoint["model_state_dict"]["prior_linear.weight"]      # a numpy array
+    checkpoint = load_torch("model.ckpt-FINAL")
+    checkpoint["model_state_dict"]["prior_linear.weight"]      # a numpy array
 
-A pickle is a program that names the functions to call. Here it gets tensors, numbers, strings and
-containers, and any other name is refused. A few bytes of it can also describe what takes for ever
-to hash, compare or print, so that keys are text or numbers, and what comes out is a tree no larger
-than its file. Both formats are read: the zip archive of PyTorch 1.6 and later (an entry data.pkl,
-and one entry per storage), and the one before (several pickles in a row, then the storages).
+A pickle is a program that names the functions to call. Here it can make tensors, numbers, strings
+and containers; any other name is refused. A few bytes can also describe something that takes
+forever to hash, compare or print. Hence keys must be text or numbers, and the result is a tree no
+larger than its file. Both formats are read: the zip archive of PyTorch 1.6 and later (an entry
+data.pkl, and one entry per storage), and the one before (several pickles, then the storages).
 """
 
 import collections
@@ -99,7 +99,7 @@ def _first(value, *unused):
 
 
 def _check_keys(keys) -> None:
-  """Raises unless all are what takes no time to hash and to compare."""
+  """Raises unless all keys are quick to hash and compare."""
   for key in keys:
     if not isinstance(key, str | int | float | None) or len(str(key)) > MAX_KEY:
       raise _Unreadable("has a key or an item of a set that is neither short text nor a number")
@@ -233,7 +233,7 @@ class _Unpickler(pickle._Unpickler):
 
   def _check_parent(self, parent, kind: type, keys: list) -> None:
     if not isinstance(parent, kind):
-      raise _Unreadable(f"puts items into what is no {kind.__name__}: refused")
+      raise _Unreadable(f"puts items into something that is not a {kind.__name__}: refused")
     _check_keys(keys)
 
 
@@ -343,8 +343,8 @@ def load_torch(path: str | pathlib.Path) -> Any:
     the dtype of `ml_dtypes`. Tensors that share a storage share memory here too.
 
   Raises:
-    ValueError: in one line, if it is no such file, is damaged, or holds anything but a tree of
-      data.
+    ValueError: in one line, if it is not such a file, is damaged, or contains anything but a tree
+      of data.
   """
   path = pathlib.Path(path)
   if not path.is_file():

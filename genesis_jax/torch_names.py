@@ -269,7 +269,7 @@ def present_names(state_dict: Any) -> dict[str, np.ndarray]:
   """A state dict of any version of the original, in its order, with the names of the newest.
 
   Raises:
-    ValueError: if it is no dictionary of names.
+    ValueError: if it is not a dictionary of names.
   """
   if not isinstance(state_dict, Mapping) or not all(isinstance(name, str) for name in state_dict):
     kind = type(state_dict).__name__

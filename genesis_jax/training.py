@@ -31,7 +31,7 @@ ELBO_LIMIT = 1e8  # nats per image; training beyond it has diverged, as in the o
 
 @flax.struct.dataclass
 class TrainState:
-  """All that must survive a crash."""
+  """Everything that must survive a crash."""
 
   step: chex.Array  # int32, updates done
   params: Any
@@ -201,7 +201,7 @@ def configured_step(config, model: nn.Module, tx, axis_name: str | None = None) 
 def train_steps(
   step: Callable, state: TrainState, batches: dict[str, chex.Array], num_steps: int
 ) -> tuple[TrainState, dict[str, chex.Array]]:
-  """Several updates in one program, between which no host is asked.
+  """Several updates in one program, without returning to the host.
 
   Args:
     step: `train_step` with all but state and batch bound, or what wraps it.

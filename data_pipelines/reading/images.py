@@ -5,8 +5,8 @@
     features = encode(small, ids)                        # what `Indexed.load` returns ...
     decode = partial(decode_batch, size=64, has_ids=True, labels=())       # ... and what reads it
 
-Pillow decodes and resizes: the published preprocessing of ShapeStacks and APC was done with it, so
-theirs comes out to the bit, and a file that breaks off is noticed before it is part of a batch.
+Pillow decodes and resizes: the published preprocessing of ShapeStacks and APC used it, so theirs is
+reproduced bit for bit, and a truncated file is noticed before it is part of a batch.
 """
 
 import functools
@@ -53,11 +53,11 @@ def decoded(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
 def read_rgb(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
   """A picture as 8-bit RGB, the right way up.
 
-  Of 16 bits the upper 8 count; transparent parts lie on black; of an animation the first picture
-  counts; a rotation that a camera noted is carried out.
+  Of 16 bits the upper 8 are used; transparent parts become black; of an animation the first frame
+  is used; the camera's rotation (EXIF) is applied.
 
   Raises:
-    ValueError: it is of none of these formats, is damaged, or has more than `MAX_PIXELS`.
+    ValueError: it has none of these formats, is damaged, or has more than `MAX_PIXELS`.
   """
   image = decoded(data, formats)
   if image.mode in _SIXTEEN_BITS:
@@ -73,7 +73,7 @@ def read_map(data: bytes) -> np.ndarray:
   """A map of whole numbers: [H, W] of grey or palette indices, or [H, W, C] of colour channels.
 
   Raises:
-    ValueError: it is no PNG (JPEG would blur the values), is damaged, or too large.
+    ValueError: it is not a PNG (JPEG would blur the values), is damaged, or too large.
   """
   if data[:2] == _JPEG:
     raise ValueError("it is a JPEG; ids must be in a PNG, which keeps them as they are")

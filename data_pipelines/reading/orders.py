@@ -10,7 +10,7 @@ KEPT_ORDERS = 3  # epochs whose order is remembered; batches near a border need 
 
 
 class Order:
-  """Which image comes when, in epochs without end; may be asked from several threads.
+  """Which image comes when, over endless epochs; safe to use from several threads.
 
   Args:
     num: of images.

@@ -30,9 +30,9 @@ BUFFERS = {"": 2**18, "GZIP": 2**23}
 
 
 class Pipeline:
-  """Encoded batches of a split; has no iterator, since TensorFlow never lets go of this object.
+  """Encoded batches of a split; no iterator, since TensorFlow keeps this object alive until exit.
 
-  (It keeps Python functions of a pipeline, here bound methods, as long as the process lives.)
+  (It keeps the Python functions of a pipeline, here bound methods.)
   """
 
   def __init__(
@@ -52,7 +52,7 @@ class Pipeline:
     self._buffer = max(1, min(shuffle_buffer, MAX_BUFFERED_VIEWS // records.views))
     self.damage = DamageLog(records, skip=skip_corrupt)
     self.any_good = False  # whether any record was whole
-    # After damage in a GZIP file nothing is rescued, so that places follow one another.
+    # After damage in a GZIP file nothing is read, so that places follow one another.
     self._in_one_go = len(records.ranges) == 1 and bool(
       tfrecords.compression(records.ranges[0].path)
     )

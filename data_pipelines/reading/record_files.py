@@ -1,4 +1,4 @@
-"""Files of records that hold nothing, and what lies beside those that are read, in a few words.
+"""Empty files of records, and what else is beside those that are read, in a few words.
 
 files = [path for path in found if not is_empty(path)]
 f"{len(files)} files{left_out([root], empty=len(found) - len(files))}"
@@ -19,7 +19,7 @@ _LEFTOVER = re.compile(  # of downloads that did not end, and files that were no
 
 
 def is_empty(path: Path) -> bool:
-  """Whether a file has not a byte in it, unpacked."""
+  """Whether a file is empty, once unpacked."""
   size = path.stat().st_size
   if 0 < size <= _MOST_EMPTY and compression(path):
     try:

@@ -61,7 +61,7 @@ class Records:
     num_features: length of these tuples.
     decode: the same features as string tensors [B] -> dict of image tensors [B, ...].
     cure: what a user can do about a damaged file.
-    last_views: of the very last record use only so many images; 0: all.
+    last_views: use only this many images of the very last record; 0: all.
     compact: makes encoded records smaller before they wait in the shuffle buffer, for `unpack` to
       take; must return a damaged one as it is. None: they are small.
   """
@@ -157,9 +157,11 @@ class DamageLog:
       raise self.failure
 
   def undecodable(self, place: int) -> DataError:
-    """The error for an image that looks right from outside."""
+    """The error for an image with a valid header."""
     what = self._describe(place, "an image with a proper header cannot be decoded")
-    return DataError(f"{what}; fetch the file again or remove it (skipping cannot foresee this)")
+    return DataError(
+      f"{what}; fetch the file again or remove it (on_corrupt=skip cannot detect this)"
+    )
 
   def _describe(self, place: int, cause: str) -> str:
     return f"{self._records.describe(int(place))} is damaged: {cause}"

@@ -1,4 +1,4 @@
-"""How far something is: a bar on a terminal, a line now and then elsewhere."""
+"""Progress: a bar on a terminal, an occasional line elsewhere."""
 
 import sys
 import time
@@ -20,11 +20,11 @@ def duration(seconds: float) -> str:
 
 
 def shown(items: Iterable, what: str, unit: str, total: int) -> Iterator:
-  """Passes items on, and shows how many of all are done; the bar goes away at the end.
+  """Passes items on and shows how many are done; the bar disappears at the end.
 
   Args:
-    items: whatever takes its time.
-    what: is being done, as one word.
+    items: whatever takes time.
+    what: what is being done, in one word.
     unit: of items, in the plural.
     total: how many items there are, at most.
   """

@@ -1,4 +1,4 @@
-"""Errors that a person can act on: they end as one line, without a traceback."""
+"""Errors that the user can act on: they end as one line, without a traceback."""
 
 import contextlib
 import tokenize
@@ -21,7 +21,7 @@ DAMAGED_NPZ = (
 
 
 class UserError(Exception):
-  """Something that the person at the keyboard can mend; the message says what and how."""
+  """Something the user can fix; the message says what and how."""
 
 
 @contextlib.contextmanager

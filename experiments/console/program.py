@@ -1,4 +1,4 @@
-"""What every program of this package begins and ends with.
+"""What every program in this package starts and ends with.
 
 @program.entry
 def main(argv):

@@ -1,6 +1,6 @@
-"""What a program does before it imports JAX or TensorFlow, and how much it lets them say.
+"""What a program does before it imports JAX or TensorFlow, and how much they may log.
 
-  startup.use_huge_pages()      # first of all: may start the program anew
+  startup.use_huge_pages()      # first of all: may restart the program
   startup.prepare()
   import data_pipelines
 
@@ -49,13 +49,13 @@ def set_flags() -> bool:
   return True
 
 
-# Convolutions and scatters of GPUs whose sums always have the same order, and no choice among
-# algorithms by a stopwatch; CPUs and TPUs are deterministic as they are.
+# On GPUs: convolutions and scatters that always sum in the same order, and no choice of algorithms
+# by timing them. CPUs and TPUs are deterministic anyway.
 DETERMINISM = "--xla_gpu_deterministic_ops=true"
 
 
 def ask_for_determinism() -> None:
-  """Adds `DETERMINISM` to XLA_FLAGS; before JAX is imported."""
+  """Adds `DETERMINISM` to XLA_FLAGS; call it before JAX is imported."""
   flags = os.environ.get("XLA_FLAGS", "")
   if DETERMINISM not in flags.split():
     os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISM}".strip()
@@ -66,9 +66,9 @@ PAGES = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def use_huge_pages() -> None:
-  """Starts the program anew, as the same process, with huge pages where they help and are offered.
+  """Restarts the program, in the same process, with huge pages where they help and are available.
 
-  To be called first by a program that is run as `python -m`: nothing done before is kept.
+  Call it first, in a program run as `python -m`: nothing done before it is kept.
   """
   tunables = os.environ.get("GLIBC_TUNABLES", "")
   library, version = platform.libc_ver()
@@ -88,13 +88,13 @@ def _say_little() -> None:
 
 
 def stay_on_cpu() -> None:
-  """In place of `prepare`, of programs that count little: they leave accelerators to others."""
+  """In place of `prepare`, for programs that compute little: leaves accelerators to others."""
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
   _say_little()
 
 
 def prepare() -> None:
-  """Sets what both read when they are imported, silences them, and hides GPUs from TensorFlow."""
+  """Sets what both read on import, makes them quiet, and hides GPUs from TensorFlow."""
   set_flags()
   _say_little()
   if importlib.util.find_spec("tensorflow"):
@@ -105,7 +105,7 @@ def prepare() -> None:
 
 @contextlib.contextmanager
 def telling() -> Iterator[None]:
-  """Shows the progress of what is done inside; before, Orbax and the readers would say too much."""
+  """Shows progress messages of the body; elsewhere Orbax and the readers would log too much."""
   before = logging.get_verbosity()
   logging.set_verbosity(logging.INFO)
   try:

@@ -41,7 +41,7 @@ class Writer:
   Args:
     folder: to make.
     index: "run", "data" and "noise_seed", of which readers compare the digest, and what else
-      index.json shall say; "arrays" describes every array by name.
+      what index.json says; "arrays" describes every array by name.
 
   Raises:
     UserError: something else has that name.

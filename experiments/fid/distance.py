@@ -202,7 +202,7 @@ def measure_run(
     step: of the checkpoint; None: the newest.
     settings: what to measure.
     path: of the file.
-    data_dir: where the data lies now, if not where the run found it.
+    data_dir: where the data is now, if it has moved since training.
 
   Raises:
     UserError, DataError: in one line.

@@ -4,7 +4,7 @@
   reference = of_images(config.data, drawn(config.data, draw, 64), network)
 
 The cache is keyed by all that the numbers depend on, among it how the images were drawn and a
-digest of some: data that was rendered anew or resized in another way is other data.
+digest of some: data that was rendered again or resized in another way is different data.
 """
 
 import hashlib
@@ -125,7 +125,7 @@ def of_images(config, sample: Sample, network: Network) -> Reference:
       reference = from_file(path, network.dim)
       return reference._replace(data=source.metadata(), images=images)
     except UserError as error:
-      logging.warning("%s; computing it anew", error)
+      logging.warning("%s; computing it again", error)
   batches = (batch["image"] for batch in sample)
   statistics = network.statistics(batches, sample.num_images, "features of test images")
   count = statistics.num_images  # fewer than promised where damaged ones were left out

@@ -1,4 +1,4 @@
-"""Where the program runs: the only room that knows of several devices and hosts.
+"""Several devices, and the arrays on them; `hosts` joins several machines.
 
   step = devices.parallel(train_step, donate=0)
   state = devices.replicate(state)
@@ -39,12 +39,12 @@ def configure(config) -> None:
 
 
 def check_determinism(config) -> None:
-  """Raises ValueError if GPUs shall be deterministic, but were not asked to be."""
+  """Raises ValueError if GPUs should be deterministic, but XLA was not told."""
   asked = startup.DETERMINISM in os.environ.get("XLA_FLAGS", "").split()
   if config.deterministic and jax.default_backend() == "gpu" and not asked:
     raise ValueError(
       f"deterministic is True, but XLA_FLAGS has no {startup.DETERMINISM}; python -m "
-      "experiments.main sets it, other programs must before they import JAX"
+      "experiments.main sets it, other programs must do so before they import JAX"
     )
 
 
@@ -82,7 +82,7 @@ def put(batch: dict[str, np.ndarray], axis: int = 0) -> dict[str, jax.Array]:
 
   Args:
     batch: name -> array with rows along `axis`.
-    axis: where others stand before the rows, they stay: `[n, b, ...]` -> `[devices, n, ...]`.
+    axis: of the rows; axes before it are kept: `[n, b, ...]` -> `[devices, n, ...]`.
   """
   count, sharding = jax.local_device_count(), _sharding()
 
@@ -131,11 +131,11 @@ def parallel(
 
 
 def wait_for_all(name: str) -> None:
-  """Returns once every host has come here."""
+  """Returns once every host has reached this point."""
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices(name)
 
 
 def from_all_hosts(number: int) -> list[int]:
-  """What each host gives, once every host has come here; at most 31 bits."""
+  """The number of each host, once every host has reached this point; at most 31 bits."""
   return np.ravel(multihost_utils.process_allgather(np.int32(number))).tolist()

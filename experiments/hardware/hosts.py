@@ -1,13 +1,13 @@
-"""Several hosts as one program: they join, hold on to each other, and end together.
+"""Several hosts as one program: they join, detect each other's failure, and end together.
 
   with hosts.joined(spec):        # None: this host alone
     train(...)
 
 Each host holds a line (a TCP connection) to the first one. A host that fails says why on its line;
-one that is killed says nothing, and its line breaks. Either way the first host passes it on, and
-all end at once with one sentence. JAX's own heartbeats see to hosts that neither end nor answer;
-they alone would not do: where they miss a host, the runtime aborts with a stack trace, which no
-program can turn into a sentence, and nobody hears why a host ended.
+the line of one that is killed just breaks. Either way the first host tells the others, and all end
+at once with one sentence. JAX's own heartbeats cover hosts that neither end nor answer. They are
+not enough: when they miss a host, the runtime aborts with a stack trace that a program cannot
+replace, and the reason is lost.
 """
 
 import atexit
@@ -27,18 +27,18 @@ from jax.experimental import multihost_utils
 from experiments.console.errors import UserError
 
 JOIN_SECONDS = 300  # for all hosts to come
-HEARTBEAT_SECONDS = 30  # without a sign of life until JAX gives a host up
+HEARTBEAT_SECONDS = 30  # without a sign of life until JAX gives up on a host
 LINE_SECONDS = 60  # for the lines to be made, once all hosts are there
 ADDRESS_SECONDS = 10  # for one of the addresses of the first host to answer
 LETTERS = 1024  # in what the first host tells the others
-GRACE_SECONDS = 10  # for the reason to come, after an operation among hosts has failed
+GRACE_SECONDS = 10  # for the reason to arrive, after an operation between hosts has failed
 FAREWELL = "farewell"
 RESUME = "the same command on all hosts resumes from the newest checkpoint"
 
 
 @contextlib.contextmanager
 def joined(spec: str | None) -> Iterator[None]:
-  """Makes the hosts of a run one program; before anything else is asked of JAX.
+  """Makes the hosts of a run one program; call it before anything else in JAX.
 
   If the body fails here, the other hosts end too, and this program ends without waiting for them.
   If another host fails or vanishes, this program ends with status 1 wherever it is.
@@ -75,7 +75,7 @@ def _connect(spec: str) -> None:
   Raises:
     UserError: see `joined`.
   """
-  # Where hosts are missing JAX aborts with a stack trace, instead of raising: be faster.
+  # If hosts are missing, JAX aborts with a stack trace instead of raising: act first.
   timer = threading.Timer(JOIN_SECONDS, _die, [_absence(spec)])
   timer.daemon = True
   timer.start()
@@ -126,7 +126,7 @@ class _Lines:
       else:
         self._call(addresses)
     except (OSError, jax.errors.JaxRuntimeError) as error:
-      raise UserError(f"cannot hold a line between the hosts: {error}") from error
+      raise UserError(f"cannot connect the hosts: {error}") from error
     for host, line in self._lines.items():
       threading.Thread(target=self._listen, args=(host, line), daemon=True).start()
 
@@ -170,7 +170,7 @@ class _Lines:
     _die(reason if RESUME in reason else f"{reason}; {RESUME}")
 
   def tell(self, words: str) -> None:
-    """Says one last thing on all lines."""
+    """Sends a last message on all lines."""
     with self._lock:
       self._ended = True
       for line in self._lines.values():
@@ -223,7 +223,7 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def _die(reason: str) -> None:
-  """Ends the program at once, from any thread: others may be stuck in operations among hosts."""
+  """Ends the program at once, from any thread: others may be stuck in operations between hosts."""
   print(f"error: {reason}", file=sys.stderr)
   _end_without_waiting()
 

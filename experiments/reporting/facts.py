@@ -56,7 +56,7 @@ def warnings(record: Record) -> list[str]:
     description = record.labels["data"]["description"]
     generated = record.config["data"].get("source") == "generator"
     kind = "GENERATED SCENES" if generated else "STAND-IN DATA"
-    lines.append(f"{kind}: numbers compare with nothing published. {description}")
+    lines.append(f"{kind}: numbers are not comparable with published results. {description}")
   if (step := record.diverged_at) is not None:
     lines.append(f"Training diverged at step {step:,}; the state before it is saved.")
   if record.imported:

@@ -74,7 +74,7 @@ class _Budget:
     try:
       content, kind, size = _small(path)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-      reason = getattr(error, "strerror", None) or "it is no whole picture"
+      reason = getattr(error, "strerror", None) or "it is damaged"
       raise ValueError(f"{path} cannot be shown: {reason}") from error
     if len(content) > self._left:
       raise ValueError(f"{path} is left out, as the page would become too large")

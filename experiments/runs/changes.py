@@ -1,4 +1,4 @@
-"""What a resumed run may change: most things it may not, and some only when it is told so.
+"""What a resumed run may change: some things always, some only when named.
 
   of_config(saved, origin, {"optimizer.learning_rate"}, workdir)
   of_data(saved, origin, files, accepted, workdir)
@@ -39,7 +39,7 @@ MAY_CHANGE = (
   "data.data_dir",  # the same data may lie elsewhere; what is there is compared
   "model.module",  # so may the code of a model, whose arrays are compared
 )
-# ... but for these where it is told so, by name: a run that diverged goes on with another one.
+# ... except these, when named: a run that diverged may continue with another learning rate.
 MAY_CHANGE_WHEN_TOLD = ("batch_size", "seed", "optimizer.learning_rate", "objective.")
 
 
@@ -49,18 +49,18 @@ def flat(tree: dict) -> dict:
 
 
 def check_told(names: Collection[str], config) -> None:
-  """Raises UserError unless a resumed run may change these fields when told so."""
+  """Raises UserError unless a resumed run may change these fields when named."""
   known = flat(json.loads(config.to_json_best_effort()))
   for name in names:
     if name not in known or not name.startswith(MAY_CHANGE_WHEN_TOLD):
       raise UserError(
         f"--change={name}: a resumed run may change {', '.join(MAY_CHANGE_WHEN_TOLD[:-1])} and the "
-        "fields of objective when it is told so; others are its own, or need not be named"
+        "fields of objective when named; others must stay as they are, or need not be named"
       )
 
 
 def differences(saved: dict, current: dict) -> dict[str, str]:
-  """Fields in which two origins differ and must not unless told so: name -> "saved -> current"."""
+  """Fields in which two origins must not differ unless named: name -> "saved -> current"."""
   may_change = set(MAY_CHANGE)
   objective = current["config"]["objective"]
   if objective["geco"]:
@@ -81,17 +81,17 @@ def differences(saved: dict, current: dict) -> dict[str, str]:
 def of_config(
   saved: dict, current: dict, told: Collection[str], workdir: pathlib.Path
 ) -> list[str]:
-  """What differs between two origins though it needed to be told, in words.
+  """What differs between two origins and had to be named, in words.
 
   Raises:
-    UserError: something differs that was not told.
+    UserError: something differs that was not named.
   """
   changed = differences(saved, current)
   if refused := [name for name in changed if name not in told]:
     words = "; ".join(f"{name}: {changed[name]}" for name in refused)
     advice = ""
     if all(name.startswith(MAY_CHANGE_WHEN_TOLD) for name in refused):
-      advice = f"; or go on all the same, with --change={','.join(refused)}"
+      advice = f"; or resume anyway, with --change={','.join(refused)}"
     raise UserError(
       f"{workdir} holds another experiment; choose another --workdir, or undo "
       f"(saved -> given): {words}{advice}"
@@ -126,6 +126,6 @@ def of_data(
   if not accepted:
     raise UserError(
       f"the data is not what the run in {workdir} was trained on: {words}; put it back, "
-      "choose another --workdir, or go on all the same with --accept_data_change"
+      "choose another --workdir, or resume anyway with --accept_data_change"
     )
   return words

@@ -77,9 +77,9 @@ ECHOES = (
 
 @functools.cache
 def keep_back_echoes() -> None:
-  """From now on, keeps back what is told once more for each array after a read or write failed.
+  """From now on, hides the messages that follow for each array after a read or write failed.
 
-  Some of it comes when the program ends.
+  Some of them come when the program ends.
   """
   tell = sys.unraisablehook
 
@@ -123,7 +123,7 @@ class Checkpoints:
     told: names of fields that a resumed run may change, of `changes.MAY_CHANGE_WHEN_TOLD`.
 
   Attributes:
-    change: what a resumed run changed though it needed to be told so; None: nothing.
+    change: what a resumed run changed that had to be named; None: nothing.
 
   Raises:
     UserError: for a folder whose checkpoints could not be read again.
@@ -141,9 +141,8 @@ class Checkpoints:
     for character in _MISREAD:
       if any(character in where(workdir) for where in (os.path.abspath, os.path.realpath)):
         raise UserError(
-          f"--workdir {os.path.realpath(workdir)} has a {character} in it, which the writer of "
-          "checkpoints takes for something else: they could not be read again; choose another "
-          "--workdir"
+          f"--workdir {os.path.realpath(workdir)} contains {character}, which Orbax misreads: "
+          "checkpoints could not be read again; choose another --workdir"
         )
     changes.check_told(told, config)
     self._files, self._accept_data_change, self._told = files, accept_data_change, told
@@ -211,8 +210,8 @@ class Checkpoints:
       raise UserError(f"{error}; restore them or choose another --workdir") from error
     if "opt_state" not in saved:
       raise UserError(
-        f"checkpoint {step} in {self._workdir} holds weights alone, and training needs more to "
-        "go on; choose another --workdir"
+        f"checkpoint {step} in {self._workdir} has weights only; training cannot resume from it; "
+        "choose another --workdir"
       )
     changed = changes.of_config(origin, self._origin, self._told, self._workdir)
     data = changes.of_data(
@@ -243,8 +242,8 @@ class Checkpoints:
   def _would_diverge(self, step: int) -> UserError:
     half = self._origin["config"]["optimizer"]["learning_rate"] / 2
     return UserError(
-      f"step {step} of the run in {self._workdir} diverged and would again; go on from the state "
-      f"before it with another learning rate, --config.optimizer.learning_rate={half:g} "
+      f"step {step} of the run in {self._workdir} diverged and would again; continue from the "
+      f"state before it with another learning rate, --config.optimizer.learning_rate={half:g} "
       "--change=optimizer.learning_rate, or choose another --workdir"
     )
 
@@ -269,7 +268,7 @@ class Checkpoints:
     self._explained(self._manager.wait_until_finished)
 
   def preempted(self, step: int) -> bool:
-    """Whether all hosts shall stop after this step; every host must ask after every step."""
+    """Whether all hosts must stop after this step; every host must ask after every step."""
     return self._manager.reached_preemption(step)
 
   def _explained(self, write) -> None:

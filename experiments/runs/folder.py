@@ -45,7 +45,7 @@ PACKAGES = (
 
 
 def write_out(out: pathlib.Path, content: bytes | str) -> None:
-  """Writes the file that a person named by --out.
+  """Writes the file named by --out.
 
   Raises:
     UserError: it cannot be written.
@@ -175,7 +175,7 @@ def write_labels(
     config: of the experiment.
     source: of the data, from `data_pipelines.resolve`.
     num_parameters: of the model.
-    first: step at which this program takes the run up.
+    first: step from which this program resumes.
     files: `inventory.taken` of the data.
     change: what the run changes from there on, see `Checkpoints`.
   """

@@ -48,7 +48,7 @@ class Logbook:
 
   Args:
     workdir: of the run.
-    first: step that the run is taken up at; what was logged beyond it will be logged again.
+    first: step that the run resumes from; what was logged after it will be logged again.
   """
 
   def __init__(self, workdir: pathlib.Path, first: int):

@@ -1,4 +1,4 @@
-"""A run's checkpoint as a model that can be used, with what a person can mend told in one line."""
+"""A run's checkpoint as a usable model; what the user can fix is one line."""
 
 import pathlib
 

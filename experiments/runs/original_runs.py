@@ -92,7 +92,7 @@ def _model_settings(flags: Mapping[str, Any], config) -> dict[str, Any]:
 def config_from_flags(flags: Mapping[str, Any]) -> ml_collections.ConfigDict:
   """Our configuration of a run, from the original's `flags.json`.
 
-  Where the data lies is left open; so is all that does not change the results.
+  Where the data is remains open, as does everything that does not change the results.
 
   Raises:
     ValueError: for a model, data set or value that we do not have.
@@ -146,13 +146,13 @@ def updates_done(checkpoint: Mapping[str, Any], num_steps: float = math.inf) -> 
     num_steps: of the whole run.
 
   Raises:
-    ValueError: for a count that is none.
+    ValueError: for an impossible count.
   """
   slots = checkpoint["optimiser_state_dict"]["state"].values()
   counted = [int(slot["step"]) for slot in slots if "step" in slot]  # SGD counts nothing
   steps = max(counted, default=min(int(checkpoint["iter_idx"]) + 1, num_steps))
   if not 0 <= steps <= np.iinfo(np.int32).max:
-    raise ValueError(f"checkpoint says that it is after {steps} steps")
+    raise ValueError(f"the checkpoint claims to be after {steps} steps")
   return steps
 
 
@@ -168,7 +168,7 @@ def _rule_state(state, name: str, model, checkpoint: Mapping[str, Any]):
     raise ValueError(f"optimizer has {len(numbers)} parameters, but the model {len(names)}")
   slots = {name: optimiser["state"].get(i, {}) for name, i in zip(names, numbers, strict=True)}
   if not any(theirs in slot for slot in slots.values() for theirs in fields.values()):
-    raise ValueError(f"optimizer.name is {name!r}, but the checkpoint has no state of it")
+    raise ValueError(f"optimizer.name is {name!r}, but the checkpoint has no state for it")
   values = {
     ours: torch_names.params_from_torch(
       model, {n: slot.get(theirs, np.zeros_like(weights[n])) for n, slot in slots.items()}
@@ -187,7 +187,7 @@ def _geco_state(state, step: int, checkpoint: Mapping[str, Any]):
     return state
   if checkpoint.get("beta") is None:
     raise ValueError("objective.geco is on, but the checkpoint has no beta")
-  if checkpoint.get("err_ema") is None:  # as until May 2020: the average begins anew, there too
+  if checkpoint.get("err_ema") is None:  # before May 2020: the average restarts, as it did there
     step, err_ema = 0, 0.0
   else:
     err_ema = checkpoint["err_ema"]
@@ -197,7 +197,7 @@ def _geco_state(state, step: int, checkpoint: Mapping[str, Any]):
 
 
 def train_state(config, checkpoint: Mapping[str, Any]) -> training.TrainState:
-  """The state from which training goes on as in the original, but for its random numbers.
+  """The state from which training continues as in the original, except for random numbers.
 
   Args:
     config: of the experiment.
@@ -211,12 +211,12 @@ def train_state(config, checkpoint: Mapping[str, Any]) -> training.TrainState:
     return _train_state(config, checkpoint)
   except (TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    raise ValueError(f"checkpoint is not as the original writes them ({reason})") from error
+    raise ValueError(f"not a checkpoint of the original code ({reason})") from error
 
 
 def _train_state(config, checkpoint: Mapping[str, Any]) -> training.TrainState:
   if missing := {"model_state_dict", "optimiser_state_dict", "iter_idx"} - set(checkpoint):
-    raise ValueError(f"checkpoint lacks {sorted(missing)}: it is not one of the original's")
+    raise ValueError(f"not a checkpoint of the original code: it lacks {sorted(missing)}")
   model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
   variables = genesis_jax.from_torch(model, checkpoint["model_state_dict"])
   step = updates_done(checkpoint, config.num_steps)

@@ -25,9 +25,9 @@ class Record:
     workdir: its folder.
     labels: what training wrote to run.json when it began.
     rows: of metrics.jsonl in the order of steps; values that are not finite are None.
-    num_unreadable: lines of metrics.jsonl that are no rows.
+    num_unreadable: lines of metrics.jsonl that are not rows.
     final: metrics.json, written at the end of training; else empty.
-    imported: imported.json of a run taken over from the original code; else empty.
+    imported: imported.json of a run imported from the original code; else empty.
     evaluations: of evaluate.py, by step and split.
     fids: of compute_fid.py, by step.
     steps_done: last step that was logged or saved.
@@ -70,7 +70,7 @@ class Record:
   def validation(self) -> tuple[int, dict[str, float]]:
     """Step and values of the last validation; (0, {}) if there was none."""
     step, values = self.newest("val/")
-    # metrics.json is older where a run that was at its end goes on.
+    # metrics.json is older if a finished run is trained further.
     if self.final.get("val") and self.final["step"] >= step:
       return self.final["step"], self.final["val"]
     return step, values
@@ -85,7 +85,7 @@ NEEDED = (
 
 def _labels(workdir: pathlib.Path) -> dict:
   if not workdir.is_dir():
-    raise UserError(f"--workdir {workdir} is no folder; pass that of a run, as given to training")
+    raise UserError(f"--workdir {workdir} does not exist; pass the --workdir used in training")
   path = workdir / "run.json"
   if not path.is_file():
     raise UserError(f"{workdir} holds no run: there is no {path.name}, which training writes")
@@ -96,7 +96,7 @@ def _labels(workdir: pathlib.Path) -> dict:
   except (KeyError, TypeError, ValueError) as error:
     reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
     raise UserError(
-      f"{path} cannot be used ({reason}); training writes it anew when the run is resumed"
+      f"{path} cannot be used ({reason}); resuming the run writes it again"
     ) from error
   return labels
 
@@ -107,9 +107,9 @@ def _finite(value):
 
 
 def read_rows(path: pathlib.Path) -> tuple[list[dict], int]:
-  """Rows of a metrics.jsonl in the order of steps, and how many lines are none.
+  """Rows of a metrics.jsonl in the order of steps, and how many lines are not rows.
 
-  A program that is killed leaves a torn last line. Where a step comes twice the later line counts.
+  A killed program may leave half a line at the end. Of lines with the same step the last counts.
   """
   by_step, unreadable = {}, 0
   for line in path.read_text(errors="replace").splitlines() if path.is_file() else ():
@@ -146,7 +146,7 @@ EVALUATION = ("step", "split", "num_images", "stand_in", "scores", "definitions"
 
 
 def read(workdir: pathlib.Path) -> Record:
-  """All that a run's folder says.
+  """Everything a run's folder says.
 
   Raises:
     UserError: it is missing, or not a run's.

@@ -103,7 +103,7 @@ class Evaluator:
       Places of the images in the split, int64 `[N]`, and name -> float64 `[R,N]`.
 
     Raises:
-      UserError: there is no image, or a loss is not finite.
+      UserError: there are no images, or a loss is not finite.
     """
     variables = devices.replicate(variables)
     keys = [devices.replicate(key) for key in self._keys]

@@ -13,7 +13,7 @@ from experiments.runs import folder as files
 from experiments.scoring.scores import TABLE, named
 from experiments.scoring.summaries import csv_text, mean_and_spread, number, text_table
 
-STAND_IN = "STAND-IN DATA: these numbers compare with nothing published"
+STAND_IN = "STAND-IN DATA: these numbers are not comparable with published results"
 
 
 def json_path(folder: pathlib.Path, step: int, split: str) -> pathlib.Path:

@@ -184,7 +184,7 @@ def measure_runs(
     step: of the checkpoints; "all", or None for the newest of each run.
     settings: what to measure on.
     out: folder for the results; None: `evaluation` in each run's.
-    data_dir: where the data lies now, if not where the runs found it.
+    data_dir: where the data is now, if it has moved since training.
 
   Returns:
     The results without what they say of single images, and the files with those of the last one, or

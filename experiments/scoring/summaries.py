@@ -1,10 +1,10 @@
 """Summaries of scores that were measured image by image, and tables of them for people.
 
-  summary(values, noise=[...])       # {"mean", "standard_error", ...} of [N] numbers
+  summary(values)                    # {"mean", "standard_error", ...} of [R,N] numbers
   bootstrap(values, resamples)       # 95% interval of the mean
   print(text_table([["score", "mean"], ["ARI", "0.5"]]))
 
-NaN is a score that an image does not have: it counts in no mean.
+NaN marks a score that an image does not have: means leave it out.
 """
 
 import csv

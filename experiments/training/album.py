@@ -17,7 +17,7 @@ from experiments.runs.logbook import Logbook
 from genesis_jax import objective, training
 from genesis_jax.noise import draw_noise
 
-SPREAD = 15  # every so many images, so that the views of one scene do not fill a picture
+SPREAD = 15  # images between those shown, so that views of one scene do not fill a picture
 
 
 def validation_images(config) -> dict:

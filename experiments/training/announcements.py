@@ -1,4 +1,4 @@
-"""What a run says of itself: what it will do, before; what came out, after."""
+"""What a run prints: before training, what it will do; after it, the results."""
 
 import pathlib
 import shlex
@@ -49,7 +49,7 @@ def introduce(run, state) -> None:
   print(parameter_overview.get_parameter_overview(state.params, include_stats=False))
   if run.source.stand_in:
     print("*" * 80)
-    print("*  STAND-IN DATA: rendered here, not the published set. Numbers compare with nothing.")
+    print("*  STAND-IN DATA: rendered here; results are not comparable with published ones.")
     print("*" * 80)
   print(f"data       {run.source.description}")
   print(f"model      {config.model.name}, {num_parameters:,} parameters")
@@ -102,7 +102,7 @@ def _written_report(workdir: pathlib.Path) -> pathlib.Path | None:
   """The report's file; None, after a warning, if it cannot be written."""
   try:
     return page.write(workdir)
-  except Exception as error:  # whatever it is, it must not look as if training had failed
+  except Exception as error:  # of any kind: training itself has succeeded
     words = " ".join(str(error).split()) or type(error).__name__
     again = facts.command("report", workdir)
     logging.warning("the report was not written (%s); try again with %s", words, again)
@@ -127,7 +127,7 @@ def _show_where(run, metrics, picture, page) -> None:
   if words := final_scores.words(run.workdir, run.config.num_steps):
     print(words)
   if run.source.stand_in:
-    print("STAND-IN DATA: these numbers compare with nothing published")
+    print("STAND-IN DATA: these numbers are not comparable with published results")
   if page is not None:
     print(f"report       {page}: open it in a browser")
   print(f"picture      {picture}")

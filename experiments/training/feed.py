@@ -1,4 +1,4 @@
-"""Where the images of training steps come from: files, the devices' memory, or nowhere.
+"""Where the images of training steps come from: files, device memory, or the on-device generator.
 
   feed = Feed(config, first=0)
   call = devices.parallel(feed.steps(train_step), donate=0)
@@ -6,8 +6,8 @@
     state, scalars = call(state, batches, feed.resident)
 
 A call does `config.steps_per_call` steps, and gets the batches of all of them. With
-`config.data.resident` these are but the numbers of images that the devices already hold; with
-`config.data.source="generator"` the numbers of those that they draw.
+`config.data.resident` these are only numbers of images already on the devices; with
+`config.data.source="generator"`, of images that they render.
 """
 
 import sys
@@ -37,8 +37,8 @@ def check_steps_per_call(config) -> None:
   for name in ("log_every", "validate_every", "images_every", "checkpoint_every", "keep_every"):
     if getattr(config, name) > 0 and getattr(config, name) % count:
       raise ValueError(
-        f"{name} is {getattr(config, name)}, which is no multiple of steps_per_call, {count}: the "
-        "host is asked after so many steps only; change one of them"
+        f"{name} is {getattr(config, name)}, which is not a multiple of steps_per_call, {count}: "
+        "the host only acts between calls; change one of them"
       )
   if config.data.resident and data_pipelines.is_generated(config.data):
     raise ValueError(
@@ -55,7 +55,7 @@ class Feed:
 
   Raises:
     data_pipelines.DataError: see `data_pipelines.batches`.
-    UserError: if the images are to be resident, and do not fit.
+    UserError: if the images should be resident but do not fit.
   """
 
   def __init__(self, config, first: int):
@@ -100,7 +100,7 @@ class Feed:
     rows = shard_rows(size, *self._shard.values())
     if self.resident:
       return {"number": self._order.numbers(step * size, (step + 1) * size)[rows].astype(np.int32)}
-    # Unsigned: after 4 billion images they begin again, where signed numbers would turn negative.
+    # Unsigned: after 4 billion images they start again, where signed numbers would turn negative.
     numbers = step * size + np.arange(rows.start, rows.stop)
     return {"number": (numbers % 2**32).astype(np.uint32)}
 
@@ -128,7 +128,7 @@ class Feed:
 
 
 def _load(stream, total: int | None) -> np.ndarray:
-  """All images of a stream, uint8 `[N,S,S,3]`; says how far it is."""
+  """All images of a stream, uint8 `[N,S,S,3]`; shows its progress."""
   with tqdm.tqdm(total=total, desc="reading all images", unit="image", file=sys.stderr) as bar:
     parts = []
     for batch in stream:
@@ -141,7 +141,7 @@ def _resident(images: np.ndarray) -> dict[str, jax.Array]:
   """The images on each of this host's devices.
 
   Raises:
-    UserError: if the devices have not so much memory.
+    UserError: if the devices do not have enough memory.
   """
   limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
   if limit and images.nbytes > limit // 2:  # the rest is the model's

@@ -44,7 +44,7 @@ class Run:
 
 
 def train(config, workdir: str | pathlib.Path, **resuming) -> None:
-  """Trains until `config.num_steps`, or until asked to stop; takes up what is in `workdir`.
+  """Trains until `config.num_steps`, or until asked to stop; resumes from what is in `workdir`.
 
   Args:
     config: of the experiment.
@@ -52,7 +52,7 @@ def train(config, workdir: str | pathlib.Path, **resuming) -> None:
     resuming: `accept_data_change` and `told`, see `Checkpoints`.
 
   Raises:
-    UserError: for what a person can mend, and for a run that diverged.
+    UserError: for what the user can fix, and for a run that diverged.
     data_pipelines.DataError: for data that is missing or damaged.
   """
   with explained():
@@ -75,7 +75,7 @@ def _check_numbers(config):
 
 @contextlib.contextmanager
 def opened(config, workdir: pathlib.Path, **resuming) -> Iterator[tuple[Run, training.TrainState]]:
-  """Checks everything that can be checked early; gives the run and the state to start from."""
+  """Checks all that can be checked early; yields the run and the state to start from."""
   with explained():
     _check_numbers(config)
     devices.configure(config)
@@ -106,7 +106,7 @@ def opened(config, workdir: pathlib.Path, **resuming) -> Iterator[tuple[Run, tra
 
 
 def run_steps(run: Run, state) -> training.TrainState:
-  """Does the training steps that are left, and between them all that is due.
+  """Does the remaining training steps, and whatever is due between them.
 
   Args:
     run: what to train.

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish that the loop grants between two steps."""
+"""SIGTERM and Ctrl-C as a stop request honoured between steps."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import jax
 class Stop:
   """Context in which SIGTERM and Ctrl-C set `asked`, from `listen` on; a second one ends at once.
 
-  Until then there is nothing to save, and they end the program as they end any other.
+  Until then there is nothing to save, and they end the program like any other.
 
   With several hosts the signal must stop all of them at the same step: there Orbax listens (see
   `Checkpoints.preempted`), and this does nothing.
@@ -25,14 +25,14 @@ class Stop:
     return self
 
   def listen(self) -> None:
-    """To be called when a step is done; again and again does no harm."""
+    """Call it after each step."""
     if not self._previous and jax.process_count() == 1:
       self._previous = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
 
   def _ask(self, number, frame):
     del frame
     self.asked = True
-    signal.signal(number, signal.SIG_DFL)  # which needs no Python: at once, also while compiling
+    signal.signal(number, signal.SIG_DFL)  # ends it at once, also while compiling
     name = signal.Signals(number).name
     # Not print: the signal may have come in the middle of one.
     os.write(

@@ -69,7 +69,7 @@ class Validator:
 
     Args:
       state: a replicated TrainState.
-      should_stop: asked after each batch; once it says yes the result is empty.
+      should_stop: called after each batch; once it returns True, the result is empty.
     """
     config = self._config
     size, hosts = config.batch_size, jax.process_count()

@@ -16,7 +16,7 @@ from genesis_jax.slots import LatentAttention, undivided
 class Genesis(Model):
   """Mask latents first, then a component latent for each slot given its mask.
 
-  With one slot there are no masks to choose: it is the component VAE alone, with N(0, 1) as prior.
+  With one slot there are no masks: it is just the component VAE, with N(0, 1) as prior.
   """
 
   CHOICES = {"encoder_norm": ("bn", "in", "none"), "decoder_norm": ("bn", "in", "none")}

@@ -1,7 +1,7 @@
 """Names and allowed values of the models' options, under our names and the original's.
 
 Released checkpoints of the original come with a `flags.json` in which every flag of its training
-program stands beside those of the model; it is accepted as it is.
+program stands beside those of the model; that file is accepted unchanged.
 """
 
 import difflib
@@ -50,7 +50,7 @@ OTHER_FLAGS = frozenset(
   "copy_to_tmp".split()
 )
 
-# Flag of the original that its code reads but no version of it defines -> the one value we have.
+# Flag that the original's code reads but none of its versions defines -> the value used here.
 FIXED_FLAGS = {"input_channels": 3}
 
 ORIGINAL_MODELS = {"genesisv2": "genesis_v2"}
@@ -88,7 +88,7 @@ def translate(config: Mapping[str, Any], fields) -> tuple[Any, dict[str, Any]]:
     value = value.item() if isinstance(value, np.generic) else value
     if field not in fields:
       hint = closest(given, [*fields, *ORIGINAL_NAMES])
-      raise ValueError(f"model.{given} = {value!r} is no option of a model{hint or ''}; "
+      raise ValueError(f"model.{given} = {value!r} is not a model option{hint or ''}; "
                        f"allowed: {sorted(fields)}")  # fmt: skip
     if given in ("img_size", "K_steps") and value == -1:
       raise ValueError(f"{given} is -1, in the original: what the data set has; give {field}")

@@ -1,8 +1,8 @@
 """Endless streams of scenes, by data set: an image is a function of its split, seed and index.
 
-  render = renderer("gqn", "rooms_ring_camera", image_size=64)
-  batch = scene_batch(render, stream_key("train", seed=0), first + jnp.arange(32))
-  batch["image"], batch["instances"]     # uint8 [32, 64, 64, 3], int32 [32, 64, 64]
+    render = renderer("gqn", "rooms_ring_camera", image_size=64)
+    batch = scene_batch(render, stream_key("train", seed=0), first + jnp.arange(32))
+    batch["image"], batch["instances"]     # uint8 [32, 64, 64, 3], int32 [32, 64, 64]
 
 Nothing else matters, neither which device draws an image nor what was drawn before it: a program on
 other devices, and one that was stopped, go on with the same images. (Where the same code is

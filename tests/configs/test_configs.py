@@ -115,7 +115,7 @@ def test_command_line_mistakes_are_one_line(words, expected):
     (["def get_config():", "  config = compose('vae', 'gqn').lock()", "  config.modle = 3"],
      'line 4: AttributeError: .*Did you mean "model"'),
     (["def get_config():", "  return compose('vea', 'gqn')"], 'line 3: ValueError: .*mean "vae"'),
-    (["def get_config():", "  return {}"], "get_config returns a dict, and no ConfigDict"),
+    (["def get_config():", "  return {}"], "get_config returns a dict, not a ConfigDict"),
   ],
 )  # fmt: skip
 def test_fault_in_a_configuration_file_names_the_line(tmp_path, lines, expected):

@@ -62,7 +62,7 @@ def test_a_run_that_did_not_log_a_value_has_an_empty_line(two_runs):
   (["--out=c.png", "--labels=one,two,three"], 2, "--labels has 3 names for 2 runs"),
   (["--out=c.png", "--values=,"], 2, "--values names nothing"),
   (["--out=c.png", "--values=aro"], 1, "no run logged 'aro'; logged: ari_fg, ari_fg_r"),
-  (["--out=c.png", "--workdir=nowhere"], 1, "nowhere is no folder"),
+  (["--out=c.png", "--workdir=nowhere"], 1, "nowhere does not exist"),
 ])  # fmt: skip
 def test_mistakes(two_runs, monkeypatch, tmp_path, capsys, arguments, status, message):
   monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The notebook and the lines of the READMEs, executed as they stand on a tiny run."""
+"""The notebook, and the Python of README and docs/python.md, executed on a tiny run."""
 
 import os
 import pathlib
@@ -11,9 +11,10 @@ import nbformat
 import numpy as np
 import pytest
 
+from experiments import extract_features
+
 ROOT = pathlib.Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "decompose.ipynb"
-LOAD = 'genesis_jax.load("runs/demo")'
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +39,16 @@ def environment(place, monkeypatch):
   plt.close("all")
 
 
-def lines(document: pathlib.Path) -> str:
-  """The block of Python in a document that loads the demo."""
-  blocks = re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
-  (block,) = (block for block in blocks if LOAD in block)
-  return block
+def blocks(document: pathlib.Path) -> list[str]:
+  """The blocks of Python in a document, in order."""
+  return re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
 
 
 @pytest.mark.slow
-def test_ten_lines_do_what_they_say(monkeypatch):
+def test_python_does_what_it_says():
+  lines, geco, metrics, features = blocks(ROOT / "docs" / "python.md")
   names = {}
-  exec(lines(ROOT / "examples" / "README.md"), names)
+  exec(lines, names)
   out, images = names["out"], names["images"]
   assert out.recon.shape == images.shape == (8, 32, 32, 3) and 0.5 < images.max() <= 1
   np.testing.assert_array_equal(names["segments"], np.exp(out.log_masks).argmax(1))
@@ -59,12 +59,19 @@ def test_ten_lines_do_what_they_say(monkeypatch):
   changed = np.abs(names["edited"] - unchanged).max((1, 2, 3))
   assert changed[0] > 1e-4 and (changed[1:] < 1e-6).all()  # the first image alone was edited
   assert names["features"].shape[0] == 8
+  exec(geco, names)
+  exec(metrics, names)
+  extracted = ["--workdir=runs/demo", "--num_images=8", "--out=runs/demo/features/test"]
+  assert extract_features.main(extracted) == 0
+  exec(features, names)
+  assert names["shard"]["segments"].shape == (8, 32, 32)
 
 
-def test_lines_of_the_main_readme_run():
+def test_lines_of_the_readme_run():
+  (lines,) = blocks(ROOT / "README.md")
   names = {}
-  exec(lines(ROOT / "README.md"), names)
-  assert np.isfinite(names["out"].recon).all() and np.isfinite(names["features"]).all()
+  exec(lines, names)
+  assert np.isfinite(names["out"].recon).all() and np.isfinite(names["samples"]).all()
 
 
 def test_notebook_shows_the_pretrained_model_and_runs_on_others(monkeypatch, capsys):

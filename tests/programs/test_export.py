@@ -57,7 +57,7 @@ def test_copy_is_small_and_labelled(run, copy):
 
 
 def test_training_cannot_go_on_from_a_copy(run, copy):
-  with pytest.raises(UserError, match="checkpoint 3 in .* holds weights alone"):
+  with pytest.raises(UserError, match="checkpoint 3 in .* has weights only"):
     loop.train(run[0], copy)
 
 

@@ -59,7 +59,7 @@ def test_a_field_is_the_one_that_an_import_sets(flag):
 
 
 def test_programs_and_their_options_exist():
-  section = TEXT[TEXT.index("## Scripts") : TEXT.index("## Checkpoints in")]
+  section = TEXT[TEXT.index("## Scripts") : TEXT.index("## Import checkpoints")]
   programs = set(re.findall(r"python -m ([\w.]+)", TEXT))
   assert len(programs) == 7
   sources = [pathlib.Path(importlib.util.find_spec(name).origin) for name in programs]

@@ -169,7 +169,7 @@ def test_all_kinds_of_checkpoints_count_updates(optimizer, iteration, extra):
   assert state.step == 11 and genesis_jax.geco_state(state.opt_state).count == 11
 
 
-def test_the_average_of_geco_begins_anew_where_it_was_not_saved():
+def test_the_average_of_geco_restarts_where_it_was_not_saved():
   flags, checkpoint = original("vae")
   del checkpoint["err_ema"]
   config = config_from_flags(flags)
@@ -205,7 +205,7 @@ def test_flags_that_change_nothing_are_named():
 
 @pytest.mark.parametrize(
   "flag, words", [({"input_channels": 4}, "input_channels is 4; allowed: 3"),
-                  ({"flow": "planar"}, "model.flow = 'planar' is no option of a model")],
+                  ({"flow": "planar"}, "model.flow = 'planar' is not a model option")],
 )  # fmt: skip
 def test_flags_that_could_change_the_model_are_refused(flag, words):
   flags, _ = original("vae")
@@ -300,7 +300,7 @@ def test_two_imports_of_one_name_do_not_harm_each_other(released, tmp_path, monk
 def test_a_folder_without_a_run_is_named(tmp_path):
   from configs.of_run import get_config
 
-  with pytest.raises(ValueError, match="holds no run"):
+  with pytest.raises(ValueError, match="is not a run"):
     get_config(str(tmp_path))
 
 
@@ -354,20 +354,20 @@ def broken(kind: str, folder, released) -> list[str]:
 @pytest.mark.parametrize(
   "kind, words",
   [
-    ("no flags", "flags.json is not there"),
+    ("no flags", "flags.json does not exist"),
     ("other model", "att_process"),
     ("other size", "has shape"),
     ("missing", "prior_mlp.0.bias"),
     ("extra", "prior_mlp.9.bias"),
-    ("no optimizer", "has no state of it"),
-    ("other optimizer", "has no state of it"),
+    ("no optimizer", "has no state for it"),
+    ("other optimizer", "has no state for it"),
     ("no beta", "has no beta"),
     ("class", "os.system"),
     ("weights only", "iter_idx"),
     ("list", "state dict is a list"),
     ("numbers as names", "a dictionary from names to arrays"),
     ("text as weights", "entry 'prior_mlp.0.bias' is a list, not an array"),
-    ("optimizer is a list", "not as the original writes them"),
+    ("optimizer is a list", "not a checkpoint of the original code"),
     ("endless", "after 1000000000000 steps"),
     ("flag", "flags cannot be used"),
     ("data", "datasets/other_config.py"),

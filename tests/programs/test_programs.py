@@ -30,7 +30,7 @@ def source(name: str) -> str:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_every_program_is_run_in_one_way(name):
-  """None catches for itself what a person can mend, or ends in its own way."""
+  """None catches for itself what the user can fix, or ends in its own way."""
   tree = ast.parse(source(name))
   assert ast.unparse(tree.body[-1]).splitlines()[-1].strip() in ("run(main)", "program.run(main)")
   (main,) = (node for node in tree.body if getattr(node, "name", None) == "main")

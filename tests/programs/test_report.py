@@ -107,7 +107,7 @@ def test_says_what_was_trained_on_what(run):
     assert words in page.text, words
   assert "b" not in {tag for tag, _ in page.tags}  # what files say is text, never tags
   warnings = [a for a in page.all("p") if a.get("class") == "warning"]
-  assert len(warnings) == 1 and "STAND-IN DATA: numbers compare with nothing" in page.text
+  assert len(warnings) == 1 and "STAND-IN DATA: numbers are not comparable" in page.text
 
 
 def test_leads_with_what_people_know(run):
@@ -267,9 +267,7 @@ def test_large_and_damaged_pictures(run, monkeypatch):
   (shown,) = galleries["Slots"].pictures
   assert shown.uri.startswith("data:image/jpeg") and len(shown.uri) < 210_000
   assert shown.width / shown.height == pytest.approx(900 / 700, rel=0.01)
-  assert (
-    "step_0000200.png cannot be shown: it is no whole picture." in galleries["In training"].notes[0]
-  )
+  assert "step_0000200.png cannot be shown: it is damaged." in galleries["In training"].notes[0]
   assert (
     galleries["Traversals"].notes[0].endswith("t.png cannot be shown: No such file or directory.")
   )
@@ -316,7 +314,7 @@ def error_of(capsys, *options: object) -> str:
 
 
 def test_mistakes_end_as_one_line(run, tmp_path, capsys):
-  assert "is no folder" in error_of(capsys, "--workdir", tmp_path / "nowhere")
+  assert "does not exist" in error_of(capsys, "--workdir", tmp_path / "nowhere")
   assert "there is no run.json" in error_of(capsys, "--workdir", tmp_path)
   folder = run / "folder.html"
   folder.mkdir()

@@ -279,7 +279,7 @@ def test_mistakes_are_one_line(files, tmp_path, capsys):
 
   mistakes = [
     ("cannot read .*absent.npz: No such file", tmp_path / "absent.npz", files[1]),
-    ("text.npz cannot be used .*: it is damaged or none", tmp_path / "text.npz", files[1]),
+    ("text.npz cannot be used .*: damaged, or not an .npz file", tmp_path / "text.npz", files[1]),
     ("bare.npy cannot be used .* holds a bare array", tmp_path / "bare.npy", files[1]),
     ("cut.npz cannot be used as a .npz", tmp_path / "cut.npz", files[1]),
     ("it has the arrays \\['a', 'b'\\]; one of them must", saved(pred, key="a", b=pred), files[1]),

@@ -120,7 +120,7 @@ def test_interruption_reaches_the_child_and_the_same_command_goes_on(folder, cap
   assert run(folder) == 0
   thread.join()
   assert trained(folder) == []
-  assert "the same command goes on" in capsys.readouterr().out
+  assert "the same command continues" in capsys.readouterr().out
   behaviour.unlink()
   assert run(folder, "--dry_run") == 0
   listing = capsys.readouterr().out

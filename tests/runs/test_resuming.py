@@ -175,7 +175,7 @@ def test_a_diverged_run_goes_on_with_another_learning_rate_when_told(copy):
   with pytest.raises(UserError, match="step 4 .* diverged"):  # nothing changes
     loop.train(config, workdir, told=["optimizer.learning_rate"])
   config.optimizer.learning_rate = 5e-5
-  with pytest.raises(UserError, match="0.0001 -> 5e-05; or go on all the same, with --change=opt"):
+  with pytest.raises(UserError, match="0.0001 -> 5e-05; or resume anyway, with --change=opt"):
     loop.train(config, workdir)
   loop.train(config, workdir, told=["optimizer.learning_rate"])
   state, origin = runs.read_checkpoint(workdir, 4)
@@ -195,9 +195,9 @@ def test_not_everything_may_change(copy, name):
 
 def test_addresses_and_backslashes_in_workdir(copy, tmp_path):
   config, _, _ = copy
-  with pytest.raises(UserError, match="gs://bucket/run is no folder"):
+  with pytest.raises(UserError, match="gs://bucket/run is not a folder"):
     loop.train(config, "gs://bucket/run")
-  with pytest.raises(UserError, match=r"has a \\ in it"):
+  with pytest.raises(UserError, match=r"contains \\,"):
     loop.train(config, tmp_path / "a\\b")
 
 

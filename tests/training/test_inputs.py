@@ -133,7 +133,7 @@ def test_divergence_within_a_call_names_its_step(tiny, tmp_path):
 
 @pytest.mark.parametrize("fields, message", [
   ({"steps_per_call": 0}, "steps_per_call is 0; it must be at least 1"),
-  ({"steps_per_call": 3}, "log_every is 4, which is no multiple of steps_per_call, 3"),
+  ({"steps_per_call": 3}, "log_every is 4, which is not a multiple of steps_per_call, 3"),
   ({"data.resident": True, "data.source": "generator", "data.data_dir": None},
    "data.resident is True, but data.source=generator has no images"),
 ])  # fmt: skip
