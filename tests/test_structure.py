@@ -28,7 +28,6 @@ MAY_IMPORT = {
 }
 # Modules that may import a little more, as regular expressions -> what it is.
 EXCEPTIONS = {
-  r"configs\.models": "genesis_jax.models",  # a model's options are those of its class
   r"data_pipelines\.(generator|datasets\.\w+\.stand_in)": "genesis_jax.scenes",
 }
 # Others' packages that a package stays free of. TensorFlow reads data and nothing else; clu and
