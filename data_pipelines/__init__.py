@@ -10,7 +10,8 @@ With `config.source="generator"` they are scenes rendered on the device instead,
 
 from typing import TYPE_CHECKING
 
-import data_pipelines.interrupts as interrupts  # first of all: Ctrl-C while others come
+# First of all: Ctrl-C while others come.
+import data_pipelines.interrupts  # noqa: F401
 from data_pipelines import datasets
 from data_pipelines.datasets import DATASETS as DATASETS
 from data_pipelines.prepared import card
