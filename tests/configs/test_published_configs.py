@@ -16,7 +16,7 @@ from configs.loading import load_config
 from genesis_jax import objective
 
 FOLDER = pathlib.Path(configs.__file__).parent
-OTHERS = {"__init__", "experiment", "models", "datasets", "of_run"}
+OTHERS = {"__init__", "experiment", "models", "datasets", "loading", "of_run", "settings"}
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in OTHERS)
 
 # (pixels, slots) of the experiments, as published.
