@@ -13,6 +13,7 @@ import genesis_jax
 from configs import datasets, models
 from configs.experiment import compose
 from configs.loading import load_config
+from data_pipelines.datasets.image_folder.contents import FIELDS
 from genesis_jax import objective
 
 FOLDER = pathlib.Path(configs.__file__).parent
