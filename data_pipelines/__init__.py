@@ -10,8 +10,9 @@ With `config.source="generator"` they are scenes rendered on the device instead,
 
 from typing import TYPE_CHECKING
 
+# First of all: Ctrl-C while others come.
+import data_pipelines.interrupts  # noqa: F401
 from data_pipelines import datasets
-from data_pipelines import interrupts as interrupts  # first of all: Ctrl-C while others come
 from data_pipelines.datasets import DATASETS as DATASETS
 from data_pipelines.prepared import card
 from data_pipelines.sources import SPLITS, check_choice
@@ -69,7 +70,7 @@ def _is_prepared(config) -> bool:
 
 
 def resolve(config) -> Source:
-  """Finds a data set's files, if it has any; see the data set's module for where it looks.
+  """Finds a data set's files, if it has any; see `datasets` for where it looks.
 
   Raises:
     DataError: nothing is where `config.data_dir` points.

@@ -13,10 +13,11 @@ import genesis_jax
 from configs import datasets, models
 from configs.experiment import compose
 from configs.loading import load_config
+from data_pipelines.datasets.image_folder.contents import FIELDS
 from genesis_jax import objective
 
 FOLDER = pathlib.Path(configs.__file__).parent
-OTHERS = {"__init__", "experiment", "models", "datasets", "loading", "of_run"}
+OTHERS = {"__init__", "experiment", "models", "datasets", "loading", "of_run", "settings"}
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in OTHERS)
 OWN_SETTINGS = (
   "demo",
