@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, Integer
 
 BATCH = 128  # images counted by one call of the compiled program: what fits into a cache
 MAX_IDS = 256  # larger ids are renumbered before they are counted
@@ -21,7 +21,10 @@ STEP = 4  # table sizes are multiples of it, so that few programs are compiled
 
 
 def count_pixels(
-  true_ids: Int[ArrayLike, "B H W"], pred_ids: Int[ArrayLike, "B H W"], num_true: int, num_pred: int
+  true_ids: Integer[ArrayLike, "B H W"],
+  pred_ids: Int[ArrayLike, "B H W"],
+  num_true: int,
+  num_pred: int,
 ) -> Int[Array, "B rows P"]:
   """The table, inside compiled code; row 0 has all pixels with negative true ids.
 
@@ -42,7 +45,7 @@ def count_pixels(
 _compiled = functools.partial(jax.jit, static_argnums=(2, 3))(count_pixels)
 
 
-def dense_ids(ids: Int[ArrayLike, "B H W"]) -> Int[np.ndarray, "B H W"]:
+def dense_ids(ids: Integer[ArrayLike, "B H W"]) -> Int[np.ndarray, "B H W"]:
   """Ids of each image renumbered without gaps, in their order; negative ids become -1, 0 stays 0.
 
   On the host, for ids that are too large to index a table.

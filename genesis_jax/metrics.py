@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 from genesis_jax.contingency import contingency_tables, count_pixels
 from genesis_jax.slot_matching import ious_of_counts, matched
@@ -75,8 +75,8 @@ def _counts(true_ids, pred_ids) -> np.ndarray:
 
 
 def adjusted_rand_index(
-  true_ids: Int[ArrayLike, "B H W"],
-  pred_ids: Int[ArrayLike, "B H W"],
+  true_ids: Integer[ArrayLike, "B H W"],
+  pred_ids: Integer[ArrayLike, "B H W"],
   foreground_only: bool = False,
 ) -> Float[np.ndarray, "B"]:
   """Adjusted Rand index (Hubert & Arabie 1985) over pixels, of concrete arrays.
@@ -98,8 +98,8 @@ def adjusted_rand_index(
 
 
 def segmentation_covering(
-  true_ids: Int[ArrayLike, "B H W"],
-  pred_ids: Int[ArrayLike, "B H W"],
+  true_ids: Integer[ArrayLike, "B H W"],
+  pred_ids: Integer[ArrayLike, "B H W"],
   foreground_only: bool = False,
   scaled: bool = False,
 ) -> Float[np.ndarray, "B"]:
@@ -121,7 +121,7 @@ def segmentation_covering(
 
 
 def mean_iou(
-  true_ids: Int[ArrayLike, "B H W"], pred_ids: Int[ArrayLike, "B H W"], over: str = "either"
+  true_ids: Integer[ArrayLike, "B H W"], pred_ids: Int[ArrayLike, "B H W"], over: str = "either"
 ) -> Float[np.ndarray, "B"]:
   """Mean IoU (mIoU) of true and predicted segments, paired one to one by Hungarian matching.
 
@@ -144,7 +144,7 @@ def mean_iou(
 
 
 def segmentation_scores(
-  true_ids: Int[ArrayLike, "B S S"], log_masks: Float[ArrayLike, "B K S S"]
+  true_ids: Integer[ArrayLike, "B S S"], log_masks: Float[ArrayLike, "B K S S"]
 ) -> dict[str, Float[Array, "B"]]:
   """ARI, ARI-FG, MSC and MSC-FG of masks, inside compiled code; true ids below `NUM_IDS`."""
   counts = count_pixels(true_ids, log_masks.argmax(1), NUM_IDS, log_masks.shape[1])
