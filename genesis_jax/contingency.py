@@ -22,7 +22,7 @@ STEP = 4  # table sizes are multiples of it, so that few programs are compiled
 
 def count_pixels(
   true_ids: Integer[ArrayLike, "B H W"],
-  pred_ids: Int[ArrayLike, "B H W"],
+  pred_ids: Integer[ArrayLike, "B H W"],
   num_true: int,
   num_pred: int,
 ) -> Int[Array, "B rows P"]:

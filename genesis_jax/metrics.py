@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Float, Integer
 
 from genesis_jax.contingency import contingency_tables, count_pixels
 from genesis_jax.slot_matching import ious_of_counts, matched
@@ -121,7 +121,7 @@ def segmentation_covering(
 
 
 def mean_iou(
-  true_ids: Integer[ArrayLike, "B H W"], pred_ids: Int[ArrayLike, "B H W"], over: str = "either"
+  true_ids: Integer[ArrayLike, "B H W"], pred_ids: Integer[ArrayLike, "B H W"], over: str = "either"
 ) -> Float[np.ndarray, "B"]:
   """Mean IoU (mIoU) of true and predicted segments, paired one to one by Hungarian matching.
 
