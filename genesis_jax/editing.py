@@ -41,7 +41,7 @@ def exchanged(
 
 
 def moved(
-  latents: Latents, name: str, slot: int | None, dim: SupportsIndex, values: Sequence[float]
+  latents: Latents, name: str, slot: int | None, dim: SupportsIndex, values: Sequence[float | int]
 ) -> dict[str, np.ndarray]:
   """One image's latents for each value that one number of one of its slots takes.
 

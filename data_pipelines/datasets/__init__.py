@@ -219,6 +219,11 @@ def _found(module: ModuleType, config) -> Path | None:
   raise nothing_found(places[0], *_missing(module, config, places[0]))
 
 
+@functools.cache
+def _warn_once(message: str) -> None:
+  logging.warning("%s", message)
+
+
 def _rendered(module: ModuleType, config) -> Path:
   """Folder of the stand-in for a configuration, rendered now unless it was before."""
   places, renderer = _places(module, config), stand_in(config)
@@ -234,14 +239,9 @@ def _rendered(module: ModuleType, config) -> Path:
   plan = renderer.planned(config) if hasattr(renderer, "planned") else default
   out = STAND_INS / plan.out
   root = out / plan.below
-  logging.log_first_n(
-    logging.WARNING,
-    "NO %s DATA %s: rendered stand-in scenes in %s are used instead. For the real ones, %s",
-    1,
-    config.name.upper(),
-    where,
-    root,
-    cure,
+  _warn_once(
+    f"NO {config.name.upper()} DATA {where}: rendered stand-in scenes in {root} are used instead. "
+    f"For the real ones, {cure}"
   )
   if not (root / STAND_IN_FILE).exists():
     write_stand_in(config, out, **plan.arguments)

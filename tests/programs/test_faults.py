@@ -19,7 +19,8 @@ STATE = {
   "opt_state": {"0": {}, "1": {"mu": np.ones((7, 3), np.float16)}},
   "key": np.array([1, 2], np.uint32),
 }
-ORIGIN = {"config": {"seed": 0, "name": "vae"}, "source": {"stand_in": False}}
+FIELDS = {name: value for name, value in runs.AS_BEFORE.items() if "." not in name}
+ORIGIN = {"config": {"seed": 0, "name": "vae"} | FIELDS, "source": {"stand_in": False}}
 
 
 def write(workdir, sums=True):

@@ -355,7 +355,7 @@ def test_program_says_what_the_number_is(first_result):
   assert f"FID        {result['fid']:.4g}" in out
   caveats = ("values of 12 images", "not the published ones", "papers use 2048", "singular")
   drawn = "of 12 of 40 test images, drawn at random (seed 0)"
-  for words in ("1 of 240 test files", drawn, "Frechet", *caveats):
+  for words in ("1 of 1 test files (240 were published)", drawn, "Frechet", *caveats):
     assert words in out
   assert result["step"] == 0 and result["num_images"] == NUM_IMAGES and result["dim"] == 64
   assert result["data"]["stand_in"] is False and len(result["weights_sha256"]) == 64

@@ -373,14 +373,14 @@ FLAGS = dict(
 def flags_target(folder: pathlib.Path) -> Target:
   """The original's flags.json."""
   from experiments.console.errors import UserError
-  from experiments.import_torch import load_json
+  from experiments.runs.folder import dictionary_in
   from experiments.runs.original_runs import config_from_flags
 
   path = folder / "flags.json"
 
   def read(content):
     path.write_bytes(content)
-    config_from_flags(load_json(path))
+    config_from_flags(dictionary_in(path))
 
   return Target(read, lambda rng: _json_bytes(FLAGS, rng), (ValueError, UserError))
 
