@@ -104,6 +104,17 @@ def means(results: list[dict]) -> dict[str, dict[str, tuple[float | None, float 
   }
 
 
+def all_definitions(results: list[dict]) -> dict[str, str]:
+  """Name -> definition of each score; of runs on different data it names the images of all."""
+  definitions = {}
+  for result in results:
+    for name, words in result["definitions"].items():
+      known, images = definitions.setdefault(name, words), words.rpartition("; over ")[2]
+      if images not in known:
+        definitions[name] = f"{known}, or {images}"
+  return definitions
+
+
 def write_table(results: list[dict], folder: pathlib.Path) -> list[pathlib.Path]:
   """Writes all checkpoints side by side, with mean and std over them; returns the files."""
   columns = _columns(results)
@@ -123,7 +134,7 @@ def write_table(results: list[dict], folder: pathlib.Path) -> list[pathlib.Path]
   content = dict(
     std="sample standard deviation (n - 1) over checkpoints of their means over images",
     summaries=named,
-    definitions={k: v for r in results for k, v in r["definitions"].items()},
+    definitions=all_definitions(results),
     results=[{k: v for k, v in r.items() if k != "definitions"} for r in results],
   )
   files.write_json(stem.with_suffix(".json"), content)
@@ -154,7 +165,7 @@ def _several(results: list[dict]) -> str:
   for words, scores in means(results).items():
     cells = (f"{number(mean)} ± {number(std, 2)}" for mean, std in scores.values())
     rows.append([f"mean ± std of {words}", "", *cells])
-  definitions = {k: v for r in results for k, v in r["definitions"].items()}
+  definitions = all_definitions(results)
   legend = [[f"{name}:", definitions[name]] for name in columns]
   return text_table(rows) + "\n\n" + text_table(legend)
 

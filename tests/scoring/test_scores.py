@@ -107,3 +107,16 @@ def test_segmentation_scores_are_those_of_the_library():
   for name, value in expected.items():
     np.testing.assert_allclose(values[name][0], value, err_msg=name)
   assert dataclasses.asdict(scores.score("ari_r"))["better"] == "higher"
+
+
+def test_definitions_name_the_images_of_all_runs():
+  def result(*images):
+    return {"definitions": {name: f"{name} is; over {words}" for name, words in images}}
+
+  results = [
+    result(("a", "3 of 9")),
+    result(("a", "3 of 5"), ("b", "3 of 5")),
+    result(("a", "3 of 9")),
+  ]
+  expected = {"a": "a is; over 3 of 9, or 3 of 5", "b": "b is; over 3 of 5"}
+  assert files.all_definitions(results) == expected
