@@ -20,9 +20,9 @@ from typing import NamedTuple
 from unittest import mock
 
 from benchmarks.train_step import MIB, MODELS, parse_settings, read_config, settings_parser
-from data_pipelines.command_line import whole_number
+from data_pipelines.command_line import Misuse, whole_number
 from experiments.console import program
-from experiments.console.errors import UserError, explained
+from experiments.console.errors import explained
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
@@ -124,13 +124,13 @@ def topology(target: Target):
   """The accelerator's description, for `jax.jit`.
 
   Raises:
-    UserError: if its compiler is not installed.
+    Misuse: if its compiler is not installed.
   """
   import jax
   from jax.experimental import topologies
 
   if importlib.util.find_spec(target.package) is None:
-    raise UserError(
+    raise Misuse(
       f"the compiler for it is not installed ({target.package}); "
       f'pip install "jax[{target.extra}]=={jax.__version__}"'
     )
