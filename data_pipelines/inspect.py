@@ -11,16 +11,13 @@ is well; 1 if a split is empty or cannot be read, or has damaged records; 2 for 
 command line.
 """
 
-import contextlib
 import dataclasses
 import json
 import sys
 import time
-from collections.abc import Iterator
 
 import ml_collections
 import numpy as np
-from absl import logging
 
 import data_pipelines
 from configs.loading import ConfigError, load_config, parse
@@ -34,7 +31,7 @@ from data_pipelines.command_line import (
   whole_number,
 )
 from data_pipelines.durable import write_atomically
-from data_pipelines.reading.progress import with_progress
+from data_pipelines.reading.progress import telling, with_progress
 from data_pipelines.sources import SPLITS, DataError
 
 BATCH_SIZE = 32
@@ -133,17 +130,6 @@ def _add(report: Report, batch: dict[str, np.ndarray]) -> None:
   report.looked_at += len(images)
 
 
-@contextlib.contextmanager
-def _telling() -> Iterator[None]:
-  """Lets through what is logged on the way, such as progress where there is no terminal."""
-  before = logging.get_verbosity()
-  logging.set_verbosity(logging.INFO)
-  try:
-    yield
-  finally:
-    logging.set_verbosity(before)
-
-
 def _look_ahead(report: Report, config, split: str) -> None:
   """Finds what is known without reading, and says what will take long."""
   report.promised = data_pipelines.num_examples(config, split)
@@ -178,7 +164,7 @@ def inspect(config, split: str, num: int = 0) -> Report:
     stream = data_pipelines.batches(config, split=split, batch_size=BATCH_SIZE, epochs=1)
     there = report.promised or report.about or num
     total = -(-min(there, config.limit or there) // BATCH_SIZE)
-    with _telling():
+    with telling():
       for batch in with_progress(stream, total, f"looking at {split}", "part"):
         if not report.looked_at:
           first = time.perf_counter()

@@ -1,8 +1,10 @@
 """Progress of what takes long, for people who wait for it.
 
-for scene in with_progress(scenes, 2000, "rendering", "scene"): ...
+with telling():
+  for scene in with_progress(scenes, 2000, "rendering", "scene"): ...
 """
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -27,3 +29,14 @@ def with_progress(items: Iterable, total: int, what: str, unit: str) -> Iterator
     elif now - said > REPORT_SECONDS or n == total:
       said, left = now, (now - start) / (n - 1) * (total - n)
       logging.info("%s: %d of %d %ss, %.0f s left", what, n, total, unit, left)
+
+
+@contextlib.contextmanager
+def telling() -> Iterator[None]:
+  """Shows progress messages of the body; elsewhere Orbax and the readers would log too much."""
+  before = logging.get_verbosity()
+  logging.set_verbosity(logging.INFO)
+  try:
+    yield
+  finally:
+    logging.set_verbosity(before)

@@ -11,14 +11,12 @@ A step takes and returns gigabytes of memory, each time page by page. With pages
 4 KiB it is a tenth faster.
 """
 
-import contextlib
 import importlib.metadata
 import importlib.util
 import os
 import pathlib
 import platform
 import sys
-from collections.abc import Iterator
 
 from absl import logging
 
@@ -101,14 +99,3 @@ def prepare() -> None:
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")  # it only reads data: the memory is JAX's
-
-
-@contextlib.contextmanager
-def telling() -> Iterator[None]:
-  """Shows progress messages of the body; elsewhere Orbax and the readers would log too much."""
-  before = logging.get_verbosity()
-  logging.set_verbosity(logging.INFO)
-  try:
-    yield
-  finally:
-    logging.set_verbosity(before)

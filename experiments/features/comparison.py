@@ -10,9 +10,8 @@ import statistics
 import time
 from collections.abc import Iterator
 
-from data_pipelines.reading.progress import with_progress
+from data_pipelines.reading.progress import telling, with_progress
 from experiments.console.errors import UserError
-from experiments.console.startup import telling
 from experiments.features import probes
 from experiments.features.files import FeatureFolder
 from experiments.runs.folder import write_json

@@ -16,10 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import data_pipelines
-from data_pipelines.reading.progress import with_progress
+from data_pipelines.reading.progress import telling, with_progress
 from data_pipelines.sampling import Sample
 from experiments.console.errors import UserError, explained
-from experiments.console.startup import telling
 from experiments.features.files import FeatureFolder, Writer
 from experiments.hardware import devices
 from experiments.runs.opening import opened

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from data_pipelines.reading.progress import telling
 from experiments.console.errors import UserError, explained
-from experiments.console.startup import telling
 from experiments.fid import references, weights
 from experiments.fid.network import Network
 from experiments.hardware import devices

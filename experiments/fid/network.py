@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines.reading.progress import with_progress
+from data_pipelines.reading.progress import telling, with_progress
 from experiments.console.errors import UserError, explained
-from experiments.console.startup import telling
 from experiments.fid.weights import Weights
 from genesis_jax import fid
 

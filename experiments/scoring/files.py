@@ -9,7 +9,7 @@ import pathlib
 import tempfile
 
 from experiments.console.errors import UserError
-from experiments.runs import folder as files
+from experiments.runs.folder import write_atomically, write_json
 from experiments.scoring.scores import TABLE, named
 from experiments.scoring.summaries import csv_text, mean_and_spread, number, text_table
 
@@ -43,14 +43,14 @@ def write(result: dict, folder: pathlib.Path) -> list[pathlib.Path]:
     name: [None if x != x else x for x in value.mean(0).tolist()] for name, value in values.items()
   }
   path = json_path(folder, result["step"], result["split"])
-  files.write_json(path, result | {"per_image": per_image})
+  write_json(path, result | {"per_image": per_image})
   rows = [
     [index, repeat, *(float(value[repeat, image]) for value in values.values())]
     for image, index in enumerate(result["index"])
     for repeat in range(result["num_repeats"])
   ]
   table = csv_text(["image", "repeat", *values], rows)
-  files.write_atomically(path.with_suffix(".csv"), table)
+  write_atomically(path.with_suffix(".csv"), table)
   return [path, path.with_suffix(".csv")]
 
 
@@ -137,8 +137,8 @@ def write_table(results: list[dict], folder: pathlib.Path) -> list[pathlib.Path]
     definitions=all_definitions(results),
     results=[{k: v for k, v in r.items() if k != "definitions"} for r in results],
   )
-  files.write_json(stem.with_suffix(".json"), content)
-  files.write_atomically(stem.with_suffix(".csv"), csv_text(["run", "step", *columns], rows))
+  write_json(stem.with_suffix(".json"), content)
+  write_atomically(stem.with_suffix(".csv"), csv_text(["run", "step", *columns], rows))
   return [stem.with_suffix(".json"), stem.with_suffix(".csv")]
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import data_pipelines
+from data_pipelines.reading.progress import telling
 from experiments.console.errors import UserError, explained
-from experiments.console.startup import telling
 from experiments.hardware import devices
 from experiments.runs.checkpoints import UnreadableError
 from experiments.runs.opening import opened
