@@ -5,10 +5,13 @@ images = resize_images(images, 64, "bilinear")     # uint8 [B, H, W, 3] -> [B, 6
 
 import dataclasses
 import difflib
+import functools
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from absl import logging
 
 if TYPE_CHECKING:
   import tensorflow as tf
@@ -61,6 +64,12 @@ class Source:
     fields = dataclasses.asdict(self) | {"root": self.root and str(self.root)}
     del fields["parts"]  # how the data is looked at, and no fact about it
     return fields
+
+
+@functools.cache
+def warn_once(message: str) -> None:
+  """Logs a warning, unless it was logged before."""
+  logging.warning("%s", message)
 
 
 def check_choice(field: str, value: object, allowed: Iterable[str]) -> None:

@@ -41,6 +41,7 @@ from data_pipelines.sources import (
   check_config,
   nothing_found,
   stand_in_notes,
+  warn_once,
 )
 
 # Data set -> its folder here, whose modules are imported when they are first needed: readers import
@@ -219,11 +220,6 @@ def _found(module: ModuleType, config) -> Path | None:
   raise nothing_found(places[0], *_missing(module, config, places[0]))
 
 
-@functools.cache
-def _warn_once(message: str) -> None:
-  logging.warning("%s", message)
-
-
 def _rendered(module: ModuleType, config) -> Path:
   """Folder of the stand-in for a configuration, rendered now unless it was before."""
   places, renderer = _places(module, config), stand_in(config)
@@ -239,7 +235,7 @@ def _rendered(module: ModuleType, config) -> Path:
   plan = renderer.planned(config) if hasattr(renderer, "planned") else default
   out = STAND_INS / plan.out
   root = out / plan.below
-  _warn_once(
+  warn_once(
     f"NO {config.name.upper()} DATA {where}: rendered stand-in scenes in {root} are used instead. "
     f"For the real ones, {cure}"
   )

@@ -88,7 +88,7 @@ def _batches(config, source, options):
   there = data_pipelines.num_examples(data, split)
   if options.num_images and options.num_images != there:
     sample = drawing.drawn(
-      data, split, options.num_images, is_asked_for=True, seed=options.sample_seed, batch_size=size
+      data, split, options.num_images, seed=options.sample_seed, batch_size=size
     )
     return sample, sample.num_images
   if there is None:

@@ -126,8 +126,8 @@ def _test_images(config, settings: Settings):
     return drawing.drawn(
       config,
       references.SPLIT,
-      settings.num_images or settings.usual,
-      is_asked_for=settings.num_images is not None,
+      settings.num_images,
+      settings.usual,
       seed=settings.sample_seed,
       batch_size=settings.batch_size,
     )

@@ -1,7 +1,7 @@
 """Statistics of real images, which FID compares samples with: computed once for each data set.
 
   reference = from_file("stats.npz", dim=2048)         # pytorch-fid's format: mu, sigma
-  reference = of_images(config.data, drawn(config.data, draw, 64), network)
+  reference = of_images(config.data, drawn(config.data, "test", None, 10_000), network)
 
 The cache is keyed by all that the numbers depend on, among it how the images were drawn and a
 digest of some: data that was rendered again or resized in another way is different data.

@@ -63,17 +63,6 @@ def absence(values: dict, source, model_name: str) -> str | None:
   return f"{source.name} has no masks of instances here: segmentation scores are absent"
 
 
-def _sample(config, settings: Settings):
-  return drawing.drawn(
-    config,
-    settings.split,
-    settings.num_images or settings.usual,
-    is_asked_for=settings.num_images is not None,
-    seed=settings.sample_seed,
-    batch_size=settings.batch_size,
-  )
-
-
 def _evaluator(evaluators: dict, checkpoint: Checkpoint, settings: Settings) -> Evaluator:
   key = checkpoint.config.model.to_json_best_effort(sort_keys=True)
   if key not in evaluators:
@@ -104,7 +93,14 @@ def measure(
   with explained():
     data_pipelines.check_choice("--split", settings.split, data_pipelines.SPLITS)
     source = data_pipelines.resolve(config.data)
-    sample = _sample(config.data, settings)
+    sample = drawing.drawn(
+      config.data,
+      settings.split,
+      settings.num_images,
+      settings.usual,
+      seed=settings.sample_seed,
+      batch_size=settings.batch_size,
+    )
   evaluator = _evaluator(evaluators, checkpoint, settings)
   with telling(), explained():
     batches = drawing.shown(sample, settings.batch_size, f"scoring {settings.split} images")

@@ -76,8 +76,8 @@ class Validator:
     sample = drawing.drawn(
       config.data,
       "val",
+      None,
       config.num_validation_images,
-      is_asked_for=False,
       batch_size=size,
       shard_index=jax.process_index(),
       shard_count=hosts,

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import data_pipelines
-from data_pipelines import datasets
+from data_pipelines import sources
 from data_pipelines.datasets.gqn import stand_in as standins
 from data_pipelines.sources import STAND_IN_FILE, DataError, stand_in_notes
 
@@ -74,7 +74,7 @@ def test_notes_say_what_it_is(stand_in):
 
 def test_missing_data_is_replaced_once_and_loudly(tmp_path, monkeypatch, caplog):
   monkeypatch.chdir(tmp_path)
-  datasets._warn_once.cache_clear()  # another test may have been warned of the same
+  sources.warn_once.cache_clear()  # another test may have been warned of the same
   rendered = []
   write = standins.write
   monkeypatch.setattr(standins, "write", lambda *a, **k: rendered.append(1) or write(*a, **k))
