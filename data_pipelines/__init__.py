@@ -199,10 +199,6 @@ def sample(
     ValueError: an argument or a field of `config` has an impossible value.
   """
   check_choice("split", split, SPLITS)
-  if not 0 <= shard_index < shard_count:
-    raise ValueError(f"shard_index is {shard_index}; it must be from 0 to {shard_count - 1}")
-  if batch_size < 1 or batch_size % shard_count:
-    raise ValueError(f"batch_size {batch_size} is not a multiple of {shard_count} shards")
   part = dict(batch_size=batch_size, shard_index=shard_index, shard_count=shard_count)
   if is_generated(config):
     return _generator().DrawnSample(config, split, num_images, seed, **part)

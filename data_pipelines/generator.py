@@ -101,16 +101,12 @@ class Drawn:
     shard_index: int = 0,
     shard_count: int = 1,
   ):
-    if not 0 <= shard_index < shard_count:
-      raise ValueError(f"shard_index is {shard_index}; it must be from 0 to {shard_count - 1}")
-    if batch_size < 1 or batch_size % shard_count:
-      raise ValueError(f"batch_size {batch_size} is not a multiple of {shard_count} shards")
+    self._rows = shard_rows(batch_size, shard_index, shard_count)
     resolve(config)  # for its checks
     check_seed(seed)
     self._num_images = num_examples(config, split)
     self._end = epochs and self._num_images and epochs * self._num_images
     self._batch_size, self._next = batch_size, first_batch * batch_size
-    self._shard = shard_index, shard_count
     self._draw = _compiled(config.name, config.variant, config.image_size)
     self._key = stream_key(split, seed)
 
@@ -123,7 +119,7 @@ class Drawn:
       size = min(size, self._end - self._next)
     if size <= 0:
       raise StopIteration
-    rows = shard_rows(self._batch_size, *self._shard)
+    rows = self._rows
     # Always as many rows, and then cut, so that one compiled program serves all batches.
     indices = self._next + np.arange(rows.start, rows.stop)
     indices = indices % (self._num_images or 2**32)

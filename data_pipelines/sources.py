@@ -83,7 +83,15 @@ def check_choice(field: str, value: object, allowed: Iterable[str]) -> None:
 
 
 def shard_rows(batch_size: int, shard_index: int, shard_count: int) -> slice:
-  """A shard's rows of every batch, also of an incomplete one, where the last shards get fewer."""
+  """A shard's rows of every batch, also of an incomplete one, where the last shards get fewer.
+
+  Raises:
+    ValueError: there is no such shard, or a batch cannot be shared out among so many.
+  """
+  if not 0 <= shard_index < shard_count:
+    raise ValueError(f"shard_index is {shard_index}; it must be from 0 to {shard_count - 1}")
+  if batch_size < 1 or batch_size % shard_count:
+    raise ValueError(f"batch_size {batch_size} is not a multiple of {shard_count} shards")
   rows = batch_size // shard_count
   return slice(rows * shard_index, rows * (shard_index + 1))
 

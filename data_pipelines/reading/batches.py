@@ -59,10 +59,7 @@ class Batches:
     on_corrupt: str = "error",
   ):
     check_choice("on_corrupt", on_corrupt, ("error", "skip"))
-    if not 0 <= shard_index < shard_count:
-      raise ValueError(f"shard_index is {shard_index}; it must be from 0 to {shard_count - 1}")
-    if batch_size < 1 or batch_size % shard_count:
-      raise ValueError(f"batch_size {batch_size} is not a multiple of {shard_count} shards")
+    rows = shard_rows(batch_size, shard_index, shard_count)
     for name, value, least in (
       ("seed", seed, 0),
       ("first_batch", first_batch, 0),
@@ -77,7 +74,6 @@ class Batches:
       self._pipeline = IndexedPipeline(records, **order, **shard)
       rows = None  # it loads the rows of this shard only
     else:
-      rows = shard_rows(batch_size, shard_index, shard_count)
       self._pipeline = Pipeline(records, **order, shuffle_buffer=shuffle_buffer)
     encoded = self._pipeline.batches(batch_size, first_batch)
     iterators = [_decoded(encoded, records, rows).as_numpy_iterator()]

@@ -40,13 +40,15 @@ class Frames(NamedTuple):
   offsets: np.ndarray
   lengths: np.ndarray
   damage: tfrecords.Damage | None
+  are_packed: bool  # with GZIP: they lie there once it is unpacked
 
 
 @functools.lru_cache(maxsize=4096)  # each validation asks again
 def _frames(path: Path, most: int | None, size: int, changed: int) -> Frames:
   del size, changed  # tell when an earlier answer is outdated
   offsets, lengths, damage = tfrecords.framing(path, most)
-  return Frames(np.array(offsets, np.int64), np.array(lengths, np.int64), damage)
+  packed = bool(tfrecords.compression(path))
+  return Frames(np.array(offsets, np.int64), np.array(lengths, np.int64), damage, packed)
 
 
 def _frames_of(part: Range) -> Frames:
@@ -98,7 +100,6 @@ class _FromRecords(_ByNumber):
   def __init__(self, records: Records, damage: DamageLog, skip: bool):
     self._records, self._damage, self._skip = records, damage, skip
     size = sum(part.path.stat().st_size for part in records.ranges)
-    self._is_packed = [bool(tfrecords.compression(part.path)) for part in records.ranges]
     with ThreadPoolExecutor(THREADS) as pool:
       found = pool.map(_frames_of, records.ranges)
       if size > LOUD_BYTES:
@@ -116,7 +117,7 @@ class _FromRecords(_ByNumber):
     if frames.damage and not tfrecords.is_cut(part.path):
       self._damage.note(file * PLACES + frames.damage.index, frames.damage.cause)
     count = len(frames.offsets)
-    if self._skip and self._is_packed[file]:  # nothing after the first damage can be read
+    if self._skip and frames.are_packed:  # nothing after the first damage can be read
       count = min(count, _num_leading(part, part.first + count) - part.first)
     return max(count, 0)
 
@@ -144,7 +145,7 @@ class _FromRecords(_ByNumber):
 
   def load_all(self, numbers: np.ndarray, pool, ahead: int) -> Iterator[Features | None]:
     """See `_ByNumber`; of compressed files the numbers must rise."""
-    if not any(self._is_packed):
+    if not any(frames.are_packed for frames in self._frames):
       yield from super().load_all(numbers, pool, ahead)
       return
     stream = self._stream(numbers[numbers >= 0])
@@ -224,6 +225,7 @@ class FileSample(Sample):
     on_corrupt: str = "error",
   ):
     check_choice("on_corrupt", on_corrupt, ("error", "skip"))
+    self._batch_size, self._shard = batch_size, shard_rows(batch_size, shard_index, shard_count)
     self._images, self._skip = images, on_corrupt == "skip"
     self._damage = DamageLog(images, skip=self._skip)
     if isinstance(images, Indexed):
@@ -231,7 +233,6 @@ class FileSample(Sample):
     else:
       self._source = _FromRecords(images, self._damage, self._skip)
     super().__init__(split, self._source.total, num_images, seed, scene)
-    self._batch_size, self._shard = batch_size, shard_rows(batch_size, shard_index, shard_count)
     texts = [tf.TensorSpec([None], tf.string)] * images.num_features
     self._decode = tf.function(images.decode, input_signature=texts)
     self._rows = self._batches()
