@@ -46,6 +46,13 @@ def test_published_and_demo_configurations_train(module):
   abstract_step(module.get_config())
 
 
+def test_options_read_from_source_are_those_of_the_classes():
+  assert set(models.names()) == set(genesis_jax.models.MODELS)
+  for name, model in genesis_jax.models.MODELS.items():
+    options = models.options(name).to_dict()
+    assert options == {"name": name} | genesis_jax.models.default_options(model)
+
+
 def test_image_size_is_one_number():
   config = experiment.compose("genesis", "gqn")
   config.data.image_size = 32
