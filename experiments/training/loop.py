@@ -11,6 +11,7 @@ import data_pipelines
 import genesis_jax
 from data_pipelines import inventory
 from data_pipelines.durable import local_path
+from data_pipelines.sources import check_seed
 from experiments.console.errors import UserError, explained
 from experiments.hardware import devices
 from experiments.runs import folder
@@ -69,8 +70,7 @@ def train(config, workdir: str | pathlib.Path, **resuming) -> None:
 def _check_numbers(config):
   if config.num_steps < 1:
     raise ValueError(f"num_steps is {config.num_steps}; it must be at least 1")
-  if not 0 <= config.seed < 2**32:  # what a key of JAX takes
-    raise ValueError(f"seed is {config.seed}; it must be from 0 to {2**32 - 1}")
+  check_seed(config.seed)
 
 
 @contextlib.contextmanager

@@ -71,12 +71,11 @@ def model_class(name: str, module: str | None = None) -> type[Model]:
       f"model.module is {module!r}, which defines the class {name}, but {error}; put it back, or "
       "name the folder where it lies now in PYTHONPATH"
     ) from error
-  classes = {n for n, x in names.items() if isinstance(x, type) and issubclass(x, Model)} - {
-    "Model"
-  }
+  classes = {n: x for n, x in names.items() if isinstance(x, type) and issubclass(x, Model)}
+  classes.pop("Model", None)  # which it imports
   if name not in classes:
     raise ValueError(f"model.name is {name!r}; models defined in {module}: {sorted(classes)}")
-  return names[name]
+  return classes[name]
 
 
 def build_model(config: Mapping[str, Any]) -> Model:
