@@ -8,9 +8,17 @@ if __name__ == "__main__":
   program.run(main)
 """
 
+import pathlib
+import shlex
+
 from configs import ConfigError
 from data_pipelines import command_line
 from data_pipelines.command_line import run as run
 from experiments.console.errors import UserError
 
 entry = command_line.entry({UserError: 1, ConfigError: 2} | command_line.STATUS)
+
+
+def command(name: str, workdir: pathlib.Path) -> str:
+  """A program's command line for a run, to paste into a shell."""
+  return f"python -m experiments.{name} {shlex.quote(f'--workdir={workdir}')}"

@@ -6,12 +6,11 @@ warnings(record)       # what must be known before any number is read
 """
 
 import math
-import pathlib
-import shlex
 
 import ml_collections
 
 from experiments.console.bars import duration
+from experiments.console.program import command
 from experiments.reporting import scores
 from experiments.runs.records import Record
 from genesis_jax import objective
@@ -187,11 +186,6 @@ def headline(record: Record) -> list[dict]:
 
 def _text(value: float | None, form: str) -> str | None:
   return None if value is None else f"{value:{form}}"
-
-
-def command(program: str, workdir: pathlib.Path) -> str:
-  """A program's command line for a run, to paste into a shell."""
-  return f"python -m experiments.{program} {shlex.quote(f'--workdir={workdir}')}"
 
 
 def commands(record: Record) -> list[dict]:

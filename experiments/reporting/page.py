@@ -8,6 +8,7 @@ import jinja2
 import plotly.offline
 
 from experiments.console.errors import explained
+from experiments.console.program import command
 from experiments.reporting import curves, facts, galleries, scores
 from experiments.runs import folder, records
 
@@ -44,7 +45,7 @@ def _content(record) -> dict:
     measured=scores.measured(record),
     missing=scores.missing(record),
     galleries=galleries.read(record.workdir),
-    visualise=facts.command("visualise", record.workdir),
+    visualise=command("visualise", record.workdir),
     panels=curves.curves(record.rows, goal, num_elements),
     num_rows=len(record.rows),
     num_unreadable=record.num_unreadable,

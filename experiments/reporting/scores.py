@@ -6,10 +6,10 @@ measured(record)         # every score of the newest evaluation, with standard e
 """
 
 import json
-import shlex
 from collections.abc import Mapping
 
 from configs.experiment import compose
+from experiments.console.program import command
 from experiments.runs.changes import flat
 from experiments.runs.records import Record
 from experiments.scoring import published_numbers, scores
@@ -193,13 +193,13 @@ def measured(record: Record) -> dict | None:
 
 def missing(record: Record) -> list[dict]:
   """What was not measured, with the command that does: {"text", "command"}."""
-  run, lines = shlex.quote(f"--workdir={record.workdir}"), []
+  lines = []
   if not record.evaluations:
-    command = f"python -m experiments.evaluate {run}"
-    lines.append(dict(text="No test images were scored; run", command=command))
+    again = command("evaluate", record.workdir)
+    lines.append(dict(text="No test images were scored; run", command=again))
   elif reason := record.evaluations[-1].get("segmentation_absent"):
     lines.append(dict(text=f"{reason}.", command=None))
   if not record.fids:
-    command = f"python -m experiments.compute_fid {run}"
-    lines.append(dict(text="No FID was computed; run", command=command))
+    again = command("compute_fid", record.workdir)
+    lines.append(dict(text="No FID was computed; run", command=again))
   return lines

@@ -9,8 +9,9 @@ from absl import logging
 from clu import parameter_overview
 
 from experiments.console.errors import UserError
+from experiments.console.program import command
 from experiments.hardware import devices
-from experiments.reporting import facts, page
+from experiments.reporting import page
 from experiments.runs import folder
 from experiments.scoring.scores import LINE, named
 from experiments.training import final_scores
@@ -36,7 +37,7 @@ def introduce(run, state) -> None:
   """Says what will be done, and labels the folder; on the main host.
 
   Args:
-    run: a `train.Run`.
+    run: a `loop.Run`.
     state: the state it starts from.
   """
   if not devices.is_main_host():
@@ -67,7 +68,7 @@ def finish(run, state) -> None:
   """Last validation, picture, metrics.json and test scores, unless they are there; the report.
 
   Args:
-    run: a `train.Run`, trained to its end.
+    run: a `loop.Run`, trained to its end.
     state: a replicated TrainState.
   """
   step = int(devices.first(state.step))
@@ -104,7 +105,7 @@ def _written_report(workdir: pathlib.Path) -> pathlib.Path | None:
     return page.write(workdir)
   except Exception as error:  # of any kind: training itself has succeeded
     words = " ".join(str(error).split()) or type(error).__name__
-    again = facts.command("report", workdir)
+    again = command("report", workdir)
     logging.warning("the report was not written (%s); try again with %s", words, again)
     return None
 

@@ -7,7 +7,6 @@ What is there already is not measured again, so that the same command finishes w
 """
 
 import pathlib
-import shlex
 from collections.abc import Callable
 
 import jax
@@ -15,6 +14,7 @@ from absl import logging
 
 import data_pipelines
 from experiments.console.errors import UserError
+from experiments.console.program import command
 from experiments.fid import distance, weights
 from experiments.fid.network import Stopped
 from experiments.hardware import devices
@@ -50,8 +50,8 @@ def _tried(measured: Callable, run, checkpoint: scoring.Checkpoint, program: str
   except Stopped:
     pass
   except (UserError, data_pipelines.DataError, OSError) as error:
-    command = f"python -m experiments.{program} --workdir={shlex.quote(str(run.workdir))}"
-    logging.warning("test images were not scored (%s); try again with %s", error, command)
+    again = command(program, run.workdir)
+    logging.warning("test images were not scored (%s); try again with %s", error, again)
   return not run.stop.asked
 
 
