@@ -28,6 +28,7 @@ from data_pipelines.command_line import (
   path_name,
   quieten_tensorflow,
   run,
+  text_table,
   whole_number,
 )
 from data_pipelines.durable import write_atomically
@@ -222,11 +223,7 @@ def table(reports: dict[str, Report]) -> str:
   labels = sorted({name for report in reports.values() for name in report.labels})
   columns = [[split, *_column(report, instances, labels)] for split, report in reports.items()]
   columns = [["", *_names(instances, labels)], *columns]
-  widths = [max(map(len, column)) for column in columns]
-  return "\n".join(
-    "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    for row in zip(*columns, strict=True)
-  )
+  return text_table([list(row) for row in zip(*columns, strict=True)])
 
 
 def _parser() -> Parser:
