@@ -7,11 +7,10 @@ of their own, or rows of arrays, are found by number anyway.
 With on_corrupt="skip" the next images of the draw take the places of damaged ones.
 """
 
-import collections
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,7 @@ import tensorflow as tf
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.reading.pipeline import BUFFERS
-from data_pipelines.reading.progress import with_progress
+from data_pipelines.reading.progress import in_order, with_progress
 from data_pipelines.reading.records import PLACES, DamageLog, Range, Records
 from data_pipelines.sampling import Sample
 from data_pipelines.sources import check_choice, shard_rows
@@ -59,19 +58,6 @@ def _frames_of(part: Range) -> Frames:
   return frames._replace(offsets=frames.offsets[part.first :], lengths=frames.lengths[part.first :])
 
 
-def _in_order(
-  pool: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int
-) -> Iterator:
-  """`map`, with so many calls ahead of what is asked for."""
-  waiting = collections.deque()
-  for item in items:
-    waiting.append(pool.submit(function, item))
-    if len(waiting) > ahead:
-      yield waiting.popleft().result()
-  while waiting:
-    yield waiting.popleft().result()
-
-
 class _ByNumber:
   """Loads images that are found by number."""
 
@@ -89,7 +75,7 @@ class _ByNumber:
 
   def load_all(self, numbers: np.ndarray, pool, ahead: int) -> Iterator[Features | None]:
     """The features of images, in the order of these numbers; negative numbers are passed over."""
-    return _in_order(
+    return in_order(
       pool, lambda number: self.load(number) if number >= 0 else None, numbers.tolist(), ahead
     )
 
@@ -246,7 +232,7 @@ class FileSample(Sample):
     with ThreadPoolExecutor(THREADS) as pool:
       images = self._loaded(pool)
       groups = iter(lambda: list(itertools.islice(images, self._batch_size)), [])
-      yield from _in_order(pool, self._decoded, groups, BATCHES_AHEAD)
+      yield from in_order(pool, self._decoded, groups, BATCHES_AHEAD)
     self._damage.raise_if_all(any_good=self._any_good)
 
   def _loaded(self, pool) -> Iterator[tuple[int, int, Features | None]]:

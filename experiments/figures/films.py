@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from experiments.console import bars
+from data_pipelines.reading.progress import with_progress
 from experiments.console.errors import UserError
 from experiments.figures.galleries import segments
 from experiments.figures.panels import BACKGROUND, PALETTE, coloured_instances, to_uint8
@@ -37,7 +37,7 @@ def film(
     scale: of pictures, see `sheets`.
   """
   frames, shown = [], []
-  for step in bars.shown(steps, "film", "checkpoints", len(steps)):
+  for step in with_progress(steps, len(steps), "film", "checkpoint", aside=True):
     now = view
     try:
       if step != steps[-1]:
