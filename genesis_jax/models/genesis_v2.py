@@ -89,8 +89,6 @@ class GenesisV2(Model):
   pixel_bound: bool = True
   pixel_std_first: float = 0.7
   pixel_std: float = 0.7
-  axis_name: str | None = None  # no layer looks across the batch
-  dtype: Dtype = jnp.float32
 
   @classmethod
   def check_combination(cls, options):
