@@ -107,8 +107,15 @@ def _imported(name: str) -> ModuleType:
 
 
 def _address(module: str) -> str:
-  """A file in full, as "mine.py" is another one in another folder; or an importable module."""
-  return str(Path(module).expanduser().absolute()) if module.endswith(".py") else module
+  """A file in full, as "mine.py" is another one in another folder; or an importable module.
+
+  A file that is not there any more is looked for by its name where Python looks for modules.
+  """
+  if not module.endswith(".py"):
+    return module
+  path = Path(module).expanduser()
+  places = (path, *(Path(folder, path.name) for folder in sys.path))
+  return str(next((place for place in places if place.is_file()), path).absolute())
 
 
 @functools.cache
@@ -124,7 +131,8 @@ def _own(module: str) -> ModuleType:
       found = _imported(module)
   except (FileNotFoundError, ModuleNotFoundError) as error:
     raise ValueError(
-      f"data.module is {module!r}, but {error}; it must name the Python file of a reader"
+      f"data.module is {module!r}, but {error}; it must name the Python file of a reader: put it "
+      "back, or name the folder where it lies now in PYTHONPATH"
     ) from error
   lacking = [name for name in NEEDED if not hasattr(found, name)]
   if lacking:
