@@ -14,6 +14,7 @@ Python file, which a configuration names as `data.module` and which is both. A r
     describe(config, root, notes)          the `Source`; `notes` are those of a stand-in, or None
     split_records(config, source, split)   `Records` or `Indexed`
     num_examples(config, source, split)    images, None: not counted; may be left out
+    COUNTABLE_BYTES                        of records that are counted; may be left out
     images_per_scene(config)               images in a row that show the same; left out: 1
 
 and a stand-in, which need not be,
@@ -74,6 +75,21 @@ class Planned(NamedTuple):
   out: str
   below: str
   arguments: dict
+
+
+def planned_images(config, *, least: int, version: int, apart: bool = False) -> Planned:
+  """The stand-in that a configuration asks for, of so many images or the fewest there can be.
+
+  Args:
+    config: of the data set.
+    least: images of a stand-in.
+    version: of the pictures.
+    apart: whether each variant has a folder of its own.
+  """
+  num = max(least, config.standin_scenes)
+  below = f"/{config.variant}" if apart else ""
+  out = f"{config.name}_{num}_images_v{version}{below}"
+  return Planned(out, "", dict(num_scenes=num))
 
 
 def reader(config) -> ModuleType:
@@ -172,7 +188,10 @@ def num_examples(config, source: Source, split: str) -> int | None:
   module = reader(config)
   if hasattr(module, "num_examples"):
     return module.num_examples(config, source, split)
-  return module.split_records(config, source, split).num_images()
+  images = module.split_records(config, source, split)
+  most = getattr(module, "COUNTABLE_BYTES", None)
+  is_large = most is not None and not config.limit and images.num_bytes() > most
+  return None if is_large else images.num_images()
 
 
 def images_per_scene(config) -> int:

@@ -7,10 +7,11 @@ of their own, or rows of arrays, are found by number anyway.
 With on_corrupt="skip" the next images of the draw take the places of damaged ones.
 """
 
+import collections
 import functools
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -85,10 +86,9 @@ class _FromRecords(_ByNumber):
 
   def __init__(self, records: Records, damage: DamageLog, skip: bool):
     self._records, self._damage, self._skip = records, damage, skip
-    size = sum(part.path.stat().st_size for part in records.ranges)
     with ThreadPoolExecutor(THREADS) as pool:
       found = pool.map(_frames_of, records.ranges)
-      if size > LOUD_BYTES:
+      if records.num_bytes() > LOUD_BYTES:
         found = with_progress(found, len(records.ranges), "looking for records", "file")
       self._frames = list(found)
     counts = [self._count(file, frames) for file, frames in enumerate(self._frames)]

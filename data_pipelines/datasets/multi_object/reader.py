@@ -99,7 +99,7 @@ LAYOUTS = {
 }
 PLACES = ("data/multi-object-datasets", "data/multi_object_datasets", "data")
 STAND_IN_PART = 10  # test and val are at most one in so many images of a stand-in
-COUNTABLE_BYTES = 2**27  # larger files, packed, are taken for whole ones ...
+COUNTABLE_PACKED = 2**27  # larger files, packed, are taken for whole ones ...
 COUNTABLE_UNPACKED = 2**31  # ... and of this size, unpacked, are not counted to their end
 
 
@@ -179,7 +179,7 @@ def _range(config, source: Source, split: str) -> Range:
   if notes:
     most = notes["num_images"] // STAND_IN_PART
     num_test, num_val = min(num_test, most), min(num_val, most)
-  if protocol.train_first and path.stat().st_size <= COUNTABLE_BYTES:
+  if protocol.train_first and path.stat().st_size <= COUNTABLE_PACKED:
     # A small file is no whole one: what is set aside comes from its end.
     held_out = num_val + min(num_test, protocol.max_test)
     used = max(Range(path).num_records(used + held_out) - held_out, 0)

@@ -246,13 +246,6 @@ def split_records(config, source: Source, split: str) -> Records:
   return records.limited(config.limit) if config.limit else records
 
 
-def num_examples(config, source: Source, split: str) -> int | None:
-  """Images of a split by the headers of its records; None where counting would take long."""
-  records = split_records(config, source, split)
-  small = sum(part.path.stat().st_size for part in records.ranges) <= COUNTABLE_BYTES
-  return records.num_images() if small or config.limit else None
-
-
 def images_per_scene(config) -> int:
   """How many images in a row are of one moment."""
   del config
