@@ -12,7 +12,7 @@ Python file, which a configuration names as `data.module` and which is both. A r
     find(folder, config)                   where in a folder the files are: a path, or None
     missing(folder, config)                what is wrong then, and the cure; may be left out
     describe(config, root, notes)          the `Source`; `notes` are those of a stand-in, or None
-    split_records(config, source, split)   `Records` or `Indexed`
+    split_records(config, source, split)   all of a split's images, as `Records` or `Indexed`
     num_examples(config, source, split)    images, None: not counted; may be left out
     COUNTABLE_BYTES                        of records that are counted; may be left out
     images_per_scene(config)               images in a row that show the same; left out: 1
@@ -179,8 +179,9 @@ def resolve(config) -> Source:
 
 
 def split_records(config, source: Source, split: str):
-  """The images of a split, `Records` or `Indexed`; a DataError if there are none."""
-  return reader(config).split_records(config, source, split)
+  """At most `config.limit` images of a split, as `Records` or `Indexed`; a DataError if none."""
+  images = reader(config).split_records(config, source, split)
+  return images.limited(config.limit) if config.limit else images
 
 
 def num_examples(config, source: Source, split: str) -> int | None:
@@ -188,7 +189,7 @@ def num_examples(config, source: Source, split: str) -> int | None:
   module = reader(config)
   if hasattr(module, "num_examples"):
     return module.num_examples(config, source, split)
-  images = module.split_records(config, source, split)
+  images = split_records(config, source, split)
   most = getattr(module, "COUNTABLE_BYTES", None)
   is_large = most is not None and not config.limit and images.num_bytes() > most
   return None if is_large else images.num_images()

@@ -158,7 +158,7 @@ def _decode(*features: tf.Tensor, side: int, size: int, resize: str) -> dict[str
 
 
 def split_records(config, source: Source, split: str) -> Records:
-  """The records of a split, at most `config.limit` images of it.
+  """The records of a split.
 
   Raises:
     DataError: the split has no files, or no records in them.
@@ -171,7 +171,7 @@ def split_records(config, source: Source, split: str) -> Records:
   )
   notes, instances = stand_in_notes(source.root), _has_instances(ranges)
   side = notes["image_size"] if notes else variant.side
-  records = Records(
+  return Records(
     ranges=tuple(ranges),
     views=variant.views,
     unpack=partial(_unpack, side=side, views=variant.views, instances=instances),
@@ -179,7 +179,6 @@ def split_records(config, source: Source, split: str) -> Records:
     decode=partial(_decode, side=side, size=config.image_size, resize=config.resize),
     cure="fetch the file again, or leave such records out with --config.data.on_corrupt=skip",
   )
-  return records.limited(config.limit) if config.limit else records
 
 
 def images_per_scene(config) -> int:

@@ -95,7 +95,7 @@ def _load(
 
 
 def split_records(config, source: Source, split: str) -> Indexed:
-  """The images of a split, at most `config.limit` of them, in the order of their paths.
+  """The images of a split, in the order of their paths.
 
   Raises:
     DataError: there are none.
@@ -110,7 +110,7 @@ def split_records(config, source: Source, split: str) -> Indexed:
     )
   tree, has_ids = Folder(source.root), any(example.masks for example in examples)
   load = dict(tree=tree, examples=examples, contents=contents)
-  images = Indexed(
+  return Indexed(
     num=len(examples),
     load=partial(_load, **load, size=config.image_size, resize=config.resize, has_ids=has_ids),
     num_features=1 + has_ids,
@@ -119,7 +119,6 @@ def split_records(config, source: Source, split: str) -> Indexed:
     cure="mend or remove it, or leave such images out with --config.data.on_corrupt=skip",
     files=lambda number: tuple(map(tree.read, _decoded_files(examples[number]))),
   )
-  return images.limited(config.limit) if config.limit else images
 
 
 def _decoded_files(example: Example) -> tuple[str, ...]:

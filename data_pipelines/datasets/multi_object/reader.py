@@ -215,7 +215,7 @@ def _form(path: Path, published: Form) -> Form:
 
 
 def split_records(config, source: Source, split: str) -> Records:
-  """The records of a split, at most `config.limit` images of it.
+  """The records of a split.
 
   Raises:
     DataError: the file has no records for the split.
@@ -232,7 +232,7 @@ def split_records(config, source: Source, split: str) -> Records:
   codec = Codec(form, protocol.crop(form.height, form.width, config.image_size))
   from_protocol = config.resize == protocols.FROM_PROTOCOL
   method = protocol.resize if from_protocol else config.resize
-  records = Records(
+  return Records(
     ranges=(part,),
     views=1,
     unpack=codec.unpack,
@@ -241,12 +241,12 @@ def split_records(config, source: Source, split: str) -> Records:
     cure="fetch the file again, or leave such records out with --config.data.on_corrupt=skip",
     compact=codec.compact,
   )
-  return records.limited(config.limit) if config.limit else records
 
 
 def num_examples(config, source: Source, split: str) -> int | None:
   """Images of a split by the headers of its records; None where counting would take long."""
   records = split_records(config, source, split)
+  records = records.limited(config.limit) if config.limit else records
   (part,) = records.ranges
   if part.count is None and gzipped.estimate(part.path).unpacked > COUNTABLE_UNPACKED:
     return None

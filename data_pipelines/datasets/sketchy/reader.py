@@ -222,7 +222,7 @@ def _decode(frames, windows, *ids, size: int, resize: str) -> dict[str, tf.Tenso
 
 
 def split_records(config, source: Source, split: str) -> Records:
-  """The records of a split, at most `config.limit` images of it.
+  """The records of a split.
 
   Raises:
     DataError: there are no records for the split.
@@ -234,7 +234,7 @@ def split_records(config, source: Source, split: str) -> Records:
     f"{_help(source.root)}",
   )
   names = (*TOPS, "instances") if source.stand_in else tuple(TOPS)
-  records = Records(
+  return Records(
     ranges=tuple(ranges),
     views=len(IMAGES),
     unpack=partial(_unpack, instances=source.stand_in),
@@ -243,7 +243,6 @@ def split_records(config, source: Source, split: str) -> Records:
     cure="fetch the file again, or leave such records out with --config.data.on_corrupt=skip",
     compact=partial(_compact, names=names),
   )
-  return records.limited(config.limit) if config.limit else records
 
 
 def images_per_scene(config) -> int:
