@@ -1,4 +1,4 @@
-"""What takes long: progress of it, for people who wait, and threads that work ahead.
+"""What takes long: progress of it, for people who wait, and work that is begun ahead.
 
 with telling():
   for scene in with_progress(scenes, 2000, "rendering", "scene"): ...
@@ -58,12 +58,17 @@ def telling() -> Iterator[None]:
     logging.set_verbosity(before)
 
 
-def in_order(pool: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int) -> Iterator:
-  """`map` in threads, with so many calls ahead of what is asked for."""
+def made_ahead(items: Iterable, count: int = 1) -> Iterator:
+  """Passes items on, each once so many more are made: for what is begun by being made."""
   waiting = collections.deque()
   for item in items:
-    waiting.append(pool.submit(function, item))
-    if len(waiting) > ahead:
-      yield waiting.popleft().result()
-  while waiting:
-    yield waiting.popleft().result()
+    waiting.append(item)
+    if len(waiting) > count:
+      yield waiting.popleft()
+  yield from waiting
+
+
+def in_order(pool: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int) -> Iterator:
+  """`map` in threads, with so many calls ahead of what is asked for."""
+  for call in made_ahead((pool.submit(function, item) for item in items), ahead):
+    yield call.result()
