@@ -6,14 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genesis_jax.distributions import categorical_kl, mixture_nll, sampled_kl, slot_stds
-from genesis_jax.layers import (
-  Conv,
-  ConvTranspose,
-  Dense,
-  Dtype,
-  coordinates,
-  softplus_std,
-)
+from genesis_jax.layers import Conv, ConvTranspose, Dense, Dtype, coordinates, softplus_std
 from genesis_jax.models.common import Model, mix
 from genesis_jax.networks import UNET_SIZES, ConvNormReLU, UNet
 from genesis_jax.norms import EPSILON, Norm, normalise

@@ -15,13 +15,7 @@ from PIL import Image
 
 from data_pipelines.datasets import planned_images
 from data_pipelines.datasets.apc.reader import PART, VARIANTS
-from data_pipelines.datasets.stand_ins import (
-  beside,
-  check_least,
-  check_request,
-  render,
-  save,
-)
+from data_pipelines.datasets.stand_ins import beside, check_least, check_request, render, save
 from genesis_jax.scenes.raycast import SHAPES
 from genesis_jax.scenes.shelf import shelf_frame
 

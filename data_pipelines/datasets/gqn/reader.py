@@ -22,13 +22,7 @@ from data_pipelines.datasets.gqn.files import FOLDERS, VARIANTS
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.headers import jpeg_size, png_header
 from data_pipelines.reading.records import Range, Records, check_not_empty
-from data_pipelines.sources import (
-  DataError,
-  Source,
-  resize_ids,
-  resize_images,
-  stand_in_notes,
-)
+from data_pipelines.sources import DataError, Source, resize_ids, resize_images, stand_in_notes
 
 VAL_PART = 60  # one in so many train files is for validation
 PLACES = ("data/gqn/{variant}", "data/gqn-dataset/{variant}", "data/{variant}")

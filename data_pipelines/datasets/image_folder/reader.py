@@ -37,10 +37,7 @@ from data_pipelines.reading.images import (
   read_rgb,
 )
 from data_pipelines.reading.indexed import Indexed
-from data_pipelines.sources import (
-  DataError,
-  Source,
-)
+from data_pipelines.sources import DataError, Source
 
 VARIANTS = ("default",)
 

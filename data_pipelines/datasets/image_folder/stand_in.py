@@ -16,13 +16,7 @@ from PIL import Image
 
 from data_pipelines.datasets import planned_images
 from data_pipelines.datasets.image_folder.reader import VARIANTS
-from data_pipelines.datasets.stand_ins import (
-  beside,
-  check_least,
-  check_request,
-  render,
-  save,
-)
+from data_pipelines.datasets.stand_ins import beside, check_least, check_request, render, save
 from genesis_jax.scenes import room_scene, sprites_scene
 
 VERSION = 1  # of the pictures; raise it when they change

@@ -25,12 +25,7 @@ from data_pipelines.datasets.multi_object.codec import GREY, RGB, Codec, Factor,
 from data_pipelines.reading import gzipped, tfrecords
 from data_pipelines.reading.record_files import is_empty, left_out
 from data_pipelines.reading.records import Range, Records, check_not_empty
-from data_pipelines.sources import (
-  DataError,
-  Source,
-  check_config,
-  stand_in_notes,
-)
+from data_pipelines.sources import DataError, Source, check_config, stand_in_notes
 
 
 class Layout(NamedTuple):

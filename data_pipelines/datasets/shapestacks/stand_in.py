@@ -15,13 +15,7 @@ import numpy as np
 
 from data_pipelines.datasets import planned_images
 from data_pipelines.datasets.shapestacks.reader import ID_STEP, LISTS, VARIANTS
-from data_pipelines.datasets.stand_ins import (
-  beside,
-  check_least,
-  check_request,
-  render,
-  save,
-)
+from data_pipelines.datasets.stand_ins import beside, check_least, check_request, render, save
 from genesis_jax.scenes.stacks import NUM_VIEWS, stacks_view
 
 VERSION = 1  # of the pictures; raise it when they change
