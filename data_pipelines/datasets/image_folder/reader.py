@@ -6,10 +6,10 @@
 The short side is resized to S, then the middle is cropped; masks always take the nearest pixel.
 
 Splits are folders named train, val and test, or lists train.txt, val.txt and test.txt, or else
-follow from a hash of each image's path, see `image_folder_splits`.
+follow from a hash of each image's path, see `splits`.
 
 Masks are found by what their folders or names say (`masks/`, `x_mask.png`), by equal names in
-parallel folders, or in JSON files of COCO or labelme, see `image_folder_pairs`. Values of grey and
+parallel folders, or in JSON files of COCO or labelme, see `pairs`. Values of grey and
 palette masks are instances, 0 is background; in masks of colours each colour is one, black is
 background; `background_ids` and `ignore_ids` name other values. Ids are numbered from 1 in each
 image, in the order of the values (R, G, B). Of a split with masks, images without one are left out
