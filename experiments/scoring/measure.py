@@ -77,14 +77,7 @@ def _drawn(data, settings: Settings):
   with explained():
     data_pipelines.check_choice("--split", settings.split, data_pipelines.SPLITS)
     source = data_pipelines.resolve(data)
-    return source, drawing.drawn(
-      data,
-      settings.split,
-      settings.num_images,
-      settings.usual,
-      seed=settings.sample_seed,
-      batch_size=settings.batch_size,
-    )
+    return source, drawing.drawn_as(settings, data, settings.split)
 
 
 def measure(
