@@ -2,37 +2,15 @@
 
 import argparse
 
-import numpy as np
-
 import data_pipelines
 from experiments.console.errors import UserError, explained
 from experiments.figures import films, galleries
 from experiments.figures.catalogue import FIGURES, impossible
-from experiments.figures.data import read
+from experiments.figures.data import chosen
 from experiments.figures.folder import Folder
 from experiments.figures.view import Network, View
 from experiments.runs.opening import opened
 from genesis_jax import runs
-
-POOL = 240  # leading images to choose from, since neighbours look alike
-
-
-def images(config, options: argparse.Namespace) -> dict:
-  """Some images of a split, drawn from its beginning; "image" and maybe "instances".
-
-  The first ones are the same however many are asked for.
-
-  Raises:
-    UserError: the split has fewer.
-    DataError: it cannot be read.
-  """
-  batch = read(config.data, options.split, max(POOL, options.num), options.seed)
-  count = len(batch["image"])
-  if count < options.num:
-    raise UserError(f"--num={options.num}, but the {options.split} split has {count} images")
-  chosen = np.random.default_rng(options.seed).permutation(count)[: options.num]
-  names = batch.keys() & {"image", "instances"}
-  return {name: np.asarray(batch[name])[chosen] for name in names}
 
 
 def chosen_figures(model, options: argparse.Namespace) -> list[str]:
@@ -73,7 +51,7 @@ def draw(options: argparse.Namespace) -> None:
     step, model, variables, config = opened(options.workdir, options.step, options.data_dir)
     names = chosen_figures(model, options)
     source = data_pipelines.resolve(config.data)
-    batch = images(config, options)
+    batch = chosen(config.data, options.split, options.num, options.seed)
   if options.match_slots:
     _check_can_match(model, batch)
   network = Network(model, options.seed)

@@ -20,7 +20,6 @@ from genesis_jax.outputs import Outputs, Samples
 from genesis_jax.slot_matching import matched_labels
 from genesis_jax.training import to_float
 
-MASKS = "attention masks"  # edited beside the latents
 CHUNK = 16  # images decoded at a time
 
 
@@ -79,6 +78,9 @@ class Network:
 def _check_finite(images: np.ndarray) -> None:
   if not np.isfinite(images).all():
     raise UserError("the checkpoint gives images that hold NaNs; choose another --step")
+
+
+MASKS = "attention masks"  # edited beside the latents
 
 
 @dataclasses.dataclass(frozen=True)

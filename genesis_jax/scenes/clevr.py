@@ -130,13 +130,14 @@ def _pixel_coords(points: Float[Array, "N 3"], camera: Float[Array, "5"]) -> Flo
   )
 
 
-def clevr_scene(key: Array, *, image_size: int = 128, wide: bool = False) -> dict:
+def clevr_scene(key: Array, *, image_size: int = 128, wide: bool = False, samples: int = 2) -> dict:
   """Renders one scene.
 
   Args:
     key: decides everything.
     image_size: width in pixels.
     wide: the whole picture, 4:3, and not its central square.
+    samples: squared, rays per pixel.
 
   Returns a dict of
     image: uint8 [S, S, 3], or [3 S / 4, S, 3] if wide.
@@ -158,6 +159,7 @@ def clevr_scene(key: Array, *, image_size: int = 128, wide: bool = False) -> dic
     image_size=image_size,
     image_height=image_size * 3 // 4 if wide else None,
     field_of_view=2 * float(np.arctan(half_view)),
+    samples=samples,
   )
   x, y, z = solids.centre.T
   return {

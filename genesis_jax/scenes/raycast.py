@@ -270,6 +270,7 @@ def render(
   image_size: int,
   field_of_view: Scalar = 1.0,
   samples: int = 2,
+  shadows: bool = True,
   image_height: int | None = None,
 ) -> tuple[Float[Array, "H S 3"], Int[Array, "H S"]]:
   """A picture in [0, 1], from samples x samples rays per pixel, and the id most of them hit.
@@ -281,7 +282,7 @@ def render(
 
   def add_sample(sums, offset):
     origin, direction = camera_rays(camera, image_size, field_of_view, tuple(offset), height)
-    color, ids = trace(solids, backdrop, origin, direction, to_light)
+    color, ids = trace(solids, backdrop, origin, direction, to_light, shadows=shadows)
     seen = (*color, *((ids == n).astype(jnp.float32) for n in range(count + 1)))
     return tuple(total + one for total, one in zip(sums, seen, strict=True)), None
 

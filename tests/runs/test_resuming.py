@@ -12,8 +12,9 @@ import data_pipelines
 import genesis_jax
 from configs import datasets, models, of_run
 from configs.experiment import compose
+from experiments import export
 from experiments.console.errors import UserError
-from experiments.runs import changes, checkpoints, exporting, folder, records
+from experiments.runs import changes, checkpoints, folder, records
 from experiments.training import loop
 from genesis_jax import runs
 
@@ -232,8 +233,8 @@ def test_a_killed_export_does_not_block_the_next(copy, tmp_path, monkeypatch):
   with monkeypatch.context() as patch:
     patch.setattr(shutil, "copy", killed)
     with pytest.raises(KeyboardInterrupt):
-      exporting.export(workdir, None, out)
+      export.export(workdir, None, out)
   assert not out.exists()
-  genesis_jax.load(exporting.export(workdir, None, out).parent.parent)
+  genesis_jax.load(export.export(workdir, None, out).parent.parent)
   with pytest.raises(UserError, match="exists and is not empty"):
-    exporting.export(workdir, None, out)
+    export.export(workdir, None, out)

@@ -19,7 +19,13 @@ import tensorflow as tf
 from data_pipelines.datasets.multi_dsprites import draws as dsprites
 from data_pipelines.datasets.multi_dsprites.draws import ARCHIVE, SIDE, SIZES
 from data_pipelines.reading.indexed import Indexed
-from data_pipelines.sources import SPLITS, DataError, Source, resize_ids, resize_images
+from data_pipelines.sources import (
+  SPLITS,
+  DataError,
+  Source,
+  resize_ids,
+  resize_images,
+)
 
 PLACES = ("data/multi_dsprites", "data")  # searched when no data_dir is given
 VARIANTS = dsprites.VARIANTS

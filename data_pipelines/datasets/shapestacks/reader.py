@@ -31,7 +31,10 @@ from data_pipelines.reading.images import (
   resize_rgb,
 )
 from data_pipelines.reading.indexed import Indexed
-from data_pipelines.sources import DataError, Source
+from data_pipelines.sources import (
+  DataError,
+  Source,
+)
 
 VARIANTS = ("default", "blocks_all", "ccs_all")
 LISTS = {"train": "train.txt", "val": "eval.txt", "test": "test.txt"}
