@@ -5,7 +5,6 @@ waits. `image_size` and `num_slots` are set by `configs.experiment.compose`, fro
 """
 
 import ast
-import dataclasses
 import functools
 import importlib.util
 import pathlib
@@ -13,7 +12,6 @@ import pathlib
 import ml_collections
 
 DTYPES = ("float32", "bfloat16")  # of activations
-NOT_OPTIONS = {"name", "parent", "axis_name", "dtype"}  # fields of a class that are none
 
 
 @functools.cache
@@ -38,7 +36,7 @@ def options(name: str) -> ml_collections.ConfigDict:
   fields = {
     node.target.id: ast.literal_eval(node.value)
     for node in _classes()[name].body
-    if isinstance(node, ast.AnnAssign) and node.target.id not in NOT_OPTIONS
+    if isinstance(node, ast.AnnAssign)
   }
   return ml_collections.ConfigDict(dict(name=name, dtype=DTYPES[0]) | fields)
 
@@ -50,9 +48,8 @@ def own(module: str, model: type) -> ml_collections.ConfigDict:
     module: the file that defines the class: `__file__`, where a configuration brings its own.
     model: a subclass of `genesis_jax.models.common.Model`.
   """
-  fields = {f.name: f.default for f in dataclasses.fields(model) if f.name not in NOT_OPTIONS}
-  known = dict(module=module, name=model.__name__, dtype=DTYPES[0])
-  return ml_collections.ConfigDict(known | fields)
+  known = dict(module=module, name=model.__name__)
+  return ml_collections.ConfigDict(known | model.default_options())
 
 
 def check(config) -> None:

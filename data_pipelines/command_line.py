@@ -1,4 +1,4 @@
-"""What programs share: options, errors in one line, exit status, Ctrl-C.
+"""What programs share: options, errors in one line, tables, exit status, Ctrl-C.
 
     @entry()
     def main(argv):
@@ -164,6 +164,16 @@ def show_progress() -> None:
   """Shows lines of progress, which are logged."""
   log_to_terminal("%(message)s")
   absl.logging.set_verbosity(absl.logging.INFO)
+
+
+def text_table(rows: list[list[str]], indent: str = "") -> str:
+  """Columns of equal width; the first row is the head."""
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  lines = [
+    indent + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+    for row in rows
+  ]
+  return "\n".join(lines)
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from data_pipelines.command_line import (
   path_name,
   quieten_tensorflow,
   run,
+  text_table,
   whole_number,
 )
 from data_pipelines.durable import write_atomically
@@ -179,54 +180,37 @@ def inspect(config, split: str, num: int = 0) -> Report:
   return report
 
 
-def _column(report: Report, instances: list[int], labels: list[str]) -> list[str]:
-  """A report as cells of the table, one for each of `_names`."""
+def _cells(report: Report, instances: list[int], labels: list[str]) -> dict[str, str]:
+  """A report as cells of the table, by what they say."""
   shape = "x".join(map(str, report.image_shape or ()))
   seen = bool(report.looked_at)
   about = "unknown" if report.about is None else f"about {report.about:,}"
-  return [
-    about if report.promised is None else f"{report.promised:,}",
-    f"{report.looked_at:,}",
-    f"{report.image_dtype} {shape}" if seen else "-",
-    f"{report.smallest} to {report.largest}" if seen else "-",
-    ", ".join(f"{mean:.1f}" for mean in report.channel_means) or "-",
-    *(f"{report.instances.get(count, 0):,}" for count in instances),
-    *(str(report.labels.get(name, "-")) for name in labels),
-    f"{report.num_corrupt:,}",
-    f"{report.seconds_to_first:.2f} s" if seen else "-",
-    f"{report.rate:,.0f}" if report.rate else "too few to tell",
-  ]
-
-
-def _names(instances: list[int], labels: list[str]) -> list[str]:
-  return [
-    "images",
-    "looked at",
-    "image",
-    "pixels",
-    "mean R, G, B",
-    *(
-      f"  with {count} instance{'s' * (count != 1)}" if count >= 0 else "  without a mask"
-      for count in instances
-    ),
-    *labels,
-    "damaged records",
-    "first batch after",
-    "images per second",
-  ]
+  with_instances = {
+    f"  with {n} instance{'s' * (n != 1)}" if n >= 0 else "  without a mask": report.instances.get(
+      n
+    )
+    for n in instances
+  }
+  return {
+    "images": about if report.promised is None else f"{report.promised:,}",
+    "looked at": f"{report.looked_at:,}",
+    "image": f"{report.image_dtype} {shape}" if seen else "-",
+    "pixels": f"{report.smallest} to {report.largest}" if seen else "-",
+    "mean R, G, B": ", ".join(f"{mean:.1f}" for mean in report.channel_means) or "-",
+    **{name: f"{count or 0:,}" for name, count in with_instances.items()},
+    **{name: str(report.labels.get(name, "-")) for name in labels},
+    "damaged records": f"{report.num_corrupt:,}",
+    "first batch after": f"{report.seconds_to_first:.2f} s" if seen else "-",
+    "images per second": f"{report.rate:,.0f}" if report.rate else "too few to tell",
+  }
 
 
 def table(reports: dict[str, Report]) -> str:
   """Reports by split, side by side."""
   instances = sorted({count for report in reports.values() for count in report.instances})
   labels = sorted({name for report in reports.values() for name in report.labels})
-  columns = [[split, *_column(report, instances, labels)] for split, report in reports.items()]
-  columns = [["", *_names(instances, labels)], *columns]
-  widths = [max(map(len, column)) for column in columns]
-  return "\n".join(
-    "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    for row in zip(*columns, strict=True)
-  )
+  columns = [_cells(report, instances, labels) for report in reports.values()]
+  return text_table([["", *reports], *([name, *(c[name] for c in columns)] for name in columns[0])])
 
 
 def _parser() -> Parser:

@@ -60,7 +60,7 @@ def split_records(config, source, split):
     image, ids = pixels[number, ..., :3], pixels[number, ..., 3]
     return encode(fitted_rgb(Image.fromarray(image), size, resize), fitted_ids(ids, size, resize))
 
-  images = Indexed(
+  return Indexed(
     num=len(pixels),
     load=load,
     num_features=2,
@@ -68,7 +68,6 @@ def split_records(config, source, split):
     describe=lambda number: f"{path}: image {number} (from 0)",
     cure="write the file again",
   )
-  return images.limited(config.limit) if config.limit else images
 
 
 def write(out_dir, *, variant, num_scenes, seed=0):

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from configs import models
 from configs.experiment import compose
 from genesis_jax.distributions import normal_log_prob, sampled_kl
-from genesis_jax.layers import Dtype
 from genesis_jax.models.common import Model
 from genesis_jax.networks import GatedDecoder, GatedEncoder, GaussianHead
 from genesis_jax.outputs import Latent, Outputs, Samples
@@ -28,8 +27,6 @@ class LightVAE(Model):
   light_dim: int = 2
   content_dim: int = 32
   pixel_std: float = 0.7
-  axis_name: str | None = None
-  dtype: Dtype = jnp.float32
 
   def setup(self):
     self.encoder = GatedEncoder(256, self.image_size, "none", dtype=self.dtype)

@@ -10,19 +10,15 @@ line.
 """
 
 import argparse
-import dataclasses
 
-import data_pipelines
 from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
 from data_pipelines.sources import SPLITS
-from experiments.console import bars, program, startup
-from experiments.console.errors import UserError, explained
-from experiments.figures.catalogue import FIGURES, impossible
+from experiments.console import program, startup
+from experiments.figures.catalogue import FIGURES
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 FORMATS = ("png", "pdf")
-POOL = 240  # leading images to choose from, since neighbours look alike
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -67,126 +63,14 @@ def _pair(text: str) -> tuple[int, int]:
   return int(numbers[0]) - 1, int(numbers[1]) - 1
 
 
-def images(config, options: argparse.Namespace) -> dict:
-  """Some images of a split, drawn from its beginning; "image" and maybe "instances".
-
-  The first ones are the same however many are asked for.
-
-  Raises:
-    UserError: the split has fewer.
-    DataError: it cannot be read.
-  """
-  import numpy as np
-
-  from experiments.figures.data import read
-
-  batch = read(config.data, options.split, max(POOL, options.num), options.seed)
-  count = len(batch["image"])
-  if count < options.num:
-    raise UserError(f"--num={options.num}, but the {options.split} split has {count} images")
-  chosen = np.random.default_rng(options.seed).permutation(count)[: options.num]
-  names = batch.keys() & {"image", "instances"}
-  return {name: np.asarray(batch[name])[chosen] for name in names}
-
-
-def chosen_figures(model, options: argparse.Namespace) -> list[str]:
-  """Names of the figures to make; says which of all are left out.
-
-  Raises:
-    UserError: one that was asked for cannot be made.
-  """
-  possible = []
-  for name in options.what or FIGURES:
-    reason = impossible(name, model, options.num)
-    if reason is None:
-      possible.append(name)
-    elif options.what:
-      raise UserError(f"--what={name}: {reason}")
-    else:
-      print(f"skipped    {name}: {reason}")
-  return possible
-
-
-def view_of(model, variables, network, batch: dict, options: argparse.Namespace):
-  """The `galleries.View` that options ask for."""
-  from experiments.figures.galleries import View
-
-  if options.match_slots and not hasattr(model, "num_slots"):
-    raise UserError(f"--match_slots: {type(model).__name__} has no slots")
-  if options.match_slots and "instances" not in batch:
-    raise UserError("--match_slots: the data has no instances to match with")
-  return View(model, variables, network, batch, options.match_slots, options.edit, options.num_dims)
-
-
-def film(steps: list[int], view, title: str, options: argparse.Namespace) -> tuple[bytes, str]:
-  """(GIF, caption) of checkpoints, the last of which `view` shows; damaged ones are left out."""
-  from experiments.figures import films
-  from experiments.runs.opening import opened
-
-  frames, shown = [], []
-  for step in bars.shown(steps, "film", "checkpoints", len(steps)):
-    now = view
-    try:
-      if step != steps[-1]:
-        now = dataclasses.replace(view, variables=opened(options.workdir, step)[2])
-      frames.append(films.film_frame(now, step, title).image(options.scale))
-      shown.append(step)
-    except UserError as error:
-      if step == steps[-1]:
-        raise
-      print(f"skipped    frame of step {step}: {error}")
-  if len(shown) == 1:
-    print(f"note       film: one frame, since there is no checkpoint but that of step {shown[0]}")
-  return films.gif(frames), f"The same images at the run's checkpoints: steps {shown}."
-
-
-def make(options: argparse.Namespace) -> None:
-  """Makes all figures.
-
-  Raises:
-    UserError, DataError, OSError: in one line.
-  """
-  from experiments.figures import galleries
-  from experiments.figures.folder import Folder
-  from experiments.figures.view import Network
-  from experiments.runs.opening import opened
-  from genesis_jax import runs
-
-  with explained():
-    step, model, variables, config = opened(options.workdir, options.step, options.data_dir)
-    names = chosen_figures(model, options)
-    source = data_pipelines.resolve(config.data)
-    batch = images(config, options)
-  view = view_of(model, variables, Network(model, options.seed), batch, options)
-  stand_in = ", STAND-IN DATA" if source.stand_in else ""
-  subject = f"{config.model.name} on {config.data.name}, {options.split} split{stand_in}"
-  print(f"data       {source.description}")
-  about = dict(
-    step=step,
-    model=config.model.name,
-    split=options.split,
-    seed=options.seed,
-    data=source.description,
-    stand_in=source.stand_in,
-  )
-  titles, pdf = not options.no_title, options.format == "pdf"
-  with Folder(options.workdir, options.out, about, options.scale, pdf, titles) as folder:
-    for name in names:
-      if name == "film":
-        steps = [s for s in runs.checkpoint_steps(options.workdir) if s <= step]
-        content, caption = film(steps, view, subject if titles else "", options)
-        folder.add_film("film", content, caption)
-        continue
-      for figure in galleries.drawn(name, view):
-        folder.add(figure, f"{subject}, step {step}")
-
-
 @program.entry
 def main(argv: list[str]) -> None:
   """Makes all figures."""
   options = parse(argv)
   startup.prepare()
-  make(options)
+  from experiments.figures.drawing import draw
+
+  draw(options)
 
 
 if __name__ == "__main__":

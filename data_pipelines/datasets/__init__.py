@@ -12,8 +12,9 @@ Python file, which a configuration names as `data.module` and which is both. A r
     find(folder, config)                   where in a folder the files are: a path, or None
     missing(folder, config)                what is wrong then, and the cure; may be left out
     describe(config, root, notes)          the `Source`; `notes` are those of a stand-in, or None
-    split_records(config, source, split)   `Records` or `Indexed`
+    split_records(config, source, split)   all of a split's images, as `Records` or `Indexed`
     num_examples(config, source, split)    images, None: not counted; may be left out
+    COUNTABLE_BYTES                        of records that are counted; may be left out
     images_per_scene(config)               images in a row that show the same; left out: 1
 
 and a stand-in, which need not be,
@@ -76,6 +77,21 @@ class Planned(NamedTuple):
   arguments: dict
 
 
+def planned_images(config, *, least: int, version: int, apart: bool = False) -> Planned:
+  """The stand-in that a configuration asks for, of so many images or the fewest there can be.
+
+  Args:
+    config: of the data set.
+    least: images of a stand-in.
+    version: of the pictures.
+    apart: whether each variant has a folder of its own.
+  """
+  num = max(least, config.standin_scenes)
+  below = f"/{config.variant}" if apart else ""
+  out = f"{config.name}_{num}_images_v{version}{below}"
+  return Planned(out, "", dict(num_scenes=num))
+
+
 def reader(config) -> ModuleType:
   """The module that reads a data set's published files.
 
@@ -107,8 +123,15 @@ def _imported(name: str) -> ModuleType:
 
 
 def _address(module: str) -> str:
-  """A file in full, as "mine.py" is another one in another folder; or an importable module."""
-  return str(Path(module).expanduser().absolute()) if module.endswith(".py") else module
+  """A file in full, as "mine.py" is another one in another folder; or an importable module.
+
+  A file that is not there any more is looked for by its name where Python looks for modules.
+  """
+  if not module.endswith(".py"):
+    return module
+  path = Path(module).expanduser()
+  places = (path, *(Path(folder, path.name) for folder in sys.path))
+  return str(next((place for place in places if place.is_file()), path).absolute())
 
 
 @functools.cache
@@ -124,7 +147,8 @@ def _own(module: str) -> ModuleType:
       found = _imported(module)
   except (FileNotFoundError, ModuleNotFoundError) as error:
     raise ValueError(
-      f"data.module is {module!r}, but {error}; it must name the Python file of a reader"
+      f"data.module is {module!r}, but {error}; it must name the Python file of a reader: put it "
+      "back, or name the folder where it lies now in PYTHONPATH"
     ) from error
   lacking = [name for name in NEEDED if not hasattr(found, name)]
   if lacking:
@@ -155,8 +179,9 @@ def resolve(config) -> Source:
 
 
 def split_records(config, source: Source, split: str):
-  """The images of a split, `Records` or `Indexed`; a DataError if there are none."""
-  return reader(config).split_records(config, source, split)
+  """At most `config.limit` images of a split, as `Records` or `Indexed`; a DataError if none."""
+  images = reader(config).split_records(config, source, split)
+  return images.limited(config.limit) if config.limit else images
 
 
 def num_examples(config, source: Source, split: str) -> int | None:
@@ -164,7 +189,10 @@ def num_examples(config, source: Source, split: str) -> int | None:
   module = reader(config)
   if hasattr(module, "num_examples"):
     return module.num_examples(config, source, split)
-  return module.split_records(config, source, split).num_images()
+  images = split_records(config, source, split)
+  most = getattr(module, "COUNTABLE_BYTES", None)
+  is_large = most is not None and not config.limit and images.num_bytes() > most
+  return None if is_large else images.num_images()
 
 
 def images_per_scene(config) -> int:

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.durable import NameTaken, partial_folder
-from data_pipelines.reading.progress import with_progress
+from data_pipelines.reading.progress import in_order, with_progress
 from data_pipelines.sources import STAND_IN_FILE, check_choice, check_seed
 
 WORKERS = 2  # threads that compress while the next scenes render
@@ -116,9 +116,4 @@ def save(path: Path, image: np.ndarray | Image.Image) -> None:
 def beside(jobs: Iterable[Callable[[], Any]], queue: int = QUEUE) -> Iterator[Any]:
   """Runs jobs in threads while the next ones are made; yields what they return, in order."""
   with ThreadPoolExecutor(WORKERS) as pool:
-    waiting = []
-    for job in jobs:
-      waiting.append(pool.submit(job))
-      if len(waiting) > queue:
-        yield waiting.pop(0).result()
-    yield from (one.result() for one in waiting)
+    yield from in_order(pool, lambda job: job(), jobs, queue)

@@ -8,8 +8,7 @@ write_info(folder, card)                     # so that tfds.builder_from_directo
 import io
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from data_pipelines.prepared.card import IGNORED, VERSION, Card
+from data_pipelines.reading.progress import in_order
 from data_pipelines.sources import DataError
 
 QUEUE = 8  # batches that may wait for the encoders
@@ -66,15 +66,17 @@ def encoded(
   Raises:
     DataError: an id of an instance is too large.
   """
-  waiting = []
+
+  def numbered():
+    first = first_id
+    for batch in batches:
+      yield batch, first
+      first += len(batch["image"])
+
   with ThreadPoolExecutor(os.cpu_count()) as pool:
     try:
-      for batch in batches:
-        waiting.append(pool.submit(_encode, batch, first_id, features))
-        first_id += len(batch["image"])
-        if len(waiting) > QUEUE:
-          yield from waiting.pop(0).result()
-      yield from chain.from_iterable(map(Future.result, waiting))
+      for records in in_order(pool, lambda part: _encode(*part, features), numbered(), QUEUE):
+        yield from records
     finally:
       pool.shutdown(cancel_futures=True)
 

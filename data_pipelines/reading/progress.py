@@ -1,34 +1,50 @@
-"""Progress of what takes long, for people who wait for it.
+"""What takes long: progress of it, for people who wait, and work that is begun ahead.
 
 with telling():
   for scene in with_progress(scenes, 2000, "rendering", "scene"): ...
 """
 
+import collections
 import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import tqdm
 from absl import logging
 
-REPORT_SECONDS = 10  # between lines of progress where there is no terminal
+REPORT_SECONDS = 10  # between lines of progress where there is no terminal ...
+ASIDE_SECONDS = 30  # ... and of progress within something longer
 
 
-def with_progress(items: Iterable, total: int, what: str, unit: str) -> Iterator:
-  """Passes items on under a progress bar; without a terminal, with a line now and then."""
+def with_progress(
+  items: Iterable, total: int, what: str, unit: str, *, aside: bool = False
+) -> Iterator:
+  """Passes items on under a progress bar; without a terminal, with a line now and then.
+
+  Args:
+    items: whatever takes time.
+    total: how many there are, at most.
+    what: what is being done.
+    unit: of items, in the singular.
+    aside: whether this is a part of something longer: its bar disappears at the end, its lines are
+      printed, and only while it lasts.
+  """
   if sys.stderr.isatty():
-    yield from tqdm.tqdm(items, what, total, unit=unit)
+    yield from tqdm.tqdm(items, what, total, unit=unit, leave=not aside)
     return
+  every = ASIDE_SECONDS if aside else REPORT_SECONDS
   start = said = 0.0
   for n, item in enumerate(items, start=1):
     yield item
     now = time.monotonic()
     if n == 1:
       start = said = now  # the first one may wait for a compiler
-    elif now - said > REPORT_SECONDS or n == total:
+    elif now - said > every or (n == total and not aside):
       said, left = now, (now - start) / (n - 1) * (total - n)
-      logging.info("%s: %d of %d %ss, %.0f s left", what, n, total, unit, left)
+      line = f"{what}: {n} of {total} {unit}s, {left:.0f} s left"
+      print(line, flush=True) if aside else logging.info("%s", line)
 
 
 @contextlib.contextmanager
@@ -40,3 +56,19 @@ def telling() -> Iterator[None]:
     yield
   finally:
     logging.set_verbosity(before)
+
+
+def made_ahead(items: Iterable, count: int = 1) -> Iterator:
+  """Passes items on, each once so many more are made: for what is begun by being made."""
+  waiting = collections.deque()
+  for item in items:
+    waiting.append(item)
+    if len(waiting) > count:
+      yield waiting.popleft()
+  yield from waiting
+
+
+def in_order(pool: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int) -> Iterator:
+  """`map` in threads, with so many calls ahead of what is asked for."""
+  for call in made_ahead((pool.submit(function, item) for item in items), ahead):
+    yield call.result()

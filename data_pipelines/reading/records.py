@@ -90,6 +90,10 @@ class Records:
     unused = self.views - self.last_views if self.last_views else 0
     return total * self.views - unused
 
+  def num_bytes(self) -> int:
+    """The size of the files."""
+    return sum(part.path.stat().st_size for part in self.ranges)
+
   def about(self) -> int:
     """About how many images there are, from the start of the first file and the sizes of all."""
     first = self.ranges[0].path

@@ -11,7 +11,7 @@ import collections
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,7 @@ import tensorflow as tf
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.reading.pipeline import BUFFERS
-from data_pipelines.reading.progress import with_progress
+from data_pipelines.reading.progress import in_order, with_progress
 from data_pipelines.reading.records import PLACES, DamageLog, Range, Records
 from data_pipelines.sampling import Sample
 from data_pipelines.sources import check_choice, shard_rows
@@ -59,19 +59,6 @@ def _frames_of(part: Range) -> Frames:
   return frames._replace(offsets=frames.offsets[part.first :], lengths=frames.lengths[part.first :])
 
 
-def _in_order(
-  pool: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int
-) -> Iterator:
-  """`map`, with so many calls ahead of what is asked for."""
-  waiting = collections.deque()
-  for item in items:
-    waiting.append(pool.submit(function, item))
-    if len(waiting) > ahead:
-      yield waiting.popleft().result()
-  while waiting:
-    yield waiting.popleft().result()
-
-
 class _ByNumber:
   """Loads images that are found by number."""
 
@@ -89,7 +76,7 @@ class _ByNumber:
 
   def load_all(self, numbers: np.ndarray, pool, ahead: int) -> Iterator[Features | None]:
     """The features of images, in the order of these numbers; negative numbers are passed over."""
-    return _in_order(
+    return in_order(
       pool, lambda number: self.load(number) if number >= 0 else None, numbers.tolist(), ahead
     )
 
@@ -99,10 +86,9 @@ class _FromRecords(_ByNumber):
 
   def __init__(self, records: Records, damage: DamageLog, skip: bool):
     self._records, self._damage, self._skip = records, damage, skip
-    size = sum(part.path.stat().st_size for part in records.ranges)
     with ThreadPoolExecutor(THREADS) as pool:
       found = pool.map(_frames_of, records.ranges)
-      if size > LOUD_BYTES:
+      if records.num_bytes() > LOUD_BYTES:
         found = with_progress(found, len(records.ranges), "looking for records", "file")
       self._frames = list(found)
     counts = [self._count(file, frames) for file, frames in enumerate(self._frames)]
@@ -246,7 +232,7 @@ class FileSample(Sample):
     with ThreadPoolExecutor(THREADS) as pool:
       images = self._loaded(pool)
       groups = iter(lambda: list(itertools.islice(images, self._batch_size)), [])
-      yield from _in_order(pool, self._decoded, groups, BATCHES_AHEAD)
+      yield from in_order(pool, self._decoded, groups, BATCHES_AHEAD)
     self._damage.raise_if_all(any_good=self._any_good)
 
   def _loaded(self, pool) -> Iterator[tuple[int, int, Features | None]]:

@@ -16,13 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 
 import data_pipelines
-from data_pipelines.reading.progress import telling, with_progress
+from data_pipelines.reading.progress import made_ahead, telling, with_progress
 from data_pipelines.sampling import Sample
 from experiments.console.errors import UserError, explained
 from experiments.features.files import FeatureFolder, Writer
 from experiments.hardware import devices
 from experiments.runs.opening import opened
 from experiments.scoring import drawing
+from experiments.scoring.evaluator import padded
 from genesis_jax.noise import draw_noise
 from genesis_jax.training import to_float
 
@@ -102,35 +103,23 @@ def _batches(config, source, options):
   return stream, there
 
 
-def rows(extract, variables, batches, options, num_images: int) -> Iterator[dict[str, np.ndarray]]:
-  """Arrays of one batch after the other; the device works on one while another is written.
+def _running(extract, variables, batches, options, num_images: int) -> Iterator[tuple]:
+  """Arguments of `_fetched` for one batch after the other: arrays that the device works on, ...
 
-  Args:
-    extract: from `extractor`.
-    variables: of the model.
-    batches: of the split, at most `options.batch_size` images each; without "index" they count on.
-    options: of `experiments.extract_features`.
-    num_images: after which to stop.
+  Batches are of at most `options.batch_size` images each; without "index" they count on.
   """
-  variables, key = jax.device_put(variables), jax.random.key(options.seed)
-  size, first, waiting = options.batch_size, 0, None
+  variables, key, first = jax.device_put(variables), jax.random.key(options.seed), 0
   for batch in batches:
     count = min(len(batch["image"]), num_images - first)
-    images = np.zeros((size, *batch["image"].shape[1:]), np.uint8)  # one program serves all
-    images[:count] = batch["image"][:count]
-    index = first + np.arange(size)
-    if "index" in batch:
-      index[:count] = batch["index"][:count]
-    running = extract(variables, key, images, index)
+    index = batch["index"][:count] if "index" in batch else first + np.arange(count)
+    full = padded(dict(images=batch["image"][:count], indices=index), options.batch_size)
+    running = extract(variables, key, **full)
     if options.no_masks:
       running = {name: x for name, x in running.items() if not name.startswith("masks")}
-    if waiting is not None:
-      yield _fetched(*waiting)
-    waiting, first = (running, _given(batch, index, count), count), first + count
+    yield running, _given(batch, index, count), count
+    first += count
     if first >= num_images:
       break
-  if waiting is not None:
-    yield _fetched(*waiting)
 
 
 def _given(batch: dict, index: np.ndarray, count: int) -> dict[str, np.ndarray]:
@@ -138,7 +127,7 @@ def _given(batch: dict, index: np.ndarray, count: int) -> dict[str, np.ndarray]:
   given = {f"label_{k}": v for k, v in batch.items() if k not in ("image", "index", "rank")}
   if "instances" in batch:
     given["instances"] = given.pop("label_instances")
-  return {name: value[:count] for name, value in given.items()} | {"index": index[:count]}
+  return {name: value[:count] for name, value in given.items()} | {"index": index}
 
 
 def _fetched(running: dict, given: dict, count: int) -> dict[str, np.ndarray]:
@@ -196,7 +185,9 @@ def extract(options: argparse.Namespace) -> tuple[pathlib.Path, dict]:
   folder = options.out or options.workdir / "features" / f"{options.split}_{step}"
   total = -(-num_images // options.batch_size)
   with Writer(folder, index) as writer, telling(), explained():
-    stream = rows(extractor(model), variables, batches, options, num_images)
+    running = _running(extractor(model), variables, batches, options, num_images)
+    # The device works on one batch while another is written.
+    stream = (_fetched(*each) for each in made_ahead(running))
     for arrays in with_progress(stream, total, "features", f"x{options.batch_size} image"):
       index["arrays"] = index["arrays"] or {name: meaning(name) for name in arrays}
       writer.add(arrays)

@@ -149,6 +149,18 @@ def scene_examples(
   return _checked(Examples(target, np.concatenate(inputs), values, np.arange(len(values))))
 
 
+def _check_masks(folder: FeatureFolder, target: str) -> None:
+  for name, cause in (
+    ("instances", "the data has no true masks"),
+    ("segments", "the model has no slots"),
+  ):
+    if name not in folder.arrays:
+      raise UserError(
+        f"{target} is of objects, whose slots are found by their masks, but {folder.folder} has no "
+        f"{name}: {cause}; probe a label of images instead"
+      )
+
+
 def slot_examples(folder: FeatureFolder, target: str, representation: str = "mean") -> Examples:
   """An example for each object that a slot is matched with: the latents of that slot.
 
@@ -162,16 +174,8 @@ def slot_examples(folder: FeatureFolder, target: str, representation: str = "mea
     UserError: no such label, no masks to match with, or nothing to learn.
   """
   _check_label(folder, target)
+  _check_masks(folder, target)
   names = _latent_names(folder, representation)
-  for name, cause in (
-    ("instances", "the data has no true masks"),
-    ("segments", "the model has no slots"),
-  ):
-    if name not in folder.arrays:
-      raise UserError(
-        f"{target} is of objects, whose slots are found by their masks, but {folder.folder} has no "
-        f"{name}: {cause}; probe a label of images instead"
-      )
   label = [] if target == CENTROID else [f"label_{target}"]
   parts, first, seen = [], 0, 0
   for shard in folder.shards([*names, "instances", "segments", *label]):

@@ -123,14 +123,7 @@ def _test_images(config, settings: Settings):
   if settings.reference_stats:
     return None
   with explained():
-    return drawing.drawn(
-      config,
-      references.SPLIT,
-      settings.num_images,
-      settings.usual,
-      seed=settings.sample_seed,
-      batch_size=settings.batch_size,
-    )
+    return drawing.drawn_as(settings, config, references.SPLIT)
 
 
 def measure(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines.reading.progress import telling, with_progress
+from data_pipelines.reading.progress import made_ahead, telling, with_progress
 from experiments.console.errors import UserError, explained
 from experiments.fid.weights import Weights
 from genesis_jax import fid
@@ -27,7 +27,7 @@ class Network:
     weights: of the network.
     dim: number of features.
     batch_size: images at a time.
-    should_stop: asked before each batch; if it says yes, `statistics` raises `Stopped`.
+    should_stop: asked for each batch; if it says yes, `statistics` raises `Stopped`.
 
   Raises:
     UserError: naming the entry, if the weights are not those of the network.
@@ -67,17 +67,12 @@ class Network:
       UserError: if features are not finite.
       Stopped: see `should_stop`.
     """
-    statistics, waiting = fid.Statistics(self.dim), None
-    count = -(-num_images // self.batch_size)
+    statistics, count = fid.Statistics(self.dim), -(-num_images // self.batch_size)
     with telling(), explained():
-      for images in with_progress(batches, count, what, f"x{self.batch_size} image"):
+      shown = with_progress(batches, count, what, f"x{self.batch_size} image")
+      # The device works on the next ones while the host counts these.
+      for features in made_ahead(map(self._features, shown)):
         if self._should_stop():
           raise Stopped
-        # The device works on these while the host counts those before.
-        running = self._features(images)
-        if waiting is not None:
-          statistics.update(waiting)
-        waiting = running
-      if waiting is not None:
-        statistics.update(waiting)
+        statistics.update(features)
     return statistics

@@ -1,22 +1,56 @@
 """The training film: the same images at each checkpoint of a run, as an animated GIF.
 
-frames = [film_frame(view, step) for each checkpoint]
-path.write_bytes(gif(frames))
+content, caption = film(workdir, [1000, 2000], view)
 """
 
+import dataclasses
 import io
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
-from experiments.figures.galleries import View, segments
+from data_pipelines.reading.progress import with_progress
+from experiments.console.errors import UserError
+from experiments.figures.galleries import segments
 from experiments.figures.panels import BACKGROUND, PALETTE, coloured_instances, to_uint8
 from experiments.figures.sheets import MARGIN, Row, Sheet, table, titled
+from experiments.figures.view import View
+from experiments.runs.opening import opened
 
 SECONDS = 8  # of a film, about
 LONGEST, SHORTEST = 600, 80  # milliseconds of a frame
 LAST = 2_000  # milliseconds of the last frame
+
+
+def film(
+  workdir: pathlib.Path, steps: list[int], view: View, title: str = "", scale: int = 1
+) -> tuple[bytes, str]:
+  """A GIF and its caption.
+
+  Args:
+    workdir: of the run.
+    steps: of its checkpoints; damaged ones are left out.
+    view: of the last of them.
+    title: above each frame.
+    scale: of pictures, see `sheets`.
+  """
+  frames, shown = [], []
+  for step in with_progress(steps, len(steps), "film", "checkpoint", aside=True):
+    now = view
+    try:
+      if step != steps[-1]:
+        now = dataclasses.replace(view, variables=opened(workdir, step)[2])
+      frames.append(film_frame(now, step, title).image(scale))
+      shown.append(step)
+    except UserError as error:
+      if step == steps[-1]:
+        raise
+      print(f"skipped    frame of step {step}: {error}")
+  if len(shown) == 1:
+    print(f"note       film: one frame, since there is no checkpoint but that of step {shown[0]}")
+  return gif(frames), f"The same images at the run's checkpoints: steps {shown}."
 
 
 def film_frame(view: View, step: int, title: str = "") -> Sheet:

@@ -1,6 +1,6 @@
 """The figures of a checkpoint: reconstructions, slots, samples and edits.
 
-  view = View(model, variables, Network(model), batch)
+  view = View(model, variables, Network(model), batch)  # of view.py
   for figure in drawn("reconstructions", view):
     figure.sheet.image().save(f"{figure.name}.png")
 
@@ -9,18 +9,14 @@ A slot, and the segment it makes, has the same colour in all of them.
 """
 
 import dataclasses
-import functools
 
 import numpy as np
 
 from experiments.figures.panels import coloured_instances, grey, to_uint8
 from experiments.figures.sheets import Row, Sheet, Tile, arranged, table
-from experiments.figures.view import Network
+from experiments.figures.view import View, plain_labels
 from genesis_jax import editing
-from genesis_jax.outputs import Samples
-from genesis_jax.slot_matching import matched_labels
 
-MASKS = "attention masks"  # edited beside the latents
 STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of traversals, standard deviations of the prior
 PORTRAIT = 1.2  # largest height of a page of blocks, in widths
 
@@ -34,87 +30,9 @@ class Figure:
   caption: str
 
 
-@dataclasses.dataclass(frozen=True)
-class View:
-  """A checkpoint, and the images to look at through it.
-
-  Attributes:
-    model: of `genesis_jax.build_model`.
-    variables: its weights.
-    network: of the model.
-    batch: "image" uint8 `[N,S,S,3]`, and "instances" `[N,S,S]` where there are any.
-    match: order slots, and colour them, as the instances that they overlap with.
-    edit: indices of the images to edit: the first is traversed, slots of both are exchanged.
-    num_dims: numbers of a latent to traverse.
-  """
-
-  model: object
-  variables: dict
-  network: Network
-  batch: dict[str, np.ndarray]
-  match: bool = False
-  edit: tuple[int, int] = (0, 1)
-  num_dims: int = 3
-
-  @property
-  def num_slots(self) -> int:
-    """K, or 0 for a model without slots."""
-    return getattr(self.model, "num_slots", 0)
-
-  @functools.cached_property
-  def out(self):
-    """Outputs, as numpy arrays."""
-    return self.network.infer(self.variables, self.batch["image"])
-
-  @functools.cached_property
-  def samples(self) -> Samples:
-    """As many samples as there are images."""
-    return self.network.sample(self.variables, len(self.batch["image"]))
-
-  @functools.cached_property
-  def decoded(self) -> Samples:
-    """What the latents of the images decode to."""
-    return self.decode(self.latents)
-
-  @property
-  def keeps_attention(self) -> bool:
-    """Whether reconstructions are mixed with other masks than those that latents decode to."""
-    return self.out.log_masks_recon is not None and not self.model.MIXES_DECODED_MASKS
-
-  @property
-  def latents(self) -> dict[str, np.ndarray]:
-    """What is edited: means of the images' latents, and masks that do not come from latents."""
-    means = {name: latent.mean for name, latent in self.out.latents.items()}
-    return means | ({MASKS: self.out.log_masks} if self.keeps_attention else {})
-
-  def decode(self, latents: dict[str, np.ndarray]) -> Samples:
-    """Images of latents, and of masks where there are any among them."""
-    means = {name: mean for name, mean in latents.items() if name != MASKS}
-    samples = self.network.decode(self.variables, means)
-    return editing.with_masks(samples, latents[MASKS]) if MASKS in latents else samples
-
-  @property
-  def log_masks(self) -> np.ndarray:
-    """`[N,K,S,S]`, those that reconstructions are mixed with."""
-    decoded = self.model.MIXES_DECODED_MASKS
-    return self.out.log_masks_recon if decoded else self.out.log_masks
-
-  @functools.cached_property
-  def labels(self) -> np.ndarray:
-    """`[N,K]`, the instance whose colour a slot has; 1 to K unless slots are matched."""
-    if self.match:
-      return matched_labels(self.log_masks, self.batch["instances"])
-    return plain_labels(len(self.batch["image"]), self.num_slots)
-
-
 def drawn(name: str, view: View) -> list[Figure]:
   """The figures of a row of `catalogue.FIGURES`."""
   return globals()[name](view)
-
-
-def plain_labels(num_images: int, num_slots: int) -> np.ndarray:
-  """Labels of slots that are not matched, `[N,K]`."""
-  return np.tile(np.arange(1, num_slots + 1), (num_images, 1))
 
 
 def segments(log_masks: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@
 Every array on the devices has a leading axis over this host's devices.
 """
 
-import collections
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
@@ -18,10 +17,10 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from data_pipelines.reading.progress import made_ahead
 from experiments.console import startup
 
 AXIS = "batch"
-PREFETCH = 2  # batches on the devices ahead of the step that runs
 
 
 def configure(config) -> None:
@@ -95,12 +94,7 @@ def put(batch: dict[str, np.ndarray], axis: int = 0) -> dict[str, jax.Array]:
 
 def prefetch(batches: Iterable[dict], axis: int = 0) -> Iterator[dict]:
   """Puts batches on the devices while the steps before them still run; `axis` as for `put`."""
-  queue = collections.deque()
-  for batch in batches:
-    queue.append(put(batch, axis))
-    if len(queue) == PREFETCH:
-      yield queue.popleft()
-  yield from queue
+  return made_ahead(put(batch, axis) for batch in batches)
 
 
 def replicate(tree):

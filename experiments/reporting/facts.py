@@ -9,7 +9,7 @@ import math
 
 import ml_collections
 
-from experiments.console.bars import duration
+from experiments.console.durations import duration
 from experiments.console.program import command
 from experiments.reporting import scores
 from experiments.runs.records import Record

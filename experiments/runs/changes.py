@@ -37,7 +37,8 @@ MAY_CHANGE = (
   "log_distributions",
   "log_weights",
   "data.data_dir",  # the same data may lie elsewhere; what is there is compared
-  "model.module",  # so may the code of a model, whose arrays are compared
+  "data.module",  # so may the code of its reader,
+  "model.module",  # and that of a model, whose arrays are compared
 )
 # ... except these, when named: a run that diverged may continue with another learning rate.
 MAY_CHANGE_WHEN_TOLD = ("batch_size", "seed", "optimizer.learning_rate", "objective.")

@@ -159,6 +159,16 @@ def _changes(workdir: pathlib.Path, change: dict | None) -> list[dict]:
   return [*changes, change]
 
 
+def _hardware() -> dict:
+  return dict(
+    devices=[device.device_kind for device in jax.devices()],
+    platform=jax.default_backend(),
+    hosts=jax.process_count(),
+    host_cpus=os.cpu_count(),
+    machine=platform.platform(),
+  )
+
+
 def write_labels(
   workdir: pathlib.Path,
   config,
@@ -189,13 +199,7 @@ def write_labels(
     num_parameters=num_parameters,
     stand_in=source.stand_in,
     data=source.metadata(),
-    hardware=dict(
-      devices=[device.device_kind for device in jax.devices()],
-      platform=jax.default_backend(),
-      hosts=jax.process_count(),
-      host_cpus=os.cpu_count(),
-      machine=platform.platform(),
-    ),
+    hardware=_hardware(),
     versions=_versions(),
     git_commit=_git_commit(),
     xla_flags=os.environ.get("XLA_FLAGS", ""),

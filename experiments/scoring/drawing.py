@@ -36,6 +36,12 @@ def drawn(
   return sample
 
 
+def drawn_as(settings, config, split: str) -> Sample:
+  """`drawn`, as the num_images, usual, sample_seed and batch_size of settings say."""
+  how = dict(seed=settings.sample_seed, batch_size=settings.batch_size)
+  return drawn(config, split, settings.num_images, settings.usual, **how)
+
+
 def shown(sample: Sample, batch_size: int, what: str) -> Iterator[dict]:
   """The batches of a sample, with progress and ETA."""
   total = -(-sample.num_images // batch_size)

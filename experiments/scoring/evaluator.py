@@ -9,12 +9,13 @@ its place in the split alone.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import jax
 import numpy as np
 
+from data_pipelines.reading.progress import made_ahead
 from experiments.console.errors import UserError
 from experiments.hardware import devices
 from experiments.scoring import scores
@@ -97,7 +98,7 @@ class Evaluator:
     Args:
       variables: of the model.
       batches: of `data_pipelines.sample`, with at most `batch_size` images each.
-      should_stop: asked before each batch; once it says yes there are no values.
+      should_stop: asked for each batch; once it says yes there are no values.
 
     Returns:
       Places of the images in the split, int64 `[N]`, and name -> float64 `[R,N]`.
@@ -105,24 +106,25 @@ class Evaluator:
     Raises:
       UserError: there are no images, or a loss is not finite.
     """
-    variables = devices.replicate(variables)
-    keys = [devices.replicate(key) for key in self._keys]
-    indices, parts, waiting = [], [], None
-    for batch in batches:
+    indices, parts = [], []
+    for running, index in made_ahead(self._running(variables, batches)):
       if should_stop():
         return np.zeros(0, np.int64), {}
-      rows = devices.put(inputs(batch, self._size))
-      running = [self._measure(variables, rows, key) for key in keys]
-      if waiting is not None:
-        parts.append(_fetched(*waiting))
-      waiting = running, len(batch["index"])
-      indices.append(batch["index"])
-    if waiting is None:
+      parts.append(_fetched(running, len(index)))
+      indices.append(index)
+    if not parts:
       raise UserError("there are no images to measure; choose another split")
-    parts.append(_fetched(*waiting))
     whole = {name: np.concatenate([part[name] for part in parts], 1) for name in parts[0]}
     index = np.concatenate(indices)
     return index, _values(whole, index)
+
+  def _running(self, variables, batches: Iterable[dict]) -> Iterator[tuple[list[dict], np.ndarray]]:
+    """What the devices work on, a result for each repeat, and the places of the images."""
+    variables = devices.replicate(variables)
+    keys = [devices.replicate(key) for key in self._keys]
+    for batch in batches:
+      rows = devices.put(inputs(batch, self._size))
+      yield [self._measure(variables, rows, key) for key in keys], batch["index"]
 
 
 def _fetched(running: list[dict], count: int) -> dict[str, np.ndarray]:

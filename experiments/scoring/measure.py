@@ -72,6 +72,14 @@ def _evaluator(evaluators: dict, checkpoint: Checkpoint, settings: Settings) -> 
   return evaluators[key]
 
 
+def _drawn(data, settings: Settings):
+  """Where the images come from, and those that are drawn."""
+  with explained():
+    data_pipelines.check_choice("--split", settings.split, data_pipelines.SPLITS)
+    source = data_pipelines.resolve(data)
+    return source, drawing.drawn_as(settings, data, settings.split)
+
+
 def measure(
   checkpoint: Checkpoint,
   settings: Settings,
@@ -89,18 +97,8 @@ def measure(
   Raises:
     UserError, DataError: in one line.
   """
-  start, config = time.monotonic(), checkpoint.config
-  with explained():
-    data_pipelines.check_choice("--split", settings.split, data_pipelines.SPLITS)
-    source = data_pipelines.resolve(config.data)
-    sample = drawing.drawn(
-      config.data,
-      settings.split,
-      settings.num_images,
-      settings.usual,
-      seed=settings.sample_seed,
-      batch_size=settings.batch_size,
-    )
+  start = time.monotonic()
+  source, sample = _drawn(checkpoint.config.data, settings)
   evaluator = _evaluator(evaluators, checkpoint, settings)
   with telling(), explained():
     batches = drawing.shown(sample, settings.batch_size, f"scoring {settings.split} images")
@@ -114,7 +112,7 @@ def measure(
     )
   return _described(checkpoint, settings, sample, source) | dict(
     num_images=len(index),
-    segmentation_absent=absence(values, source, config.model.name),
+    segmentation_absent=absence(values, source, checkpoint.config.model.name),
     scores={name: summaries.summary(value) for name, value in values.items()},
     definitions={name: f"{scores.definition(name)}; over {sample.words()}" for name in values},
     seconds=round(time.monotonic() - start, 1),

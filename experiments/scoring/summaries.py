@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data_pipelines.command_line import text_table as text_table
+
 INTERVAL = (2.5, 97.5)  # percent: a 95% interval
 
 
@@ -73,16 +75,6 @@ def bootstrap(values: np.ndarray, resamples: np.ndarray) -> tuple[float | None, 
 def number(value: float | None, digits: int = 4) -> str:
   """For people; "-" for None."""
   return "-" if value is None else f"{value:.{digits}g}"
-
-
-def text_table(rows: list[list[str]], indent: str = "") -> str:
-  """Columns of equal width; the first row is the head."""
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  lines = [
-    indent + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-    for row in rows
-  ]
-  return "\n".join(lines)
 
 
 def csv_text(head: list[str], rows: list[list]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import jax
 import tqdm
 
-from experiments.console.bars import duration
+from experiments.console.durations import duration
 from experiments.hardware import devices
 from experiments.scoring.scores import LINE, named
 from genesis_jax import objective

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.console import bars
+from data_pipelines.reading.progress import with_progress
 from experiments.hardware import devices
 from experiments.scoring import drawing
 from experiments.scoring.evaluator import inputs, noise_key
@@ -85,7 +85,7 @@ class Validator:
     totals, key = {}, devices.replicate(noise_key(seed=0))
     count = -(-sample.num_images // size)
     if devices.is_main_host():
-      batches = bars.shown(sample, "validation", "batches", count)
+      batches = with_progress(sample, count, "validation", f"x{size} image", aside=True)
     else:
       batches = sample
     for batch in batches:

@@ -4,7 +4,6 @@ A new model is its class, in a file of its own here, and a row of `MODELS`; or a
 file, which a configuration names as `module`.
 """
 
-import dataclasses
 import functools
 import importlib
 import pathlib
@@ -28,14 +27,6 @@ MODELS: dict[str, type[Model]] = {
   "monet": MONet,
   "vae": VAE,
 }
-
-_NOT_OPTIONS = {"name", "parent", "axis_name"}
-
-
-def default_options(model: type[Model]) -> dict[str, Any]:
-  """The options of a model's class, with the published values."""
-  fields = {f.name: f.default for f in dataclasses.fields(model) if f.name not in _NOT_OPTIONS}
-  return fields | {"dtype": "float32"}
 
 
 @functools.cache  # a class that is made twice is two classes, and compiled twice
@@ -92,9 +83,11 @@ def build_model(config: Mapping[str, Any]) -> Model:
   config = dict(config)
   module = config.pop("module", None)
   models = list(MODELS.values()) if module is None else [model_class(config.get("name"), module)]
-  name, options = translate(config, {field for model in models for field in default_options(model)})
+  name, options = translate(
+    config, {field for model in models for field in model.default_options()}
+  )
   model = model_class(name, module)
-  defaults = default_options(model)
+  defaults = model.default_options()
   options = defaults | {field: value for field, value in options.items() if field in defaults}
   check(name, model, options, defaults)
   dtype = jnp.dtype(options.pop("dtype"))

@@ -1,5 +1,6 @@
 """What all models have in common."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -7,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from genesis_jax.layers import Dtype
 from genesis_jax.noise import NoiseSpec, draw_noise
 from genesis_jax.outputs import Samples
 
@@ -23,12 +25,26 @@ class Model(nn.Module):
 
   Subclasses define `noise_spec`, `image_size`, `__call__(images, train, noise)`, `sample` and
   `_decode`. Their fields are the options that a configuration may set.
+
+  Attributes:
+    axis_name: of the devices, for normalisation over the whole batch.
+    dtype: of activations; weights, and what is returned, are float32.
   """
+
+  axis_name: str | None = None
+  dtype: Dtype = jnp.float32
 
   IMAGE_SIZES: ClassVar[tuple[int, ...]] = (32, 64, 128, 256)
   CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {}  # allowed values of options that are names
   # Whether reconstructions mix the decoded masks, not those of the attention.
   MIXES_DECODED_MASKS: ClassVar[bool] = False
+
+  @classmethod
+  def default_options(cls) -> dict[str, Any]:
+    """What a configuration may set, with the published values."""
+    others = Model.__dataclass_fields__
+    fields = {f.name: f.default for f in dataclasses.fields(cls) if f.name not in others}
+    return fields | {"dtype": "float32"}
 
   @classmethod
   def check_combination(cls, options: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genesis_jax.distributions import mixture_nll, sampled_kl, slot_stds
-from genesis_jax.layers import Dtype, elu
+from genesis_jax.layers import elu
 from genesis_jax.models.common import Model, mix
 from genesis_jax.networks import BroadcastDecoder, ComponentVAE
 from genesis_jax.outputs import Latent, Outputs, Samples
@@ -38,8 +38,6 @@ class Genesis(Model):
   pixel_bound: bool = True
   pixel_std_first: float = 0.7
   pixel_std: float = 0.7
-  axis_name: str | None = None
-  dtype: Dtype = jnp.float32
 
   @classmethod
   def check_combination(cls, options):

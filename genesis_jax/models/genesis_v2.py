@@ -6,14 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genesis_jax.distributions import categorical_kl, mixture_nll, sampled_kl, slot_stds
-from genesis_jax.layers import (
-  Conv,
-  ConvTranspose,
-  Dense,
-  Dtype,
-  coordinates,
-  softplus_std,
-)
+from genesis_jax.layers import Conv, ConvTranspose, Dense, Dtype, coordinates, softplus_std
 from genesis_jax.models.common import Model, mix
 from genesis_jax.networks import UNET_SIZES, ConvNormReLU, UNet
 from genesis_jax.norms import EPSILON, Norm, normalise
@@ -89,8 +82,6 @@ class GenesisV2(Model):
   pixel_bound: bool = True
   pixel_std_first: float = 0.7
   pixel_std: float = 0.7
-  axis_name: str | None = None  # no layer looks across the batch
-  dtype: Dtype = jnp.float32
 
   @classmethod
   def check_combination(cls, options):

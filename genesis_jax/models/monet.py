@@ -2,7 +2,6 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genesis_jax.distributions import (
@@ -12,7 +11,6 @@ from genesis_jax.distributions import (
   slot_stds,
   standard_kl,
 )
-from genesis_jax.layers import Dtype
 from genesis_jax.models.common import Model, mix
 from genesis_jax.networks import UNET_SIZES, ComponentVAE
 from genesis_jax.outputs import Latent, Outputs, Samples
@@ -43,8 +41,6 @@ class MONet(Model):
   pixel_bound: bool = True
   pixel_std_first: float = 0.7
   pixel_std: float = 0.7
-  axis_name: str | None = None  # no layer looks across the batch
-  dtype: Dtype = jnp.float32
 
   def setup(self):
     self.attention = RecurrentAttention(self.unet_channels, self.image_size, self.dtype)

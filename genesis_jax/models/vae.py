@@ -32,8 +32,6 @@ class VAE(Model):
   broadcast_decoder: bool = False
   pixel_bound: bool = True
   pixel_std: float = 0.7
-  axis_name: str | None = None  # no layer looks across the batch
-  dtype: Dtype = jnp.float32
 
   def setup(self):
     self.encoder = GatedEncoder(256, self.image_size, "none", dtype=self.dtype)

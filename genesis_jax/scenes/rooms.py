@@ -144,6 +144,13 @@ def _ring_cameras(key: Array, num_views: int) -> Float[Array, "V 5"]:
   return jnp.stack([x, y, z, yaw, pitch], -1)
 
 
+def _to_sun(key: Array) -> Float[Array, "3"]:
+  """The direction of light from anywhere around."""
+  angle, elevation = jax.random.uniform(key, maxval=2 * jnp.pi), 1.0  # radians above the horizon
+  x, y = (turn(angle) * jnp.cos(elevation) for turn in (jnp.cos, jnp.sin))
+  return jnp.stack([x, y, jnp.sin(elevation)])
+
+
 def room_scene(
   key: Array,
   *,
@@ -172,15 +179,7 @@ def room_scene(
   object_key, room_key, camera_key, light_key = jax.random.split(key, 4)
   solids, backdrop = _objects(object_key, counts, same_color), room(room_key)
   cameras = _ring_cameras(camera_key, num_views)
-  light_angle = jax.random.uniform(light_key, maxval=2 * jnp.pi)
-  elevation = 1.0  # radians above the horizon
-  to_light = jnp.stack(
-    [
-      jnp.cos(light_angle) * jnp.cos(elevation),
-      jnp.sin(light_angle) * jnp.cos(elevation),
-      jnp.sin(elevation),
-    ]
-  )
+  to_light = _to_sun(light_key)
 
   def view(camera):
     return raycast.render(

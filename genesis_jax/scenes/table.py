@@ -174,7 +174,7 @@ def _factors(solids: Solids) -> dict[str, Array]:
   return {name: value[:MAX_OBJECTS] for name, value in solids._asdict().items()}
 
 
-def table_scene(key: Array, *, image_size: int = 128, samples: int = 2) -> dict:
+def table_scene(key: Array, *, image_size: int = 128) -> dict:
   """Renders the middle of the frame of one camera, either by chance.
 
   Returns a dict of
@@ -192,7 +192,6 @@ def table_scene(key: Array, *, image_size: int = 128, samples: int = 2) -> dict:
     light,
     image_size=image_size,
     field_of_view=zoomed,
-    samples=samples,
   )
   return {
     "image": jnp.round(image * 255).astype(jnp.uint8),

@@ -50,7 +50,7 @@ def test_options_read_from_source_are_those_of_the_classes():
   assert set(models.names()) == set(genesis_jax.models.MODELS)
   for name, model in genesis_jax.models.MODELS.items():
     options = models.options(name).to_dict()
-    assert options == {"name": name} | genesis_jax.models.default_options(model)
+    assert options == {"name": name} | model.default_options()
 
 
 def test_image_size_is_one_number():

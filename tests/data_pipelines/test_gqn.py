@@ -178,6 +178,12 @@ def test_limit_takes_the_first_images_in_file_order(whole):
   assert sum(draw(make_config(whole, limit=25), split="test", epochs=1), []) == [*range(1000, 1025)]
 
 
+def test_large_splits_are_not_counted(whole, monkeypatch):
+  monkeypatch.setattr(gqn, "COUNTABLE_BYTES", 0)
+  assert data_pipelines.num_examples(make_config(whole), "train") is None
+  assert data_pipelines.num_examples(make_config(whole, limit=155), "train") == 155
+
+
 def test_resizing(whole):
   gradient = np.repeat(np.arange(0, 256, 4, dtype=np.uint8)[:, None], 64, 1)[None, ..., None]
   gradient = np.repeat(gradient, 3, -1)

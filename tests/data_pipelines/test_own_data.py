@@ -108,6 +108,14 @@ def test_what_is_no_reader_is_named(tmp_path, content, message):
     data_pipelines.resolve(config)
 
 
+def test_a_file_that_moved_is_found_by_its_name(files, tmp_path, monkeypatch):
+  """As a model's is: runs remember where it was."""
+  shutil.copy(EXAMPLE, tmp_path / "moved.py")
+  monkeypatch.syspath_prepend(tmp_path)
+  source = data_pipelines.resolve(config_of(files, module="/was/here/moved.py"))
+  assert source.name == "squares" and source.root == files
+
+
 def test_a_reader_without_stand_in_says_what_is_missing(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   pathlib.Path("mine.py").write_text("def find(folder, config): pass\ndescribe = split_records = 0")

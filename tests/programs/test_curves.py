@@ -5,6 +5,7 @@ import report_runs
 from PIL import Image
 
 from experiments import curves
+from experiments.reporting import run_comparison
 from experiments.runs import records
 
 
@@ -33,7 +34,7 @@ def test_a_figure_for_each_format(two_runs, tmp_path, capsys):
 
 def test_lines_are_what_was_logged(two_runs):
   runs = [records.read(folder) for folder in two_runs]
-  axes = curves.draw(runs, ["one", "two"], ["ari_fg", "grad_norm"], "images").axes
+  axes = run_comparison.draw(runs, ["one", "two"], ["ari_fg", "grad_norm"], "images").axes
   batch_size = runs[0].config["batch_size"]
   for line, label in zip(axes[0].lines, ("one", "two"), strict=True):  # of validation
     assert line.get_xdata().tolist() == [100 * batch_size, 200 * batch_size]
@@ -45,7 +46,7 @@ def test_lines_are_what_was_logged(two_runs):
 
 def test_names_are_shown_as_they_are(two_runs):
   names = ["_first", r"a$\frac$"]
-  figure = curves.draw([records.read(f) for f in two_runs], names, ["ari_fg"], "steps")
+  figure = run_comparison.draw([records.read(f) for f in two_runs], names, ["ari_fg"], "steps")
   figure.canvas.draw()  # where formulas are parsed
   assert [text.get_text() for text in figure.legends[0].get_texts()] == names
 
@@ -53,7 +54,7 @@ def test_names_are_shown_as_they_are(two_runs):
 def test_a_run_that_did_not_log_a_value_has_an_empty_line(two_runs):
   (two_runs[1] / "metrics.jsonl").write_text("")
   runs = [records.read(folder) for folder in two_runs]
-  lines = curves.draw(runs, ["one", "two"], ["kl"], "steps").axes[0].lines
+  lines = run_comparison.draw(runs, ["one", "two"], ["kl"], "steps").axes[0].lines
   assert [len(line.get_xdata()) for line in lines] == [20, 0]
 
 

@@ -17,9 +17,9 @@ from conftest import ON_ONE_DEVICE, TEST_IMAGES, TINY_RUN, tiny_config
 import data_pipelines
 import genesis_jax
 from configs.experiment import compose
-from experiments import evaluate, import_torch
+from experiments import evaluate
 from experiments.hardware import devices
-from experiments.runs import checkpoints
+from experiments.runs import checkpoints, importing
 from experiments.scoring import evaluator, files, measure, scores
 from genesis_jax import metrics, objective, training
 from genesis_jax.noise import draw_noise
@@ -48,7 +48,7 @@ def creator():
 def write_run(workdir, seed, steps):
   """A run with checkpoints of different weights, none of them trained."""
   config = make_config(seed)
-  origin = checkpoints.origin_of(config, import_torch.published_source(config))
+  origin = checkpoints.origin_of(config, importing.published_source(config))
   with checkpoints.Checkpoints(workdir, origin, config) as writer:
     for step in steps:
       state = jax.tree.map(np.asarray, creator()(jax.random.key(100 * seed + step)))
@@ -246,10 +246,10 @@ def vae_run(tmp_path_factory, gqn_root):
   model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
   create = jax.jit(functools.partial(training.create_train_state, model=model, tx=tx))
   state = jax.tree.map(np.asarray, create(jax.random.key(0)))
-  import_torch.write_run(folder / "run", config, state, {})
+  importing.write_run(folder / "run", config, state, {})
   params = jax.tree.map(np.copy, state.params)
   jax.tree.leaves(params)[-1].flat[0] = np.nan
-  import_torch.write_run(folder / "nans", config, state.replace(params=params), {})
+  importing.write_run(folder / "nans", config, state.replace(params=params), {})
   return folder / "run"
 
 

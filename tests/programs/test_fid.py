@@ -20,10 +20,11 @@ from conftest import ON_ONE_DEVICE, TEST_IMAGES, tiny_config
 
 import data_pipelines
 import genesis_jax
-from experiments import compute_fid, import_torch, inception_weights
+from experiments import compute_fid, inception_weights
 from experiments.console.errors import UserError
 from experiments.fid import distance, weights
 from experiments.fid.network import Network
+from experiments.runs import importing
 from genesis_jax import fid, inception, objective, training
 from genesis_jax.noise import draw_noise
 
@@ -311,7 +312,7 @@ def untrained(gqn_root):
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory, untrained):
   folder = tmp_path_factory.mktemp("fid") / "run"
-  import_torch.write_run(folder, *untrained, {})
+  importing.write_run(folder, *untrained, {})
   return folder
 
 
@@ -417,7 +418,7 @@ def test_mistakes_are_one_line(run_dir, weight_files, untrained, tmp_path, capsy
   config, state = untrained
   params = jax.tree.map(np.copy, state.params)
   jax.tree.leaves(params)[-1].flat[0] = np.nan
-  import_torch.write_run(tmp_path / "nans", config, state.replace(params=params), {})
+  importing.write_run(tmp_path / "nans", config, state.replace(params=params), {})
   mistakes = {
     "no checkpoint in": dict(workdir=tmp_path / "empty"),
     "the checkpoints of .* are \\[0\\]": dict(step=7),

@@ -14,7 +14,7 @@ import torch_writer
 
 import genesis_jax
 from experiments import import_torch
-from experiments.runs import checkpoints, folder
+from experiments.runs import checkpoints, folder, importing
 from experiments.runs.original_runs import config_from_flags, ignored_flags, train_state
 from genesis_jax import objective, torch_names, training
 from genesis_jax.torch_files import load_torch
@@ -265,7 +265,7 @@ def test_the_program_makes_a_run_that_loads_and_resumes(released, tmp_path, caps
 
   again = get_config(str(workdir))
   assert again.to_json() == get_config(str(workdir)).to_json()
-  source = import_torch.published_source(again)
+  source = importing.published_source(again)
   model, tx = genesis_jax.build_model(again.model), objective.optimizer(again)
   fresh = jax.eval_shape(lambda: training.create_train_state(jax.random.key(0), model, tx))
   fresh = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), fresh)

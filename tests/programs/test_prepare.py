@@ -22,6 +22,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 import data_pipelines
+from configs.datasets import common_fields
 from configs.experiment import compose
 from configs.settings import settings, training_command
 from data_pipelines import prepare
@@ -135,6 +136,7 @@ def copy(root, to):
 
 
 def test_settings_are_those_of_experiments():
+  assert SHARED_FIELDS == common_fields() | {"module", "protocol"}
   for name in data_pipelines.DATASETS:
     found = settings(name).to_dict()
     assert found.pop("num_slots") and found == compose("genesis", name).data.to_dict(), name

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 from experiments import score
 from experiments.console.errors import UserError
-from experiments.scoring import summaries
+from experiments.scoring import mask_files, summaries
 from experiments.scoring.protocols import PROTOCOLS
 from genesis_jax.contingency import contingency_tables
 
@@ -260,7 +260,7 @@ def test_any_damage_is_one_line(tmp_path):
       content[place] = draw.integers(256)
     path.write_bytes(content)
     with contextlib.suppress(UserError):
-      score.read_array(path)
+      mask_files.read_array(path)
 
 
 def test_mistakes_are_one_line(files, tmp_path, capsys):

@@ -17,12 +17,12 @@ from conftest import TEST_IMAGES, tiny_config
 from PIL import Image
 
 import genesis_jax
-from experiments import import_torch, visualise
+from experiments import visualise
 from experiments.console.errors import UserError
 from experiments.figures import catalogue, films, galleries, panels, sheets
 from experiments.figures import view as inference
 from experiments.hardware import devices
-from experiments.runs import checkpoints
+from experiments.runs import checkpoints, importing
 from genesis_jax import editing, objective, slot_matching, training
 from genesis_jax.outputs import Latent, Samples
 
@@ -61,9 +61,9 @@ def built(name: str):
 
 
 @functools.cache
-def view(name: str, **settings) -> galleries.View:
+def view(name: str, **settings) -> inference.View:
   model, variables = built(name)
-  return galleries.View(model, variables, inference.Network(model), batch(), **settings)
+  return inference.View(model, variables, inference.Network(model), batch(), **settings)
 
 
 # Decoding.
@@ -82,7 +82,7 @@ def test_decodes_what_was_sampled_and_what_was_inferred(name):
   assert sorted(samples.latents) == list(model.latent_names()) == sorted(look.out.latents)
   for latent in look.out.latents.values():
     np.testing.assert_array_equal(latent.sample, latent.mean)  # no noise
-  assert (galleries.MASKS in look.latents) == look.keeps_attention == (name == "monet")
+  assert (inference.MASKS in look.latents) == look.keeps_attention == (name == "monet")
   np.testing.assert_allclose(look.decoded.images, look.out.recon, rtol=1e-5, atol=1e-5)
   if name != "vae":
     np.testing.assert_allclose(look.decoded.log_masks, look.log_masks, rtol=1e-4, atol=1e-4)
@@ -384,9 +384,9 @@ def write_run(folder: Path, model: str, gqn_root, broken: bool = False) -> Path:
   state = jax.tree.map(np.array, create(jax.random.key(0)))
   if broken:
     jax.tree.leaves(state.params)[-1].flat[0] = np.nan
-  import_torch.write_run(folder, config, state, {})
+  importing.write_run(folder, config, state, {})
   if model == "genesis":
-    origin = checkpoints.origin_of(config, import_torch.published_source(config))
+    origin = checkpoints.origin_of(config, importing.published_source(config))
     later = state.replace(step=state.step + 4, params=jax.tree.map(lambda x: 2 * x, state.params))
     with checkpoints.Checkpoints(folder, origin, config) as writer:
       writer.restore(state)

@@ -104,6 +104,14 @@ def test_a_field_that_came_later_means_as_before(monkeypatch):
   assert runs._completed(origin(new=3.0))["config"]["objective"]["new"] == 3.0
 
 
+def test_the_code_of_models_and_readers_may_lie_elsewhere():
+  def origin(folder):
+    modules = {kind: {"module": f"{folder}/mine.py"} for kind in ("data", "model")}
+    return {"config": {"objective": {"geco": True}} | modules, "source": {}}
+
+  assert not changes.differences(origin("old"), origin("new"))
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, gqn_root):
   """A run of three steps on data of its own: (config, workdir, data)."""

@@ -8,7 +8,7 @@ import numpy as np
 from conftest import TINY_GENESIS, TINY_RUN
 
 import genesis_jax
-from experiments import import_torch
+from experiments.runs import importing
 from genesis_jax import objective, training
 
 ENTITIES, SIDE = 4, 35
@@ -77,4 +77,4 @@ def write_run(folder: pathlib.Path, model_name: str, data: pathlib.Path) -> None
   model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
   create = jax.jit(functools.partial(training.create_train_state, model=model, tx=tx))
   state = jax.tree.map(np.asarray, create(jax.random.key(0)))
-  import_torch.write_run(folder, config, state, {})
+  importing.write_run(folder, config, state, {})

@@ -29,10 +29,7 @@ from data_pipelines.reading.images import (
   read_rgb,
 )
 from data_pipelines.reading.indexed import Indexed
-from data_pipelines.sources import (
-  DataError,
-  Source,
-)
+from data_pipelines.sources import DataError, Source
 
 VARIANTS = ("default",)
 FOLDERS = ("training", "processed")
@@ -135,7 +132,7 @@ def _files(number: int, *, tree: Folder | Archive, paths: list[str]) -> tuple[by
 
 
 def split_records(config, source: Source, split: str) -> Indexed:
-  """The images of a split, at most `config.limit` of them.
+  """The images of a split.
 
   Raises:
     DataError: no scene falls in the split.
@@ -149,7 +146,7 @@ def split_records(config, source: Source, split: str) -> Indexed:
       f"the {split} split is empty: it gets {len(chosen)} of the {len(scenes)} scenes in "
       f"{source.root}, and they have no frames; {PART} scenes make all splits, and {_HELP}"
     )
-  images = Indexed(
+  return Indexed(
     num=len(paths),
     load=partial(_load, tree=tree, paths=paths, size=config.image_size, resize=config.resize),
     num_features=2,
@@ -158,4 +155,3 @@ def split_records(config, source: Source, split: str) -> Indexed:
     cure="fetch it again, or leave such images out with --config.data.on_corrupt=skip",
     files=partial(_files, tree=tree, paths=paths),
   )
-  return images.limited(config.limit) if config.limit else images

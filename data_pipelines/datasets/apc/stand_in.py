@@ -13,15 +13,9 @@ import jax
 import numpy as np
 from PIL import Image
 
-from data_pipelines.datasets import Planned
+from data_pipelines.datasets import planned_images
 from data_pipelines.datasets.apc.reader import PART, VARIANTS
-from data_pipelines.datasets.stand_ins import (
-  beside,
-  check_least,
-  check_request,
-  render,
-  save,
-)
+from data_pipelines.datasets.stand_ins import beside, check_least, check_request, render, save
 from genesis_jax.scenes.raycast import SHAPES
 from genesis_jax.scenes.shelf import shelf_frame
 
@@ -53,10 +47,7 @@ def _jobs(folder: Path, num_scenes: int, seed: int) -> Iterator[Callable[[], Non
       yield partial(_save, folder / "training" / "shelf" / item / name, frame, scene)
 
 
-def planned(config) -> Planned:
-  """The stand-in that a configuration asks for."""
-  num = max(MIN_IMAGES, config.standin_scenes)
-  return Planned(f"apc_{num}_images_v{VERSION}", "", dict(num_scenes=num))
+planned = partial(planned_images, least=MIN_IMAGES, version=VERSION)
 
 
 def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) -> Path:

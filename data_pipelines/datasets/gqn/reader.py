@@ -22,13 +22,7 @@ from data_pipelines.datasets.gqn.files import FOLDERS, VARIANTS
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.headers import jpeg_size, png_header
 from data_pipelines.reading.records import Range, Records, check_not_empty
-from data_pipelines.sources import (
-  DataError,
-  Source,
-  resize_ids,
-  resize_images,
-  stand_in_notes,
-)
+from data_pipelines.sources import DataError, Source, resize_ids, resize_images, stand_in_notes
 
 VAL_PART = 60  # one in so many train files is for validation
 PLACES = ("data/gqn/{variant}", "data/gqn-dataset/{variant}", "data/{variant}")
@@ -158,7 +152,7 @@ def _decode(*features: tf.Tensor, side: int, size: int, resize: str) -> dict[str
 
 
 def split_records(config, source: Source, split: str) -> Records:
-  """The records of a split, at most `config.limit` images of it.
+  """The records of a split.
 
   Raises:
     DataError: the split has no files, or no records in them.
@@ -171,7 +165,7 @@ def split_records(config, source: Source, split: str) -> Records:
   )
   notes, instances = stand_in_notes(source.root), _has_instances(ranges)
   side = notes["image_size"] if notes else variant.side
-  records = Records(
+  return Records(
     ranges=tuple(ranges),
     views=variant.views,
     unpack=partial(_unpack, side=side, views=variant.views, instances=instances),
@@ -179,14 +173,6 @@ def split_records(config, source: Source, split: str) -> Records:
     decode=partial(_decode, side=side, size=config.image_size, resize=config.resize),
     cure="fetch the file again, or leave such records out with --config.data.on_corrupt=skip",
   )
-  return records.limited(config.limit) if config.limit else records
-
-
-def num_examples(config, source: Source, split: str) -> int | None:
-  """Images of a split by the headers of its records; None where counting would take long."""
-  records = split_records(config, source, split)
-  small = sum(part.path.stat().st_size for part in records.ranges) <= COUNTABLE_BYTES
-  return records.num_images() if small or config.limit else None
 
 
 def images_per_scene(config) -> int:

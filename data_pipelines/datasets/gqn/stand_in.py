@@ -17,14 +17,7 @@ import tensorflow as tf
 
 from data_pipelines.datasets import Planned
 from data_pipelines.datasets.gqn.files import VARIANTS
-from data_pipelines.datasets.stand_ins import (
-  beside,
-  check_least,
-  check_request,
-  jpeg,
-  png,
-  render,
-)
+from data_pipelines.datasets.stand_ins import beside, check_least, check_request, jpeg, png, render
 from genesis_jax.scenes import room_scene
 
 VERSION = 2  # of the pictures; raise it when they change

@@ -4,8 +4,8 @@
     found.examples[0]            # Example("images/a.jpg", ("masks/a.png",), "map")
     found.layers                 # [Layer("masks/", ...)]
 
-Masks that a name gives away come first (`image_folder_names`), then what structure and content give
-away (`image_folder_structure`), then JSON. Where an image has masks of several kinds, instances
+Masks that a name gives away come first (`names`), then what structure and content give
+away (`structure`), then JSON. Where an image has masks of several kinds, instances
 come before anything else, before classes, before drawings for people; two of equal rank are for the
 user to choose from.
 """

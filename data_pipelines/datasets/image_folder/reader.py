@@ -6,10 +6,10 @@
 The short side is resized to S, then the middle is cropped; masks always take the nearest pixel.
 
 Splits are folders named train, val and test, or lists train.txt, val.txt and test.txt, or else
-follow from a hash of each image's path, see `image_folder_splits`.
+follow from a hash of each image's path, see `splits`.
 
 Masks are found by what their folders or names say (`masks/`, `x_mask.png`), by equal names in
-parallel folders, or in JSON files of COCO or labelme, see `image_folder_pairs`. Values of grey and
+parallel folders, or in JSON files of COCO or labelme, see `pairs`. Values of grey and
 palette masks are instances, 0 is background; in masks of colours each colour is one, black is
 background; `background_ids` and `ignore_ids` name other values. Ids are numbered from 1 in each
 image, in the order of the values (R, G, B). Of a split with masks, images without one are left out
@@ -37,10 +37,7 @@ from data_pipelines.reading.images import (
   read_rgb,
 )
 from data_pipelines.reading.indexed import Indexed
-from data_pipelines.sources import (
-  DataError,
-  Source,
-)
+from data_pipelines.sources import DataError, Source
 
 VARIANTS = ("default",)
 
@@ -95,7 +92,7 @@ def _load(
 
 
 def split_records(config, source: Source, split: str) -> Indexed:
-  """The images of a split, at most `config.limit` of them, in the order of their paths.
+  """The images of a split, in the order of their paths.
 
   Raises:
     DataError: there are none.
@@ -110,7 +107,7 @@ def split_records(config, source: Source, split: str) -> Indexed:
     )
   tree, has_ids = Folder(source.root), any(example.masks for example in examples)
   load = dict(tree=tree, examples=examples, contents=contents)
-  images = Indexed(
+  return Indexed(
     num=len(examples),
     load=partial(_load, **load, size=config.image_size, resize=config.resize, has_ids=has_ids),
     num_features=1 + has_ids,
@@ -119,7 +116,6 @@ def split_records(config, source: Source, split: str) -> Indexed:
     cure="mend or remove it, or leave such images out with --config.data.on_corrupt=skip",
     files=lambda number: tuple(map(tree.read, _decoded_files(examples[number]))),
   )
-  return images.limited(config.limit) if config.limit else images
 
 
 def _decoded_files(example: Example) -> tuple[str, ...]:

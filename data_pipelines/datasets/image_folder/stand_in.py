@@ -14,15 +14,9 @@ import jax
 import numpy as np
 from PIL import Image
 
-from data_pipelines.datasets import Planned
+from data_pipelines.datasets import planned_images
 from data_pipelines.datasets.image_folder.reader import VARIANTS
-from data_pipelines.datasets.stand_ins import (
-  beside,
-  check_least,
-  check_request,
-  render,
-  save,
-)
+from data_pipelines.datasets.stand_ins import beside, check_least, check_request, render, save
 from genesis_jax.scenes import room_scene, sprites_scene
 
 VERSION = 1  # of the pictures; raise it when they change
@@ -65,10 +59,7 @@ def _jobs(folder: Path, num_images: int, seed: int) -> Iterator[Callable[[], Non
     )
 
 
-def planned(config) -> Planned:
-  """The stand-in that a configuration asks for."""
-  num = max(MIN_IMAGES, config.standin_scenes)
-  return Planned(f"image_folder_{num}_images_v{VERSION}", "", dict(num_scenes=num))
+planned = partial(planned_images, least=MIN_IMAGES, version=VERSION)
 
 
 def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) -> Path:

@@ -2,7 +2,7 @@
 
     layers = unnamed(tree, images)       # a.png beside a.jpg, a_foo.png beside a.png, foo/a.png
 
-Of two such groups of files the one that looks like a map of ids (see `image_folder_looks`) is the
+Of two such groups of files the one that looks like a map of ids (see `looks`) is the
 other one's masks; where both look so, the grey one.
 """
 

@@ -158,7 +158,7 @@ def _from_archive(path: Path, variant: str, split: str, num: int):
 
 
 def split_records(config, source: Source, split: str) -> Indexed:
-  """The images of a split, at most `config.limit` of them.
+  """The images of a split.
 
   Raises:
     DataError: its files are missing, damaged or do not belong together.
@@ -180,7 +180,7 @@ def split_records(config, source: Source, split: str) -> Indexed:
       image, ids = dsprites.compose(draws[number], sprites)
       return image.tobytes(), ids.tobytes()
 
-  images_of_split = Indexed(
+  return Indexed(
     num=num,
     load=load,
     num_features=2,
@@ -188,7 +188,6 @@ def split_records(config, source: Source, split: str) -> Indexed:
     describe=lambda number: f"{path}: image {number} (from 0)",
     cure="make it again, or leave such images out with --config.data.on_corrupt=skip",
   )
-  return images_of_split.limited(config.limit) if config.limit else images_of_split
 
 
 def num_examples(config, source: Source, split: str) -> int:

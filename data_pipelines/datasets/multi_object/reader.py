@@ -25,12 +25,7 @@ from data_pipelines.datasets.multi_object.codec import GREY, RGB, Codec, Factor,
 from data_pipelines.reading import gzipped, tfrecords
 from data_pipelines.reading.record_files import is_empty, left_out
 from data_pipelines.reading.records import Range, Records, check_not_empty
-from data_pipelines.sources import (
-  DataError,
-  Source,
-  check_config,
-  stand_in_notes,
-)
+from data_pipelines.sources import DataError, Source, check_config, stand_in_notes
 
 
 class Layout(NamedTuple):
@@ -99,7 +94,7 @@ LAYOUTS = {
 }
 PLACES = ("data/multi-object-datasets", "data/multi_object_datasets", "data")
 STAND_IN_PART = 10  # test and val are at most one in so many images of a stand-in
-COUNTABLE_BYTES = 2**27  # larger files, packed, are taken for whole ones ...
+COUNTABLE_PACKED = 2**27  # larger files, packed, are taken for whole ones ...
 COUNTABLE_UNPACKED = 2**31  # ... and of this size, unpacked, are not counted to their end
 
 
@@ -179,7 +174,7 @@ def _range(config, source: Source, split: str) -> Range:
   if notes:
     most = notes["num_images"] // STAND_IN_PART
     num_test, num_val = min(num_test, most), min(num_val, most)
-  if protocol.train_first and path.stat().st_size <= COUNTABLE_BYTES:
+  if protocol.train_first and path.stat().st_size <= COUNTABLE_PACKED:
     # A small file is no whole one: what is set aside comes from its end.
     held_out = num_val + min(num_test, protocol.max_test)
     used = max(Range(path).num_records(used + held_out) - held_out, 0)
@@ -215,7 +210,7 @@ def _form(path: Path, published: Form) -> Form:
 
 
 def split_records(config, source: Source, split: str) -> Records:
-  """The records of a split, at most `config.limit` images of it.
+  """The records of a split.
 
   Raises:
     DataError: the file has no records for the split.
@@ -232,7 +227,7 @@ def split_records(config, source: Source, split: str) -> Records:
   codec = Codec(form, protocol.crop(form.height, form.width, config.image_size))
   from_protocol = config.resize == protocols.FROM_PROTOCOL
   method = protocol.resize if from_protocol else config.resize
-  records = Records(
+  return Records(
     ranges=(part,),
     views=1,
     unpack=codec.unpack,
@@ -241,12 +236,12 @@ def split_records(config, source: Source, split: str) -> Records:
     cure="fetch the file again, or leave such records out with --config.data.on_corrupt=skip",
     compact=codec.compact,
   )
-  return records.limited(config.limit) if config.limit else records
 
 
 def num_examples(config, source: Source, split: str) -> int | None:
   """Images of a split by the headers of its records; None where counting would take long."""
   records = split_records(config, source, split)
+  records = records.limited(config.limit) if config.limit else records
   (part,) = records.ranges
   if part.count is None and gzipped.estimate(part.path).unpacked > COUNTABLE_UNPACKED:
     return None

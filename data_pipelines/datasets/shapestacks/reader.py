@@ -152,7 +152,7 @@ def _files(number: int, *, tree: Folder, paths: list[str], has_ids: bool) -> tup
 
 
 def split_records(config, source: Source, split: str) -> Indexed:
-  """The images of a split, at most `config.limit` of them.
+  """The images of a split.
 
   Raises:
     DataError: none of the split's scenarios is there, or they have no images.
@@ -167,7 +167,7 @@ def split_records(config, source: Source, split: str) -> Indexed:
   tree, has_ids = Folder(source.root), (source.root / "iseg").is_dir()
   labels = ("stable", "height")
   load = dict(tree=tree, paths=paths, size=config.image_size, resize=config.resize)
-  images = Indexed(
+  return Indexed(
     num=len(paths),
     load=partial(_load, **load, has_ids=has_ids),
     num_features=1 + has_ids + len(labels),
@@ -177,4 +177,3 @@ def split_records(config, source: Source, split: str) -> Indexed:
     "folder iseg to do without instances",
     files=partial(_files, tree=tree, paths=paths, has_ids=has_ids),
   )
-  return images.limited(config.limit) if config.limit else images

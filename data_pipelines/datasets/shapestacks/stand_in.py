@@ -13,15 +13,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from data_pipelines.datasets import Planned
+from data_pipelines.datasets import planned_images
 from data_pipelines.datasets.shapestacks.reader import ID_STEP, LISTS, VARIANTS
-from data_pipelines.datasets.stand_ins import (
-  beside,
-  check_least,
-  check_request,
-  render,
-  save,
-)
+from data_pipelines.datasets.stand_ins import beside, check_least, check_request, render, save
 from genesis_jax.scenes.stacks import NUM_VIEWS, stacks_view
 
 VERSION = 1  # of the pictures; raise it when they change
@@ -76,11 +70,7 @@ def _steps(folder: Path, variant: str, num_towers: int, seed: int) -> Iterator[N
     path.write_text("".join(f"{name}\n" for name in scenarios))
 
 
-def planned(config) -> Planned:
-  """The stand-in that a configuration asks for."""
-  num = max(MIN_IMAGES, config.standin_scenes)
-  out = f"shapestacks_{num}_images_v{VERSION}/{config.variant}"
-  return Planned(out, "", dict(num_scenes=num))
+planned = partial(planned_images, least=MIN_IMAGES, version=VERSION, apart=True)
 
 
 def write(out_dir: str | Path, *, variant: str, num_scenes: int, seed: int = 0) -> Path:

@@ -24,12 +24,7 @@ from data_pipelines.reading.headers import jpeg_size, png_header
 from data_pipelines.reading.record_files import is_empty, left_out
 from data_pipelines.reading.records import Range, Records, check_not_empty
 from data_pipelines.reading.tfrecords import bytes_feature, example_features
-from data_pipelines.sources import (
-  DataError,
-  Source,
-  resize_ids,
-  resize_images,
-)
+from data_pipelines.sources import DataError, Source, resize_ids, resize_images
 
 VARIANTS = ("default",)
 PLACES = ("data/sketchy",)  # searched when no data_dir is given
@@ -222,7 +217,7 @@ def _decode(frames, windows, *ids, size: int, resize: str) -> dict[str, tf.Tenso
 
 
 def split_records(config, source: Source, split: str) -> Records:
-  """The records of a split, at most `config.limit` images of it.
+  """The records of a split.
 
   Raises:
     DataError: there are no records for the split.
@@ -234,7 +229,7 @@ def split_records(config, source: Source, split: str) -> Records:
     f"{_help(source.root)}",
   )
   names = (*TOPS, "instances") if source.stand_in else tuple(TOPS)
-  records = Records(
+  return Records(
     ranges=tuple(ranges),
     views=len(IMAGES),
     unpack=partial(_unpack, instances=source.stand_in),
@@ -243,14 +238,6 @@ def split_records(config, source: Source, split: str) -> Records:
     cure="fetch the file again, or leave such records out with --config.data.on_corrupt=skip",
     compact=partial(_compact, names=names),
   )
-  return records.limited(config.limit) if config.limit else records
-
-
-def num_examples(config, source: Source, split: str) -> int | None:
-  """Images of a split by the headers of its records; None where counting would take long."""
-  records = split_records(config, source, split)
-  small = sum(part.path.stat().st_size for part in records.ranges) <= COUNTABLE_BYTES
-  return records.num_images() if small or config.limit else None
 
 
 def images_per_scene(config) -> int:
