@@ -28,7 +28,8 @@ def _decoded(
     *features, places = features_and_places
     # Decoders need an image, also where an incomplete batch has none for this shard.
     if rows is None:
-      return {name: value[: tf.size(places)] for name, value in records.decode(*features).items()}
+      count = tf.math.count_nonzero(places >= 0)
+      return {name: value[:count] for name, value in records.decode(*features).items()}
     count = tf.shape(features[0])[0]
     first = tf.minimum(rows.start, count - 1)
     batch = records.decode(*(feature[first : rows.stop] for feature in features))

@@ -22,12 +22,12 @@ import tensorflow as tf
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.lanes import files, index
 from data_pipelines.reading.lanes.plan import STREAM, SURE, Part, Plan
-from data_pipelines.reading.pipeline import FOREVER, MAX_BUFFERED_VIEWS
+from data_pipelines.reading.pipeline import FOREVER, GROUP_VIEWS, MAX_BUFFERED_VIEWS
 from data_pipelines.reading.records import PLACES, DamageLog, Records
 from data_pipelines.reading.tfrecords import HEADER
 from data_pipelines.sources import DataError, shard_rows
 
-BATCHES_AHEAD = 4
+GROUPS_AHEAD = 2
 _END = object()
 
 Image = tuple  # its features, bytes, and its place
@@ -73,26 +73,26 @@ class LanePipeline:
   def batches(self, batch_size: int, first_batch: int) -> tf.data.Dataset:
     """The shard's rows from `first_batch` on: features [b] each, and places [b].
 
-    Where a shard has no row of an incomplete batch, features have one more than places, since
-    decoders need an image. With on_corrupt="skip" these are all rows, of all shards.
+    Where a shard has no row of an incomplete batch, it gets another's image, at a place below 0,
+    since decoders need one. With on_corrupt="skip" these are all rows, of all shards.
     """
-    running = [self._arrays(batch_size, first_batch)]
-    self._running = running
+    running = self._running = [self._groups(batch_size, first_batch)]
     types = [tf.string] * self._records.num_features + [tf.int64]
 
     def step() -> list[np.ndarray]:
-      for batches in running:
-        return next(batches, end)
-      return end  # the stream was closed
-
-    end = [np.array([], object)] * self._records.num_features + [np.array([], np.int64)]
+      streams = running[:1]  # none: the stream was closed
+      images = next(streams[0], []) if streams else []
+      # Objects, since numpy's own bytes would lose zeros at the end.
+      features = [np.array([image[i] for image in images], object) for i in range(len(types) - 1)]
+      return [*features, np.array([image[-1] for image in images], np.int64)]
 
     def load(_):
       arrays = tf.numpy_function(step, [], types, stateful=True)
       return tuple(tf.ensure_shape(array, [None]) for array in arrays)
 
-    loaded = tf.data.Dataset.range(FOREVER).map(load)  # one after the other
-    return loaded.take_while(lambda *arrays: tf.size(arrays[0]) > 0).prefetch(BATCHES_AHEAD)
+    groups = tf.data.Dataset.range(FOREVER).map(load)  # one after the other
+    groups = groups.take_while(lambda *arrays: tf.size(arrays[-1]) > 0).prefetch(GROUPS_AHEAD)
+    return groups.rebatch(len(self._lanes(batch_size)))
 
   def close(self) -> None:
     """Forgets what was read ahead: TensorFlow keeps functions, and what they hold, until exit."""
@@ -127,14 +127,18 @@ class LanePipeline:
       return range(batch_size)
     return range(batch_size)[shard_rows(batch_size, *self._shard)]
 
-  def _arrays(self, batch_size: int, first_batch: int) -> Iterator[list[np.ndarray]]:
-    """See `batches`."""
+  def _groups(self, batch_size: int, first_batch: int) -> Iterator[list[Image]]:
+    """The images of some batches at a time."""
     try:
-      # Objects, since numpy's own bytes would lose zeros at the end.
-      numbers = range(self._records.num_features)
-      for images, count in self._images(batch_size, first_batch):
-        features = [np.array([image[number] for image in images], object) for number in numbers]
-        yield [*features, np.array([image[-1] for image in images[:count]], np.int64)]
+      plan = Plan(self._records, self._seed, batch_size)
+      if not self._skip_corrupt:
+        yield from self._rounds(plan, first_batch)
+        return
+      images = itertools.chain.from_iterable(self._rounds(plan, 0))
+      whole = (image for image in images if image is not None)
+      whole = itertools.islice(whole, first_batch * batch_size, None)
+      while group := list(itertools.islice(whole, GROUP_VIEWS)):
+        yield group
     except OSError as error:
       self.damage.failure = tfrecords.unreadable(Path(error.filename), error)
       raise
@@ -142,20 +146,8 @@ class LanePipeline:
       self.damage.failure = error
       raise
 
-  def _images(self, batch_size: int, first_batch: int) -> Iterator[tuple[list[Image], int]]:
-    """The images of batches, at least one, and how many of them are the shard's."""
-    plan = Plan(self._records, self._seed, batch_size)
-    if not self._skip_corrupt:
-      yield from self._rounds(plan, first_batch)
-      return
-    rounds = self._rounds(plan, 0)
-    whole = (image for images, _ in rounds for image in images if image is not None)
-    whole = itertools.islice(whole, first_batch * batch_size, None)
-    while images := list(itertools.islice(whole, batch_size)):
-      yield images, len(images)
-
-  def _rounds(self, plan: Plan, batch: int) -> Iterator[tuple[list[Image | None], int]]:
-    """An image of each of the shard's lanes, again and again; see `_images`."""
+  def _rounds(self, plan: Plan, batch: int) -> Iterator[list[Image | None]]:
+    """An image of each of the shard's lanes by turns, many times."""
     lanes = self._lanes(plan.num_lanes)
     if self._shard[1] > 1 and not self._skip_corrupt:
       plan.start_counting()  # of lanes that others read
@@ -163,16 +155,17 @@ class LanePipeline:
     streams = [
       self._stream(plan, lane, epoch, start) for lane, start in zip(lanes, starts, strict=True)
     ]
-    while True:
-      images = [image for stream in streams if (image := next(stream, _END)) is not _END]
-      if len(images) < len(streams) and batch * plan.num_lanes >= self._epochs * plan.total:
-        return
-      count = len(images)
-      if not images:  # of the last batch, the first image is there
+    count, is_end = max(1, GROUP_VIEWS // len(lanes)), False
+    while not is_end:
+      columns = [list(itertools.islice(stream, count)) for stream in streams]
+      rows = itertools.zip_longest(*columns, fillvalue=_END)
+      images = [image for row in rows for image in row if image is not _END]
+      batch += max(map(len, columns))
+      is_end = len(images) < count * len(lanes)
+      if is_end and batch * plan.num_lanes < self._epochs * plan.total:  # without a row of these
         epoch, starts = self._seek(plan, range(1), batch)
-        images = [next(self._stream(plan, 0, epoch, starts[0]))]
-      yield images, count
-      batch += 1
+        images.append((*next(self._stream(plan, 0, epoch, starts[0]))[:-1], -1))
+      yield images
 
   def _seek(self, plan: Plan, lanes: range, batch: int) -> tuple[int, list[int]]:
     """The epoch of a batch, and how many images each lane has given before in this epoch."""
