@@ -17,6 +17,7 @@ def _common(
     resize=resize,  # nearest (as the original), bilinear (antialiased), area, protocol (its own)
     on_corrupt="error",  # or skip: leave out broken records and count them
     limit=0,  # at most this many images of a split; 0: all
+    order="lanes",  # of training records: each host reads its share; or buffer, as formerly: all
     shuffle_buffer=10_000,  # encoded records
     resident=False,  # keep all training images on the devices
     num_val=10_000,  # leading images of single-file sets; GQN splits by file

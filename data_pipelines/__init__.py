@@ -166,6 +166,7 @@ def batches(
     shuffle=split == "train",
     shuffle_buffer=config.shuffle_buffer,
     on_corrupt=config.on_corrupt,
+    lanes=getattr(config, "order", "buffer") == "lanes",
   )
 
 

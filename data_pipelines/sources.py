@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 RESIZE = ("nearest", "bilinear", "area")
 ON_CORRUPT = ("error", "skip")
+ORDERS = ("lanes", "buffer")
 # Of every data configuration, or, as the protocol, known here; others are a data set's own.
 SHARED_FIELDS = frozenset(
   {
     "name", "module", "variant", "protocol", "image_size", "num_slots", "source", "data_dir",
-    "resize", "on_corrupt", "limit", "shuffle_buffer", "resident", "num_val", "num_test",
+    "resize", "on_corrupt", "limit", "order", "shuffle_buffer", "resident", "num_val", "num_test",
     "standin_scenes",
   }
 )  # fmt: skip
@@ -115,6 +116,7 @@ def check_config(
 def check_reading(config, **least: int) -> None:
   """As `check_config`, of the fields that matter even where images were prepared before."""
   check_choice("data.on_corrupt", config.on_corrupt, ON_CORRUPT)
+  check_choice("data.order", getattr(config, "order", "buffer"), ORDERS)
   for field, smallest in (LEAST | least).items():
     if getattr(config, field) < smallest:
       raise ValueError(f"data.{field} is {getattr(config, field)}; it must be at least {smallest}")

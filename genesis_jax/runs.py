@@ -31,6 +31,7 @@ AS_BEFORE = {
   "test_fid_images": 0,
   "test_images": 0,
   "model.monte_carlo_kl": True,
+  "data.order": "buffer",
   **dict.fromkeys(
     f"data.{name}" for name in ("images", "masks", "ignore_ids", "background_ids", "split_by")
   ),

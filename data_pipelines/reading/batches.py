@@ -5,11 +5,15 @@ for batch in Batches(records, batch_size=32, seed=0, epochs=None, shuffle=True):
 """
 
 import weakref
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from data_pipelines.reading import tfrecords
 from data_pipelines.reading.indexed import Indexed, IndexedPipeline
+from data_pipelines.reading.lanes.pipeline import LanePipeline
 from data_pipelines.reading.pipeline import Pipeline
 from data_pipelines.reading.records import Records
 from data_pipelines.sources import DataError, check_choice, shard_rows
@@ -21,10 +25,11 @@ def _decoded(
   """Decodes a shard's rows, or all, of batches of encoded features and places."""
 
   def decode(*features_and_places):
-    features = features_and_places[:-1]
-    if rows is None:
-      return records.decode(*features)
+    *features, places = features_and_places
     # Decoders need an image, also where an incomplete batch has none for this shard.
+    if rows is None:
+      count = tf.math.count_nonzero(places >= 0)
+      return {name: value[:count] for name, value in records.decode(*features).items()}
     count = tf.shape(features[0])[0]
     first = tf.minimum(rows.start, count - 1)
     batch = records.decode(*(feature[first : rows.stop] for feature in features))
@@ -57,6 +62,7 @@ class Batches:
     shuffle: bool,
     shuffle_buffer: int = 10_000,
     on_corrupt: str = "error",
+    lanes: bool = True,
   ):
     check_choice("on_corrupt", on_corrupt, ("error", "skip"))
     rows = shard_rows(batch_size, shard_index, shard_count)
@@ -69,10 +75,14 @@ class Batches:
         raise ValueError(f"{name} is {value}; it must be at least {least}")
     self._records, self._batch_size, self._next_batch = records, batch_size, first_batch
     order = dict(seed=seed, epochs=epochs, shuffle=shuffle, skip_corrupt=on_corrupt == "skip")
+    shard = dict(shard_index=shard_index, shard_count=shard_count)
     if isinstance(records, Indexed):
-      shard = dict(shard_index=shard_index, shard_count=shard_count)
       self._pipeline = IndexedPipeline(records, **order, **shard)
       rows = None  # it loads the rows of this shard only
+    elif shuffle and lanes and not tfrecords.compression(records.ranges[0].path):
+      del order["shuffle"]
+      self._pipeline = LanePipeline(records, **order, **shard, shuffle_buffer=shuffle_buffer)
+      rows = rows if on_corrupt == "skip" else None
     else:
       self._pipeline = Pipeline(records, **order, shuffle_buffer=shuffle_buffer)
     encoded = self._pipeline.batches(batch_size, first_batch)
@@ -81,6 +91,8 @@ class Batches:
     # An endless stream reads ahead in threads that call Python. They must end before Python does,
     # or the program never exits; a finalizer is called before that, at the latest.
     weakref.finalize(self, iterators.clear)
+    if isinstance(self._pipeline, LanePipeline):
+      weakref.finalize(self, self._pipeline.close)
 
   def __iter__(self) -> "Batches":
     return self
@@ -100,6 +112,13 @@ class Batches:
   def num_corrupt(self) -> int:
     """Damaged records met so far, each counted once; reading runs a few batches ahead."""
     return len(self._pipeline.damage)
+
+  def files(self) -> Iterator[Path]:
+    """The files of records that this shard will want, in the order in which it first wants them.
+
+    From the next batch on, epoch after epoch; for whoever brings them here before they are read.
+    """
+    return self._pipeline.files(self._batch_size, self._next_batch)
 
   def _diagnose(self, error: tf.errors.OpError) -> DataError | tf.errors.OpError:
     """The damage behind an error of the pipeline; the error itself where none is found."""

@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from data_pipelines.reading.checksums import masked_crc
+import google_crc32c
 
 HEADER, FOOTER = 12, 4  # bytes around the data of a record
 ENDS_INSIDE = "the file ends inside the record"
@@ -26,6 +26,13 @@ MOST_UNPACKED = 2**28  # ... as far as they unpack to no more than this
 _MAGIC = b"\x1f\x8b\x08"
 _MAX_OFFSET = 2**62  # in a file; a damaged length may lead anywhere
 _TRAILER = 8  # bytes that end a GZIP member: checksum, and length modulo 2**32
+_MASK_DELTA = 0xA282EAD8
+
+
+def masked_crc(data: bytes) -> int:
+  """The checksum of some bytes as records have it: CRC-32C, rotated by 15 bits and shifted."""
+  crc = google_crc32c.value(data)
+  return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
 
 
 def has_valid_length(header: bytes) -> bool:

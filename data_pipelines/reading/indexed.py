@@ -12,9 +12,10 @@ loads what comes before, at most every image once.
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -107,6 +108,11 @@ class IndexedPipeline:
     if self._skip_corrupt:  # only loading tells which images make up a batch, and so a shard
       loaded = loaded.rebatch(batch_size).map(take_rows)
     return loaded
+
+  def files(self, batch_size: int, first_batch: int) -> Iterator[Path]:
+    """None: images that are found by number are in no files of records."""
+    del batch_size, first_batch
+    return iter(())
 
   def _load(self, number: int) -> tuple[bytes, ...] | None:
     """The features of an image; None if it is damaged and damage is no error."""

@@ -10,7 +10,9 @@ reached by passing over encoded records, and there is no iterator state to save.
 """
 
 import itertools
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -76,6 +78,12 @@ class Pipeline:
     if surplus:
       groups = groups.scan(np.int64(surplus), drop)
     return groups.rebatch(batch_size)
+
+  def files(self, batch_size: int, first_batch: int) -> Iterator[Path]:
+    """The files in the order in which they are opened, from the start of a batch's epoch on."""
+    for epoch in range(self._seek(first_batch * batch_size)[0], self._epochs):
+      for file in self._plan(epoch)[0]:
+        yield self._records.ranges[file].path
 
   def _seek(self, images: int) -> tuple[int, np.int64, int]:
     """Where a number of images leads: epoch, group within it, and images to drop after that.

@@ -8,19 +8,17 @@ With on_corrupt="skip" the next images of the draw take the places of damaged on
 """
 
 import collections
-import functools
 import itertools
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.indexed import Indexed
+from data_pipelines.reading.lanes import index
 from data_pipelines.reading.pipeline import BUFFERS
 from data_pipelines.reading.progress import in_order, with_progress
 from data_pipelines.reading.records import PLACES, DamageLog, Range, Records
@@ -34,29 +32,6 @@ LOUD_BYTES = 2**31  # of files, from which on looking for their records is told
 Features = tuple[bytes, ...]
 
 
-class Frames(NamedTuple):
-  """Where the data of each record lies, int64 `[N]` both, and what ends the list too early."""
-
-  offsets: np.ndarray
-  lengths: np.ndarray
-  damage: tfrecords.Damage | None
-  are_packed: bool  # with GZIP: they lie there once it is unpacked
-
-
-@functools.lru_cache(maxsize=4096)  # each validation asks again
-def _frames(path: Path, most: int | None, size: int, changed: int) -> Frames:
-  del size, changed  # tell when an earlier answer is outdated
-  offsets, lengths, damage = tfrecords.framing(path, most)
-  packed = bool(tfrecords.compression(path))
-  return Frames(np.array(offsets, np.int64), np.array(lengths, np.int64), damage, packed)
-
-
-def _frames_of(part: Range) -> Frames:
-  """Of the records of a range, from the headers."""
-  stat = os.stat(part.path)
-  most = None if part.count is None else part.first + part.count
-  frames = _frames(part.path, most, stat.st_size, stat.st_mtime_ns)
-  return frames._replace(offsets=frames.offsets[part.first :], lengths=frames.lengths[part.first :])
 
 
 class _ByNumber:
@@ -87,7 +62,7 @@ class _FromRecords(_ByNumber):
   def __init__(self, records: Records, damage: DamageLog, skip: bool):
     self._records, self._damage, self._skip = records, damage, skip
     with ThreadPoolExecutor(THREADS) as pool:
-      found = pool.map(_frames_of, records.ranges)
+      found = pool.map(index.frames_of, records.ranges)
       if records.num_bytes() > LOUD_BYTES:
         found = with_progress(found, len(records.ranges), "looking for records", "file")
       self._frames = list(found)
@@ -97,7 +72,7 @@ class _FromRecords(_ByNumber):
     unused = records.views - records.last_views if records.last_views else 0
     self.total = int(self._ends[-1]) * records.views - unused
 
-  def _count(self, file: int, frames: Frames) -> int:
+  def _count(self, file: int, frames: index.Frames) -> int:
     """Records of a file that can be read; damage that hides the rest is an error, or noted."""
     part = self._records.ranges[file]
     if frames.damage and not tfrecords.is_cut(part.path):

@@ -9,7 +9,6 @@ without saying which file and record it was, and gives up the rest of the file; 
 that ends inside the first 12 bytes of a record, or before the end of its GZIP stream, for whole.
 """
 
-import mmap
 import os
 import struct
 from pathlib import Path
@@ -20,8 +19,14 @@ import tensorflow as tf
 from absl import logging
 
 from data_pipelines.reading import gzipped
-from data_pipelines.reading.checksums import masked_crc
-from data_pipelines.reading.gzipped import BAD_LENGTH, ENDS_INSIDE, FOOTER, HEADER, compression
+from data_pipelines.reading.gzipped import (
+  BAD_LENGTH,
+  ENDS_INSIDE,
+  FOOTER,
+  HEADER,
+  compression,
+  masked_crc,
+)
 from data_pipelines.sources import DataError
 
 MARGIN = 1.25  # so much more than is asked for the start of a file must promise to be believed
@@ -79,14 +84,17 @@ def framing(path: Path, most: int | None = None) -> Framing:
   offsets, lengths, size = [], [], Path(path).stat().st_size
   if size == 0:
     return Framing(offsets, lengths, None)
-  with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+  with open(path, "rb", buffering=0) as file:
+    # Nothing but headers is read: neither by this program, nor ahead of it by the system.
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
     at = 0
     while at < size and (most is None or len(offsets) < most):
-      if at + HEADER > size:
+      header = os.pread(file.fileno(), HEADER, at)
+      if len(header) < HEADER:
         return Framing(offsets, lengths, Damage(len(offsets), ENDS_INSIDE))
-      if not gzipped.has_valid_length(data[at : at + HEADER]):
+      if not gzipped.has_valid_length(header):
         return Framing(offsets, lengths, Damage(len(offsets), BAD_LENGTH))
-      (length,) = struct.unpack_from("<Q", data, at)
+      (length,) = struct.unpack_from("<Q", header)
       if at + HEADER + length + FOOTER > size:
         return Framing(offsets, lengths, Damage(len(offsets), ENDS_INSIDE))
       offsets.append(at + HEADER)

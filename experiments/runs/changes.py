@@ -49,6 +49,13 @@ def flat(tree: dict) -> dict:
   return traverse_util.flatten_dict(tree, sep=".")
 
 
+def keep_order(config, workdir: pathlib.Path) -> None:
+  """Lets a run that has no `data.order` yet go on in the order of images that it began with."""
+  data = folder.read_json(workdir / "config.json").get("data")
+  if data is not None and "order" not in data:
+    config.data.order = runs.AS_BEFORE["data.order"]
+
+
 def check_told(names: Collection[str], config) -> None:
   """Raises UserError unless a resumed run may change these fields when named."""
   known = flat(json.loads(config.to_json_best_effort()))

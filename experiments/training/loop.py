@@ -14,7 +14,7 @@ from data_pipelines.durable import local_path
 from data_pipelines.sources import check_seed
 from experiments.console.errors import UserError, explained
 from experiments.hardware import devices
-from experiments.runs import folder
+from experiments.runs import changes, folder
 from experiments.runs.checkpoints import Checkpoints, origin_of
 from experiments.runs.logbook import Logbook
 from experiments.training import announcements
@@ -87,6 +87,7 @@ def opened(config, workdir: pathlib.Path, **resuming) -> Iterator[tuple[Run, tra
     stop = stack.enter_context(Stop())
     if devices.is_main_host():
       stack.enter_context(folder.exclusive(workdir))
+    changes.keep_order(config, workdir)
     with explained():
       source = data_pipelines.resolve(config.data)
       album = Album(config, workdir, model)

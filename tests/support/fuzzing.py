@@ -132,10 +132,10 @@ def _framed(records: list[bytes]) -> bytes:
 
 def _header(length: int) -> bytes:
   """Header of a record of any length, with its proper checksum."""
-  from data_pipelines.reading import checksums
+  from data_pipelines.reading import gzipped
 
   packed = struct.pack("<Q", length)
-  return packed + struct.pack("<I", checksums.masked_crc(packed))
+  return packed + struct.pack("<I", gzipped.masked_crc(packed))
 
 
 def tfrecord_target(folder: pathlib.Path) -> Target:

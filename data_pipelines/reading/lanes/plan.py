@@ -1,0 +1,261 @@
+"""Which records the images of a batch come from: each row of the batch has a lane of files.
+
+    plan = Plan(records, seed=0, num_lanes=batch_size)
+    plan.parts(lane, epoch)            # parts of files, in the order in which the lane reads them
+    plan.shares(epoch).taken[lane]     # images of its own that it gives to its row
+
+The files of a split are put in a row, in an order that follows from the seed, and cut into as many
+lanes of equal bytes as a batch has rows. Row r of every batch is an image of lane r, and a host
+reads the lanes of its rows, whatever the number of hosts: the bytes are shared as the images are.
+It reads the same files in all epochs, so that a disk that holds its share is enough; only their
+order changes.
+
+Other ways would not do. An order of single images or records, found through an index, makes each
+host read everywhere in all files: scenes of GQN have ten views, which land in batches of all hosts,
+and what is fetched from a store is whole files. Lanes of equal numbers of records need to know
+these numbers before the first step, and so the headers of all records, which is minutes on a slow
+disk. Bytes are known at once, and the numbers are needed only towards the end of an epoch: a lane
+that has more images than its row takes then gives its last ones to lanes that have fewer, so that
+every image comes once.
+
+Files packed with GZIP are not cut. A set whose first file is packed is not read in lanes at all:
+these sets are single files, which every host has to unpack from the start.
+"""
+
+import functools
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from data_pipelines.reading import tfrecords
+from data_pipelines.reading.lanes import index
+from data_pipelines.reading.records import Range, Records
+from data_pipelines.reading.tfrecords import FOOTER, HEADER
+from data_pipelines.sources import DataError
+
+STREAM = 0x1A9E5  # tells these draws from others with the same seed
+PARTS = 16  # of a lane, at least, which change places from epoch to epoch
+SMALL_BYTES = 2**31  # the records of a smaller split are counted at once ...
+SURE = 0.75  # ... and of a larger one before a lane has read so much of its bytes
+THREADS = 4  # that count records
+NO_END = 2**62
+
+
+class Part(NamedTuple):
+  """Records of a file: those whose header begins at byte `begin` or later, but before `end`.
+
+  `size` is about how many bytes of the file these are. Bytes of packed files are unpacked ones.
+  """
+
+  file: int
+  begin: int
+  end: int
+  size: int
+
+
+class Gift(NamedTuple):
+  """So many images of a lane, from `first` on in its order, that another lane gives to its row."""
+
+  lane: int
+  first: int
+  count: int
+
+
+class Shares(NamedTuple):
+  """How the images of an epoch come to the rows.
+
+  Attributes:
+    taken: of each lane, how many of its images are for its own row, the first ones.
+    gifts: lane -> images of others that follow them.
+  """
+
+  taken: np.ndarray
+  gifts: dict[int, list[Gift]]
+
+
+def _span(part: Range) -> tuple[int, int, int]:
+  """First byte of a range, the byte after it, and about how many there are."""
+  if not part.first and part.count is None:
+    return 0, NO_END, part.path.stat().st_size
+  frames = index.frames(part.path)
+  last = len(frames.offsets) if part.count is None else part.first + part.count
+  begin, end = (
+    int(frames.offsets[i]) - HEADER if i < len(frames.offsets) else NO_END
+    for i in (part.first, last)
+  )
+  lengths = frames.lengths[part.first : last]
+  return begin, end, int(lengths.sum()) + (HEADER + FOOTER) * len(lengths)
+
+
+class Plan:
+  """The lanes of a split; safe to use from several threads.
+
+  Args:
+    records: of the split.
+    seed: of the order.
+    num_lanes: rows of a batch.
+
+  Attributes:
+    sizes: bytes of each lane.
+
+  Raises:
+    OSError: a file is gone.
+  """
+
+  def __init__(self, records: Records, seed: int, num_lanes: int):
+    self._records, self._seed, self.num_lanes = records, seed, num_lanes
+    self._lanes = [[] for _ in range(num_lanes)]
+    for lane, part in self._cut():
+      self._lanes[lane].append(part)
+    self.sizes = [sum(part.size for part in parts) for parts in self._lanes]
+    self.is_small = sum(self.sizes) <= SMALL_BYTES
+    self._counts: dict[Part, int] = {}
+    self._counting: list[threading.Thread] = []
+    self._failure: OSError | None = None
+    self._lock = threading.Lock()
+
+  def _cut(self) -> Iterator[tuple[int, Part]]:
+    """(lane, part) along the row of files."""
+    ranges = self._records.ranges
+    order = np.random.default_rng([self._seed, STREAM]).permutation(len(ranges))
+    spans = [_span(ranges[file]) for file in order]
+    ends = np.cumsum([size for _, _, size in spans])
+    starts = ends - [size for _, _, size in spans]
+    step = ends[-1] / (PARTS * self.num_lanes)
+    is_packed = functools.cache(lambda i: bool(tfrecords.compression(ranges[order[i]].path)))
+
+    def cut(at: float) -> int:
+      """The end of a file where one is near, so that many files are not cut at all."""
+      i = int(np.searchsorted(ends[:-1], at, "right"))
+      near = min(int(starts[i]), int(ends[i]), key=lambda end: abs(end - at))
+      return near if abs(near - at) <= step / 2 or is_packed(i) else int(at)
+
+    cuts = [cut(number * step) for number in range(PARTS * self.num_lanes)]
+    lanes = cuts[::PARTS]
+    places = sorted({*cuts, *map(int, ends)})
+    for place, after in zip(places, places[1:], strict=False):
+      i = int(np.searchsorted(ends, place, "right"))
+      first, last, _ = spans[i]
+      begin = first + place - int(starts[i])
+      end = last if after == ends[i] else first + after - int(starts[i])
+      lane = int(np.searchsorted(lanes, place, "right")) - 1
+      yield lane, Part(int(order[i]), begin, end, after - place)
+
+  def parts(self, lane: int, epoch: int) -> list[Part]:
+    """The parts of a lane in the order of an epoch."""
+    parts = self._lanes[lane]
+    order = np.random.default_rng([self._seed, STREAM, epoch, lane]).permutation(len(parts))
+    return [parts[i] for i in order]
+
+  def starts(self, part: Part) -> tuple[np.ndarray, bool]:
+    """Where the headers of a part's records begin, and whether the last of them is damaged."""
+    frames = index.frames(self._records.ranges[part.file].path)
+    begins = frames.offsets - HEADER
+    if frames.damage:
+      end = frames.offsets[-1:] + frames.lengths[-1:] + FOOTER
+      begins = np.concatenate([begins, end if len(end) else [0]])
+    first, last = np.searchsorted(begins, (part.begin, part.end))
+    return begins[first:last], bool(frames.damage and first < last == len(begins))
+
+  def count(self, part: Part) -> int:
+    """How many records of a part can be found."""
+    if part not in self._counts:
+      begins, is_damaged = self.starts(part)
+      self.learn(part, len(begins) - is_damaged)
+    return self._counts[part]
+
+  def learn(self, part: Part, count: int) -> None:
+    """Tells how many records a part has, as was seen when it was read."""
+    self._counts[part] = count
+
+  def reached(self, lane: int, epoch: int, record: int) -> float:
+    """How much of a lane's bytes lies before a record, as a part of 1."""
+    before = 0
+    for part in self.parts(lane, epoch):
+      if (record := record - self.count(part)) < 0:
+        return before / self.sizes[lane]
+      before += part.size
+    return 1.0
+
+  def start_counting(self) -> None:
+    """Counts the records of all parts, unless that was begun before; does not wait for it."""
+    with self._lock:
+      if self._counting:
+        return
+      parts = iter([part for lane in self._lanes for part in lane])
+
+      def count():
+        try:
+          for part in parts:
+            self.count(part)
+        except OSError as error:
+          self._failure = error
+
+      # They must not keep a program from ending.
+      self._counting = [threading.Thread(target=count, daemon=True) for _ in range(THREADS)]
+      for thread in self._counting:
+        thread.start()
+
+  @functools.cached_property
+  def images(self) -> np.ndarray:
+    """Images of each lane, int64 `[lanes]`; waits until they are counted."""
+    self.start_counting()
+    for thread in self._counting:
+      thread.join()
+    if self._failure:
+      raise self._failure
+    records = [sum(map(self.count, parts)) for parts in self._lanes]
+    images = np.array(records, np.int64) * self._records.views
+    if self._records.last_views:
+      last = max(
+        (part.begin, lane)
+        for lane, parts in enumerate(self._lanes)
+        for part in parts
+        if part.file == len(self._records.ranges) - 1 and self.count(part)
+      )
+      images[last[1]] -= self._records.views - self._records.last_views
+    return images
+
+  @functools.cached_property
+  def total(self) -> int:
+    """Images of an epoch."""
+    return int(self.images.sum())
+
+  def shares(self, epoch: int) -> Shares:
+    """How the images of an epoch come to the rows; waits until they are counted.
+
+    Epochs follow one another without a gap, so that one may begin in any row.
+    """
+    row = (np.arange(self.num_lanes) - epoch * self.total) % self.num_lanes
+    wanted = self.total // self.num_lanes + (row < self.total % self.num_lanes)
+    taken = np.minimum(self.images, wanted)
+    left = [
+      Gift(int(lane), int(taken[lane]), int(self.images[lane] - taken[lane]))
+      for lane in np.flatnonzero(self.images > taken)[::-1]
+    ]
+    gifts = {}
+    # In the order of the lanes, so that most come from a lane of the same host.
+    for lane in np.flatnonzero(wanted > taken):
+      gifts[int(lane)], needed = [], int(wanted[lane] - taken[lane])
+      while needed:
+        gift = left.pop()
+        count = min(needed, gift.count)
+        gifts[int(lane)].append(gift._replace(count=count))
+        needed -= count
+        if count < gift.count:
+          left.append(gift._replace(first=gift.first + count, count=gift.count - count))
+    return Shares(taken, gifts)
+
+  def check_even(self, lane: int, images: int, taken: int) -> None:
+    """Raises a DataError if a lane has given more images than are its row's.
+
+    That is seen too late where records of a file are several times as large as those of others.
+    """
+    if images > taken:
+      path = self._records.ranges[self._lanes[lane][0].file].path
+      raise DataError(
+        f"records in and beside {path} are far smaller than others of the split, so that it cannot "
+        "be shared out by bytes; read it with --config.data.order=buffer"
+      )

@@ -1,0 +1,187 @@
+"""Records read in lanes: the same images on any number of hosts, of which each reads its share."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data_pipelines import DataError
+from data_pipelines.reading.batches import Batches
+from data_pipelines.reading.lanes import index
+from data_pipelines.reading.lanes import plan as planning
+from data_pipelines.reading.lanes.pipeline import LanePipeline
+from data_pipelines.reading.lanes.plan import Plan
+from data_pipelines.reading.pipeline import Pipeline
+from data_pipelines.reading.records import Range, Records
+
+VIEWS, ROWS = 3, 24
+
+
+def write(path, numbers, length=300):
+  """Records that hold their number; their length varies."""
+  rng = np.random.default_rng(list(numbers)[0])
+  with tf.io.TFRecordWriter(str(path)) as writer:
+    for number in numbers:
+      writer.write(
+        int(number).to_bytes(4, "little") + rng.bytes(int(length * rng.uniform(0.8, 1.2)))
+      )
+  return Range(path)
+
+
+def records_of(ranges, **changes) -> Records:
+  def unpack(record):
+    number = int.from_bytes(record[:4], "little")
+    return [((number * VIEWS + view).to_bytes(4, "little"),) for view in range(VIEWS)]
+
+  def decode(numbers):
+    return {"image": tf.reshape(tf.io.decode_raw(numbers, tf.int32), [-1, 1, 1, 1])}
+
+  return Records(tuple(ranges), VIEWS, unpack, 1, decode, "fetch it again", **changes)
+
+
+def draw(records, num=10**6, **arguments) -> list[list[int]]:
+  arguments = dict(batch_size=ROWS, seed=1, shuffle=True, shuffle_buffer=100) | arguments
+  stream = Batches(records, **arguments)
+  return [batch["image"].ravel().tolist() for batch, _ in zip(stream, range(num), strict=False)]
+
+
+@pytest.fixture(scope="module")
+def ranges(tmp_path_factory) -> list[Range]:
+  """173 records in seven files of unequal size, of some of which only a part is used."""
+  folder, counts, first = tmp_path_factory.mktemp("lanes"), (40, 9, 31, 1, 55, 20, 17), 0
+  found = []
+  for i, count in enumerate(counts):
+    found.append(write(folder / f"{i}.tfrecord", range(first, first + count)))
+    first += count
+  return found
+
+
+@pytest.fixture(params=["files", "parts", "limited"])
+def case(request, ranges):
+  """Records, and the images that are in them."""
+  images = list(range(173 * VIEWS))
+  if request.param == "parts":
+    last = ranges[-1]._replace(first=2, count=5)
+    records = records_of([ranges[0]._replace(first=10), *ranges[1:-1], last])
+    return records, images[10 * VIEWS : 156 * VIEWS] + images[158 * VIEWS : 163 * VIEWS]
+  if request.param == "limited":
+    return records_of(ranges).limited(200), images[:200]
+  return records_of(ranges), images
+
+
+def test_any_number_of_hosts_gives_the_same_from_any_batch(case):
+  records, images = case
+  one = draw(records, epochs=3)
+  flat = sum(one, [])
+  epochs = [flat[i : i + len(images)] for i in range(0, len(flat), len(images))]
+  assert len(epochs) == 3 and epochs[0] != epochs[1] != epochs[2]
+  assert all(sorted(epoch) == images for epoch in epochs)
+  assert [len(batch) for batch in one[:-1]] == [ROWS] * (len(one) - 1)
+  for count in (2, 3, 4, 8, ROWS):
+    hosts = [draw(records, epochs=3, shard_index=i, shard_count=count) for i in range(count)]
+    assert [sum(rows, []) for rows in zip(*hosts, strict=True)] == one, count
+  for first in (1, len(one) // 3, len(one) // 2, len(one) - 2, len(one) + 1):
+    part = dict(first_batch=first, shard_index=1, shard_count=2)
+    rows = [batch[ROWS // 2 :] for batch in one[first:]]
+    assert draw(records, epochs=3, **part) == rows, first
+  assert draw(records, len(one) - 1) == one[:-1]
+  assert draw(records, epochs=3, on_corrupt="skip", first_batch=2) == one[2:]
+  assert draw(records, 1, seed=2) != one[:1]
+
+
+def test_a_large_split_is_counted_only_near_its_end(ranges, monkeypatch):
+  records = records_of(ranges)
+  one = draw(records, epochs=2)
+  monkeypatch.setattr(planning, "SMALL_BYTES", 0)
+  monkeypatch.setattr(planning, "SURE", 0.5)
+  monkeypatch.setattr("data_pipelines.reading.lanes.pipeline.SURE", 0.5)
+  # With few lanes, each has many records.
+  few = draw(records, epochs=2, batch_size=4)
+  assert draw(records, epochs=2, batch_size=4, first_batch=9) == few[9:]
+  monkeypatch.setattr(planning, "SMALL_BYTES", 2**31)
+  assert draw(records, epochs=2, batch_size=4) == few and draw(records, epochs=2) == one
+  monkeypatch.setattr(planning, "SMALL_BYTES", 0)
+  monkeypatch.setattr(Plan, "start_counting", lambda _: pytest.fail("counted at the start"))
+  next(LanePipeline(records, seed=1, epochs=None, shuffle_buffer=4, skip_corrupt=False,
+                    shard_index=0, shard_count=1)._groups(4, 0))  # fmt: skip
+
+
+def test_records_too_uneven_to_share_are_an_error(tmp_path, monkeypatch):
+  monkeypatch.setattr(planning, "SMALL_BYTES", 0)
+  large = write(tmp_path / "large", range(40), 3000)
+  small = write(tmp_path / "small", range(40, 440), 300)
+  with pytest.raises(DataError, match="cannot be shared out by bytes; .*data.order=buffer"):
+    draw(records_of([large, small]), epochs=1, batch_size=2, shuffle_buffer=2)
+
+
+def test_files_are_told_in_the_order_in_which_they_are_wanted(ranges):
+  records = records_of(ranges)
+  opened = []
+  for count in (1, 4):
+    seen = []
+    for host in range(count):
+      stream = Batches(records, batch_size=8, seed=1, shuffle=True, epochs=2,
+                       shard_index=host, shard_count=count)  # fmt: skip
+      opened = list(stream.files())
+      seen += opened
+    assert set(seen) == {part.path for part in ranges}
+  halfway = Batches(records, batch_size=8, seed=1, shuffle=True, epochs=2, first_batch=40)
+  assert len(list(halfway.files())) < len(list(Batches(records, batch_size=8, seed=1, shuffle=True,
+                                                       epochs=2).files()))  # fmt: skip
+  before = Pipeline(records, seed=1, epochs=1, shuffle=True, shuffle_buffer=9, skip_corrupt=False)
+  assert sorted(before.files(8, 0)) == sorted(part.path for part in ranges)
+
+
+def test_where_records_lie_is_kept(tmp_path, monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  monkeypatch.setattr(index, "KEPT_BYTES", 0)
+  path = write(tmp_path / "records", range(30)).path
+  found = index.frames(path)
+  index._frames.cache_clear()
+  monkeypatch.setattr("data_pipelines.reading.tfrecords.framing", lambda *_: pytest.fail("again"))
+  again = index.frames(path, 20)
+  np.testing.assert_array_equal(again.offsets, found.offsets[:20])
+  np.testing.assert_array_equal(again.lengths, found.lengths[:20])
+  os.utime(path, ns=(1, 1))  # it may hold something else now
+  with contextlib.suppress(pytest.fail.Exception):
+    index.frames(path)
+    raise AssertionError
+
+
+READER = """
+import json, sys
+from tests.data_pipelines.test_lanes import Range, draw, records_of
+def read():
+  return int(open("/proc/self/io").readline().split()[1])
+folder, host, hosts = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+records = records_of(Range(f"{folder}/{i}") for i in range(8))
+draw(records, 1, shard_index=host, shard_count=hosts)  # what TensorFlow reads when it starts
+before = read()
+batches = draw(records, epochs=1, shuffle_buffer=48, shard_index=host, shard_count=hosts)
+print(json.dumps([read() - before, batches]))
+"""
+
+
+def test_two_hosts_read_half_of_the_bytes_each(tmp_path):
+  """By the kernel's count of what each process read."""
+  for i in range(8):
+    write(tmp_path / str(i), range(i * 200, i * 200 + 200 - i), 10_000)
+  size = sum(path.stat().st_size for path in tmp_path.iterdir())
+  command = [sys.executable, "-c", READER, str(tmp_path)]
+  environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+  hosts = [
+    subprocess.Popen([*command, str(host), "2"], stdout=subprocess.PIPE, env=environment)
+    for host in range(2)
+  ]
+  found = [json.loads(host.communicate()[0]) for host in hosts]
+  for read, _ in found:
+    assert 0.4 * size < read < 1.2 / 2 * size
+  rows = [sum(images, []) for images in zip(found[0][1], found[1][1], strict=True)]
+  num = sum(200 - i for i in range(8)) * VIEWS
+  expected = [i * 200 * VIEWS + image for i in range(8) for image in range((200 - i) * VIEWS)]
+  assert sorted(sum(rows, [])) == expected and len(expected) == num
