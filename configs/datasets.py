@@ -93,6 +93,21 @@ def image_folder() -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(_common("image_folder", "default", 64, 7, "bilinear") | own)
 
 
+def tfds() -> ml_collections.ConfigDict:
+  """Any set of TensorFlow Datasets that was built; `builder` names it as tfds does."""
+  own = dict(  # unset: recognised, see docs/data.md
+    builder=config_dict.placeholder(str),  # clevr, or movi_a/128x128:1.0.0
+    image_feature=config_dict.placeholder(str),  # of images or videos
+    segmentation_feature=config_dict.placeholder(str),  # of ids of instances; none: there is none
+    train_split=config_dict.placeholder(str),  # as tfds writes it: train[:90%]
+    val_split=config_dict.placeholder(str),
+    test_split=config_dict.placeholder(str),
+    ignore_ids=config_dict.placeholder(object),  # as of image_folder
+    background_ids=config_dict.placeholder(object),
+  )
+  return ml_collections.ConfigDict(_common("tfds", "default", 128, 11, "bilinear") | own)
+
+
 def own(
   module: str, name: str, image_size: int, num_slots: int, **fields
 ) -> ml_collections.ConfigDict:
@@ -121,4 +136,14 @@ DATASETS = {
   "sketchy": sketchy,
   "apc": apc,
   "image_folder": image_folder,
+  "tfds": tfds,
 }
+
+
+def own_fields() -> dict[str, list[str]]:
+  """Fields that only some data sets have -> these data sets."""
+  found: dict[str, list[str]] = {}
+  for name, fields in DATASETS.items():
+    for field in fields().keys() - common_fields():
+      found.setdefault(field, []).append(name)
+  return dict(sorted(found.items()))
