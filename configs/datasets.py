@@ -81,6 +81,12 @@ def apc() -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(_common("apc", "default", 128, 10, "bilinear"))
 
 
+def clevrtex() -> ml_collections.ConfigDict:
+  """ClevrTex (Karazija et al. 2021); variants full, pbg, vbg, grassbg, camo, outd."""
+  own = dict(standin_scenes=500)  # as large as CLEVR's
+  return ml_collections.ConfigDict(_common("clevrtex", "full", 128, 11, "bilinear") | own)
+
+
 def image_folder() -> ml_collections.ConfigDict:
   """Your own images; `data_dir` says where they are."""
   own = dict(  # unset: recognised, see docs/data.md
@@ -135,6 +141,7 @@ DATASETS = {
   "shapestacks": shapestacks,
   "sketchy": sketchy,
   "apc": apc,
+  "clevrtex": clevrtex,
   "image_folder": image_folder,
   "tfds": tfds,
 }

@@ -56,6 +56,7 @@ DATASETS = {
   "shapestacks": "shapestacks",
   "sketchy": "sketchy",
   "apc": "apc",
+  "clevrtex": "clevrtex",
   "image_folder": "image_folder",
   "tfds": "tfds",
 }
