@@ -114,6 +114,17 @@ def tfds() -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(_common("tfds", "default", 128, 11, "bilinear") | own)
 
 
+def hdf5() -> ml_collections.ConfigDict:
+  """A file of the Object-Centric Library (Dittadi et al. 2022), divided as that does it."""
+  own = dict(
+    file=config_dict.placeholder(str),  # name of one of several files in data_dir
+    num_background=1,  # leading entities; of objects_room 4
+    num_val=5_000,
+    num_test=5_000,
+  )
+  return ml_collections.ConfigDict(_common("hdf5", "default", 64, 7, "bilinear") | own)
+
+
 def own(
   module: str, name: str, image_size: int, num_slots: int, **fields
 ) -> ml_collections.ConfigDict:
@@ -144,6 +155,7 @@ DATASETS = {
   "clevrtex": clevrtex,
   "image_folder": image_folder,
   "tfds": tfds,
+  "hdf5": hdf5,
 }
 
 
@@ -151,6 +163,6 @@ def own_fields() -> dict[str, list[str]]:
   """Fields that only some data sets have -> these data sets."""
   found: dict[str, list[str]] = {}
   for name, fields in DATASETS.items():
-    for field in fields().keys() - common_fields():
+    for field in set(fields()) - common_fields():
       found.setdefault(field, []).append(name)
   return dict(sorted(found.items()))

@@ -46,7 +46,10 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
   parser.add_argument("--image_size", type=whole_number(1), help="pixels; default: likewise")
   parser.add_argument("--resize", help=f"{', '.join(RESIZE)}; default: likewise")
   for field, names in own_fields().items():
-    parser.add_argument(f"--{field}", help=f"of {', '.join(names)}, as config.data has it")
+    default = DATASETS[names[0]]()[field]
+    kind = str if default is None else type(default)
+    help_ = f"of {', '.join(names)}, as config.data has it"
+    parser.add_argument(f"--{field}", type=kind, help=help_)
   parser.add_argument("--on_corrupt", choices=ON_CORRUPT, help="error (default), or skip and count")
   parser.add_argument("--limit", type=whole_number(0), help="images of each split; default: all")
   parser.add_argument("--splits", default=",".join(SPLITS), help="default: %(default)s")

@@ -37,7 +37,7 @@ AS_BEFORE = {
   **dict.fromkeys(  # of data sets that there were not
     f"data.{name}"
     for name in ("builder", "image_feature", "segmentation_feature")
-    + ("train_split", "val_split", "test_split")
+    + ("train_split", "val_split", "test_split", "file", "num_background")
   ),
 }
 

@@ -59,6 +59,7 @@ DATASETS = {
   "clevrtex": "clevrtex",
   "image_folder": "image_folder",
   "tfds": "tfds",
+  "hdf5": "hdf5",
 }
 STAND_INS = Path("data/stand_ins")
 NEEDED = ("find", "describe", "split_records")  # of a reader

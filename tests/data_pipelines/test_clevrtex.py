@@ -89,7 +89,9 @@ def test_variants_have_folders_of_their_own(full, tmp_path):
 def test_what_is_missing_or_damaged_is_named(tmp_path, ending, content, message):
   path = write(tmp_path) / "clevrtex_full/0" / f"CLEVRTEX_full_000003{ending}"
   path.unlink() if content is None else path.write_text(content)
-  with pytest.raises(DataError, match=rf"CLEVRTEX_full_000003.png is damaged: its file .*{message}"):
+  with pytest.raises(
+    DataError, match=rf"CLEVRTEX_full_000003.png is damaged: its file .*{message}"
+  ):
     read(config_of(tmp_path), "val")
   stream = data_pipelines.batches(
     config_of(tmp_path, on_corrupt="skip"), split="val", batch_size=4, epochs=1

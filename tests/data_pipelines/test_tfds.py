@@ -194,9 +194,9 @@ def test_files_that_are_not_there_are_told(built, tmp_path):
   [
     ("tiny", {}, "several sets; name one with --config.data.builder: tiny/davis, tiny/movi"),
     ("clevr:3.1.0", {}, "has no clevr:3.1.0 .*: tfds build clevr --data_dir "),
-    ("movi_a/128x128", {}, "gsutil -m cp -r gs://kubric-public/tfds/movi_a "),
+    ("movi_a/128x128", {}, "gsutil -m cp -r gs://kubric-public/tfds/movi_a/128x128 "),
     ("../tiny", {}, "data.builder is '../tiny'; it must be a name as in tfds.builder"),
-    ("tiny/stereo", {}, "tiny: data.image_feature is not set, and several .*: left, right"),
+    ("tiny/stereo", {}, "tiny: data.image_feature is not set, and several feat.*: left, right"),
     ("tiny/movi", {"image_feature": "vide"}, 'is .vide.; allowed: .*Did you mean "video"'),
     ("tiny/plain", {"train_split": "train[:x]"}, "data.train_split is 'train.:x.', .*allowed: tr"),
     ("tiny/plain", {"ignore_ids": "many"}, "data.ignore_ids is 'many'"),

@@ -63,7 +63,7 @@ def pictures(features: tfds.features.FeaturesDict) -> dict[str, Pictures]:
 
   def walk(feature, info, name: str, depth: int):
     if isinstance(feature, tfds.features.FeaturesDict):
-      for key, inner in feature.items():
+      for key, inner in sorted(feature.items()):
         walk(inner, info[key], f"{name}/{key}".lstrip("/"), depth)
     elif isinstance(feature, tfds.features.Sequence):  # a Video, too
       walk(feature.feature, info, name, depth + 1)

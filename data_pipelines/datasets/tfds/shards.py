@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from array_record.python import array_record_module
 
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.progress import with_progress
@@ -39,6 +38,9 @@ def encoded_pictures(record: bytes, names: tuple[str, ...], length: int | None) 
 
 @functools.lru_cache(maxsize=OPEN_FILES)
 def _array_record(path: Path, size: int, changed: int) -> Callable[[int], bytes]:
+  # TensorFlow Datasets brings it along, but not on every platform.
+  from array_record.python import array_record_module
+
   del size, changed  # tell when the file is another one
   reader = array_record_module.ArrayRecordReader(str(path), options=_ONE_BY_ONE)
 
