@@ -10,6 +10,7 @@ from image_trees import read
 import data_pipelines
 from configs.settings import settings
 from data_pipelines import DataError, sources
+from data_pipelines.datasets.tfds.features import choose, pictures
 
 SIDE, FRAMES, RECORDS = 16, 3, {"train": 10, "validation": 4}
 Image, Sequence = tfds.features.Image, tfds.features.Sequence
@@ -84,6 +85,21 @@ def built(request, tmp_path_factory):
     two = tfds.download.DownloadConfig(num_shards=2)
     builder.download_and_prepare(download_config=two)
   return root
+
+
+def test_features_that_are_made_of_pictures():
+  deep = {"observation": {"image": Image(shape=(4, 4, 3)), "depth": Image(shape=(4, 4, 1))}}
+  found = pictures(tfds.features.FeaturesDict(
+    {"steps": tfds.features.Dataset(deep), "twice": Sequence(Sequence(Image(shape=(4, 4, 3)))),
+     "label": tfds.features.LabeledImage(labels=3, shape=(None, None, 1))}
+  ))  # fmt: skip
+  assert {name: one.length for name, one in found.items()} == {
+    "label": 1, "steps/observation/depth": None, "steps/observation/image": None
+  }  # fmt: skip
+  image, ids = choose(found, None, None)
+  assert image.name == "steps/observation/image" and ids is None
+  with pytest.raises(ValueError, match="'label' with 1 pictures in a record, but .* has None"):
+    choose(found, None, "label")
 
 
 def config_of(root, builder, **changes):

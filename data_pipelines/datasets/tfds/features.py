@@ -68,7 +68,8 @@ def pictures(features: tfds.features.FeaturesDict) -> dict[str, Pictures]:
     elif isinstance(feature, tfds.features.Sequence):  # a Video, too
       walk(feature.feature, info, name, depth + 1)
     elif isinstance(feature, tfds.features.Image) and depth < 2:
-      length = info.shape[0] if depth else 1
+      of_many = len(info.shape) > len(feature.shape)  # not of a nested Dataset
+      length = 1 if not depth else info.shape[0] if of_many else None
       labels = isinstance(feature, tfds.features.LabeledImage)
       dtype = np.dtype(feature.np_dtype)
       found[name] = Pictures(name, length, feature.shape[-1], dtype, labels)

@@ -26,7 +26,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from data_pipelines.datasets.image_folder.masks import Ids, numbered, packed, parse_ids
+from data_pipelines.datasets.mask_values import Ids, numbered, packed, parse_ids
 from data_pipelines.datasets.tfds.features import Pictures, choose, pictures
 from data_pipelines.datasets.tfds.shards import Shards, encoded_pictures
 from data_pipelines.datasets.tfds.splits import ranges, shared, split_texts
@@ -47,7 +47,7 @@ INFO = "dataset_info.json"
 FORMATS = ("tfrecord", "array_record")
 USUAL_IDS = {"oxford_iiit_pet": Ids(((2, 2),), ((3, 3),))}  # 1 the animal, 3 its border
 MOVI = "gsutil -m cp -r gs://kubric-public/tfds/{name} {folder}"
-_BUILDER = re.compile(r"(?P<name>\w+)(/(?P<config>[^/:]+))?(:(?P<version>[\w.*]+))?")
+_BUILDER = re.compile(r"(?P<name>\w+)(/(?P<config>[^/:.][^/:]*))?(:(?P<version>[\w.*]+))?")
 
 
 def check(config) -> None:
@@ -184,12 +184,12 @@ class _Codec:
 
   def pixels(self, image: bytes, ids: bytes | None = None) -> tuple[np.ndarray, ...]:
     """An image uint8 [S, S, 3], perhaps instances int32 [S, S]; ValueError if a file is damaged."""
-    opened = read_rgb(image)
+    opened = read_rgb(image, upright=False)  # as TensorFlow decodes it, and so as it is segmented
     small = fitted_rgb(opened, self.size, self.resize)
     return (small,) if ids is None else (small, self._instances(ids, opened.size))
 
   def _instances(self, data: bytes, size: tuple[int, int]) -> np.ndarray:
-    values, are_colours = packed(decoded(data))
+    values, are_colours = packed(decoded(data, upright=False))
     height, width = values.shape
     if (width, height) != size:
       raise ValueError(
