@@ -19,6 +19,7 @@ import dataclasses
 import functools
 import json
 import re
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -40,7 +41,7 @@ from data_pipelines.reading.images import (
 )
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.reading.records import Records
-from data_pipelines.sources import DataError, Source, check_choice, check_config, warn_once
+from data_pipelines.sources import DataError, Source, check_config, warn_once
 
 PLACES = ("data/tensorflow_datasets", str(tfds.core.constants.DATA_DIR))
 INFO = "dataset_info.json"
@@ -83,14 +84,12 @@ def find(folder: Path, config) -> Path | None:
   Raises:
     DataError: `builder` does not tell which of several sets, or of their configurations.
   """
-  own = re.fullmatch(_BUILDER, config.builder or "") or {
-    "name": "*",
-    "config": None,
-    "version": None,
-  }
-  name, variant, version = own["name"], own["config"], own["version"] or "*"
-  if (folder / INFO).is_file() and name in ("*", _name(folder)):
+  name, variant, version = "*", None, None
+  if config.builder is not None:
+    name, variant, version = _BUILDER.fullmatch(config.builder).group("name", "config", "version")
+  if (folder / INFO).is_file() and _is_called(folder, name, variant):
     return folder
+  version = version or "*"
   patterns = (
     [f"{name}/{variant}/{version}"] if variant else [f"{name}/{version}", f"{name}/*/{version}"]
   )
@@ -102,8 +101,9 @@ def find(folder: Path, config) -> Path | None:
   return next(iter(newest.values()), None)
 
 
-def _name(root: Path) -> str:
-  return _info(root)["name"]
+def _is_called(root: Path, name: str, variant: str | None) -> bool:
+  info = _info(root)
+  return name in ("*", info.get("name")) and variant in (None, info.get("configName"))
 
 
 def _info(root: Path) -> dict:
@@ -118,7 +118,7 @@ def missing(folder: Path, config) -> tuple[str, str]:
   if config.builder is None:
     return "has no set of TensorFlow Datasets", "name one, for example --config.data.builder=clevr"
   name = config.builder.partition(":")[0]
-  command = f"tfds build {name} --data_dir {folder}"
+  command = f"tfds build {name} --data_dir {shlex.quote(str(folder))}"
   if name.startswith("movi_"):  # which only Kubric's own code builds
     command = MOVI.format(name=name, folder=folder / name.partition("/")[0])
   return f"has no {config.builder} of TensorFlow Datasets", f"bring it there: {command}"
@@ -156,7 +156,11 @@ def describe(config, root: Path, notes: dict | None) -> Source:
     ValueError: a split or a feature that does not exist is named, or one must be.
   """
   builder = _opened(root)
-  check_choice("its files are", builder.info.file_format.value, FORMATS)
+  if (kind := builder.info.file_format.value) not in FORMATS:
+    raise DataError(
+      f"the files of {root} are {kind}; allowed: {', '.join(FORMATS)}; build the set again: "
+      f"tfds build {builder.name} --file_format=tfrecord"
+    )
   image, ids = _chosen(config, builder)
   texts, counts = split_texts(builder.info.splits, config), {}
   parts, words = {}, []
@@ -261,7 +265,9 @@ def num_examples(config, source: Source, split: str) -> int:
 def images_per_scene(config) -> int:
   """How many images in a row are of one video; 1 where that varies, or the set was prepared."""
   places = PLACES if config.data_dir is None else (config.data_dir,)
-  for place in places:
-    if root := find(Path(place).expanduser(), config):
-      return _chosen(config, _opened(root))[0].length or 1
-  return 1
+  try:
+    found = (find(Path(place).expanduser(), config) for place in places)
+    root = next(filter(None, found), None)
+    return root and _chosen(config, _opened(root))[0].length or 1
+  except DataError:  # of several sets, none of which is this one
+    return 1
