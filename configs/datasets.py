@@ -82,6 +82,12 @@ def apc() -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(_common("apc", "default", 128, 10, "bilinear"))
 
 
+def clevrtex() -> ml_collections.ConfigDict:
+  """ClevrTex (Karazija et al. 2021); variants full, pbg, vbg, grassbg, camo, outd."""
+  own = dict(standin_scenes=500)  # as large as CLEVR's
+  return ml_collections.ConfigDict(_common("clevrtex", "full", 128, 11, "bilinear") | own)
+
+
 def image_folder() -> ml_collections.ConfigDict:
   """Your own images; `data_dir` says where they are."""
   own = dict(  # unset: recognised, see docs/data.md
@@ -92,6 +98,32 @@ def image_folder() -> ml_collections.ConfigDict:
     split_by=config_dict.placeholder(str),  # image, folder, or a folder with train.txt, val.txt
   )
   return ml_collections.ConfigDict(_common("image_folder", "default", 64, 7, "bilinear") | own)
+
+
+def tfds() -> ml_collections.ConfigDict:
+  """Any set of TensorFlow Datasets that was built; `builder` names it as tfds does."""
+  own = dict(  # unset: recognised, see docs/data.md
+    builder=config_dict.placeholder(str),  # clevr, or movi_a/128x128:1.0.0
+    image_feature=config_dict.placeholder(str),  # of images or videos
+    segmentation_feature=config_dict.placeholder(str),  # of ids of instances; none: there is none
+    train_split=config_dict.placeholder(str),  # as tfds writes it: train[:90%]
+    val_split=config_dict.placeholder(str),
+    test_split=config_dict.placeholder(str),
+    ignore_ids=config_dict.placeholder(object),  # as of image_folder
+    background_ids=config_dict.placeholder(object),
+  )
+  return ml_collections.ConfigDict(_common("tfds", "default", 128, 11, "bilinear") | own)
+
+
+def hdf5() -> ml_collections.ConfigDict:
+  """A file of the Object-Centric Library (Dittadi et al. 2022), divided as that does it."""
+  own = dict(
+    file=config_dict.placeholder(str),  # name of one of several files in data_dir
+    num_background=1,  # leading entities; of objects_room 4
+    num_val=5_000,
+    num_test=5_000,
+  )
+  return ml_collections.ConfigDict(_common("hdf5", "default", 64, 7, "bilinear") | own)
 
 
 def own(
@@ -121,5 +153,17 @@ DATASETS = {
   "shapestacks": shapestacks,
   "sketchy": sketchy,
   "apc": apc,
+  "clevrtex": clevrtex,
   "image_folder": image_folder,
+  "tfds": tfds,
+  "hdf5": hdf5,
 }
+
+
+def own_fields() -> dict[str, list[str]]:
+  """Fields that only some data sets have -> these data sets."""
+  found: dict[str, list[str]] = {}
+  for name, fields in DATASETS.items():
+    for field in set(fields()) - common_fields():
+      found.setdefault(field, []).append(name)
+  return dict(sorted(found.items()))

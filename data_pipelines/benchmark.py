@@ -231,6 +231,8 @@ def measure_all(arguments: argparse.Namespace) -> bool:
   for name in data_pipelines.DATASETS:
     try:
       config = _config(arguments, name)
+      if config.data_dir is None and data_pipelines.datasets.stand_in(config) is None:
+        continue  # a format, and no set
       if arguments.standin_scenes is None:
         config.standin_scenes = STAND_IN_IMAGES // VIEWS.get(name, 1)
       rate, limits = measure(config, arguments.batch_size, arguments.num_batches)

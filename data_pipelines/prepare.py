@@ -16,7 +16,7 @@ from pathlib import Path
 
 import ml_collections
 
-from configs.datasets import DATASETS, common_fields
+from configs.datasets import DATASETS, own_fields
 from configs.settings import settings, training_command
 from data_pipelines.command_line import (
   Parser,
@@ -45,9 +45,11 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
   parser.add_argument("--variant", help="default: that of the published experiments")
   parser.add_argument("--image_size", type=whole_number(1), help="pixels; default: likewise")
   parser.add_argument("--resize", help=f"{', '.join(RESIZE)}; default: likewise")
-  parser.add_argument("--protocol", help="of clevr and tetrominoes: genesis (default) or iodine")
-  for field in (name for name in DATASETS["image_folder"]() if name not in common_fields()):
-    parser.add_argument(f"--{field}", help="of image_folder, as config.data has it")
+  for field, names in own_fields().items():
+    default = DATASETS[names[0]]()[field]
+    kind = str if default is None else type(default)
+    help_ = f"of {', '.join(names)}, as config.data has it"
+    parser.add_argument(f"--{field}", type=kind, help=help_)
   parser.add_argument("--on_corrupt", choices=ON_CORRUPT, help="error (default), or skip and count")
   parser.add_argument("--limit", type=whole_number(0), help="images of each split; default: all")
   parser.add_argument("--splits", default=",".join(SPLITS), help="default: %(default)s")

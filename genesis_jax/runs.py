@@ -35,6 +35,11 @@ AS_BEFORE = {
   **dict.fromkeys(
     f"data.{name}" for name in ("images", "masks", "ignore_ids", "background_ids", "split_by")
   ),
+  **dict.fromkeys(  # of data sets that there were not
+    f"data.{name}"
+    for name in ("builder", "image_feature", "segmentation_feature")
+    + ("train_split", "val_split", "test_split", "file", "num_background")
+  ),
 }
 
 

@@ -57,7 +57,10 @@ DATASETS = {
   "shapestacks": "shapestacks",
   "sketchy": "sketchy",
   "apc": "apc",
+  "clevrtex": "clevrtex",
   "image_folder": "image_folder",
+  "tfds": "tfds",
+  "hdf5": "hdf5",
 }
 STAND_INS = Path("data/stand_ins")
 NEEDED = ("find", "describe", "split_records")  # of a reader
@@ -159,7 +162,8 @@ def _own(module: str) -> ModuleType:
 def stand_in(config) -> ModuleType | None:
   """The module that renders a data set's stand-in, if there is one."""
   if getattr(config, "module", None) is None:
-    return _imported(f"{__name__}.{DATASETS[config.name]}.stand_in")
+    name = f"{__name__}.{DATASETS[config.name]}.stand_in"
+    return _imported(name) if importlib.util.find_spec(name) else None
   module = _own(_address(config.module))
   return module if hasattr(module, "write") else None
 
@@ -286,7 +290,8 @@ def write_stand_in(config, out_dir: Path, **arguments) -> Path:
   """
   renderer = stand_in(config)
   if renderer is None:
-    raise ValueError(f"{config.module} has no function write, which renders a stand-in")
+    which = getattr(config, "module", None) or config.name
+    raise ValueError(f"{which} has no function write, which renders a stand-in")
   # A folder of several data sets is told which.
   several = DATASETS.get(config.name, config.name) != config.name
   which = dict(dataset=config.name) if several else {}

@@ -26,7 +26,9 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # re
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I")  # Pillow's modes for grey PNGs of 16 bits
 
 
-def decoded(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+def decoded(
+  data: bytes, formats: tuple[str, ...] = FORMATS, *, upright: bool = True
+) -> Image.Image:
   """An image, the right way up; ValueError if it is damaged or, before decoding, too large."""
   try:
     image = Image.open(io.BytesIO(data), formats=formats)
@@ -42,7 +44,8 @@ def decoded(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     raise ValueError(f"it has {width}x{height} pixels, more than the {MAX_PIXELS} allowed")
   try:
     image.load()
-    ImageOps.exif_transpose(image, in_place=True)
+    if upright:
+      ImageOps.exif_transpose(image, in_place=True)
   except Exception as error:  # as above
     raise ValueError(f"it cannot be decoded: {error}") from None
   if image.mode == "F":
@@ -50,16 +53,18 @@ def decoded(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
   return image
 
 
-def read_rgb(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+def read_rgb(
+  data: bytes, formats: tuple[str, ...] = FORMATS, *, upright: bool = True
+) -> Image.Image:
   """A picture as 8-bit RGB, the right way up.
 
   Of 16 bits the upper 8 are used; transparent parts become black; of an animation the first frame
-  is used; the camera's rotation (EXIF) is applied.
+  is used; the camera's rotation (EXIF) is applied, unless `upright` is False.
 
   Raises:
     ValueError: it has none of these formats, is damaged, or has more than `MAX_PIXELS`.
   """
-  image = decoded(data, formats)
+  image = decoded(data, formats, upright=upright)
   if image.mode in _SIXTEEN_BITS:
     grey = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255)
     image = Image.fromarray(grey.astype(np.uint8))

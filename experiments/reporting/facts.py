@@ -19,6 +19,7 @@ DATA = {
   "gqn": "GQN", "multi_dsprites": "Multi-dSprites", "objects_room": "Objects Room",
   "clevr": "CLEVR", "tetrominoes": "Tetrominoes", "shapestacks": "ShapeStacks",
   "multi_dsprites_colored": "Multi-dSprites (coloured)", "sketchy": "Sketchy", "apc": "APC",
+  "clevrtex": "ClevrTex",
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Scenes drawn from a key, in JAX alone: images, ids of instances and what they were made from."""
 
 from genesis_jax.scenes.clevr import clevr_scene as clevr_scene
+from genesis_jax.scenes.clevrtex import clevrtex_scene as clevrtex_scene
 from genesis_jax.scenes.rooms import room_scene as room_scene
 from genesis_jax.scenes.shelf import shelf_frame as shelf_frame
 from genesis_jax.scenes.shelf import shelf_scene as shelf_scene

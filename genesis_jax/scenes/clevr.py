@@ -10,7 +10,7 @@ simpler: one sun, hard shadows, and a highlight in place of reflections.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from genesis_jax.scenes import raycast
 from genesis_jax.scenes.raycast import SHAPES, Solids, Surface
@@ -51,7 +51,7 @@ HORIZON = 0.72
 TO_LIGHT = (0.45, -0.25, 0.86)
 
 
-def _placed(key: Array, radius: Float[Array, "N"], exists: Bool[Array, "N"]):
+def placed(key: Array, radius: Float[Array, "N"], exists: Bool[Array, "N"]):
   """Places on the ground [N, 2], one after the other, and which objects found room."""
   tries = jax.random.uniform(
     key, (MAX_OBJECTS, NUM_TRIES, 2), minval=-HALF_GROUND, maxval=HALF_GROUND
@@ -83,7 +83,7 @@ def _objects(key: Array) -> tuple[Solids, dict[str, Int[Array, "N"]]]:
     "color": jax.random.randint(keys[4], each, 0, len(COLORS)),
   }
   radius = jnp.array(SIZES)[codes["size"]]
-  places, exists = _placed(keys[5], radius, jnp.arange(MAX_OBJECTS) < count)
+  places, exists = placed(keys[5], radius, jnp.arange(MAX_OBJECTS) < count)
   shape = jnp.array([SHAPES.index(name) for name in SOLIDS])[codes["shape"]]
   # A cube's corners are as far from its middle as the side of a cylinder is.
   half = radius * jnp.where(shape == raycast.BOX, 0.5**0.5, 1.0)
@@ -109,7 +109,7 @@ def _ground(origin: raycast.Vector, direction: raycast.Vector) -> Surface:
   return Surface(distance, (zero, zero, zero + 1), (shade,) * 3, zero, haze < 1)
 
 
-def _camera(key: Array) -> Float[Array, "5"]:
+def camera(key: Array) -> Float[Array, "5"]:
   """About where CLEVR's is, looking at the middle of the ground."""
   jitter = jax.random.uniform(key, (3,), minval=-CAMERA_JITTER, maxval=CAMERA_JITTER)
   place = jnp.array(CAMERA) + jitter
@@ -130,6 +130,32 @@ def _pixel_coords(points: Float[Array, "N 3"], camera: Float[Array, "5"]) -> Flo
   )
 
 
+def pictured(
+  solids: Solids,
+  ground: raycast.Backdrop,
+  view: Float[Array, "5"],
+  *,
+  image_size: int,
+  wide: bool,
+  samples: int,
+  paint: raycast.Paint | None = None,
+) -> tuple[UInt8[Array, "H S 3"], Int[Array, "H S"]]:
+  """Solids on ground in CLEVR's light, and ids; see `clevr_scene` and `raycast.trace`."""
+  half_view = np.tan(WIDE_VIEW / 2) * (1 if wide else SQUARE / WIDE_WIDTH)
+  image, instances = raycast.render(
+    solids,
+    ground,
+    view,
+    jnp.array(TO_LIGHT) / np.linalg.norm(TO_LIGHT),
+    image_size=image_size,
+    image_height=image_size * 3 // 4 if wide else None,
+    field_of_view=2 * float(np.arctan(half_view)),
+    samples=samples,
+    paint=paint,
+  )
+  return jnp.round(image * 255).astype(jnp.uint8), instances
+
+
 def clevr_scene(key: Array, *, image_size: int = 128, wide: bool = False, samples: int = 2) -> dict:
   """Renders one scene.
 
@@ -148,22 +174,13 @@ def clevr_scene(key: Array, *, image_size: int = 128, wide: bool = False, sample
   """
   object_key, camera_key = jax.random.split(key)
   solids, codes = _objects(object_key)
-  camera = _camera(camera_key)
-  to_light = jnp.array(TO_LIGHT) / np.linalg.norm(TO_LIGHT)
-  half_view = np.tan(WIDE_VIEW / 2) * (1 if wide else SQUARE / WIDE_WIDTH)
-  image, instances = raycast.render(
-    solids,
-    _ground,
-    camera,
-    to_light,
-    image_size=image_size,
-    image_height=image_size * 3 // 4 if wide else None,
-    field_of_view=2 * float(np.arctan(half_view)),
-    samples=samples,
+  view = camera(camera_key)
+  image, instances = pictured(
+    solids, _ground, view, image_size=image_size, wide=wide, samples=samples
   )
   x, y, z = solids.centre.T
   return {
-    "image": jnp.round(image * 255).astype(jnp.uint8),
+    "image": image,
     "instances": instances,
     "factors": {
       "exists": solids.exists,
@@ -171,7 +188,7 @@ def clevr_scene(key: Array, *, image_size: int = 128, wide: bool = False, sample
       "y": y,
       "z": z,
       "rotation": solids.yaw,
-      "pixel_coords": _pixel_coords(solids.centre, camera),
+      "pixel_coords": _pixel_coords(solids.centre, view),
     }
     | codes,
   }

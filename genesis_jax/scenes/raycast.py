@@ -61,6 +61,8 @@ class Surface(NamedTuple):
   lit: Bool[Array, "R"]
 
 
+# Which solid each ray meets [R], and where on it, in lengths along its own axes -> its colour.
+Paint = Callable[[Int[Array, "R"], Vector], Vector]
 Backdrop = Callable[[Vector, Vector], Surface]  # origins and unit directions -> what lies behind
 
 
@@ -193,7 +195,13 @@ def _normal(solid: _Solid, point: Vector) -> Vector:
   return _normalise((cos * x - sin * y, sin * x + cos * y, z))
 
 
-def _surface(solids: list[_Solid], backdrop: Backdrop, origin: Vector, direction: Vector):
+def _surface(
+  solids: list[_Solid],
+  backdrop: Backdrop,
+  origin: Vector,
+  direction: Vector,
+  paint: Paint | None,
+):
   """The first surface on each ray, and which solid that is: 0 for none, else index + 1."""
   behind = backdrop(origin, direction)
   distance, index = _nearest(solids, origin, direction)
@@ -202,7 +210,11 @@ def _surface(solids: list[_Solid], backdrop: Backdrop, origin: Vector, direction
   for n, solid in enumerate(solids[1:], start=1):  # indexing with `index` is far slower
     mine = jax.tree.map(lambda one, other, n=n: jnp.where(index == n, other, one), mine, solid)
   point = _along(origin, jnp.where(is_solid, distance, 0.0), direction)
-  front = Surface(distance, _normal(mine, point), mine.color, mine.gloss, is_solid)
+  color = mine.color
+  if paint is not None:
+    local = _to_local(tuple(p - c for p, c in zip(point, mine.centre, strict=True)), mine)
+    color = paint(index, tuple(a * size for a, size in zip(local, mine.half_size, strict=True)))
+  front = Surface(distance, _normal(mine, point), color, mine.gloss, is_solid)
   seen = jax.tree.map(lambda ours, theirs: jnp.where(is_solid, ours, theirs), front, behind)
   return jax.lax.optimization_barrier(seen), jnp.where(is_solid, index + 1, 0)
 
@@ -215,13 +227,14 @@ def trace(
   to_light: Float[Array, "3"],
   *,
   shadows: bool = True,
+  paint: Paint | None = None,
 ) -> tuple[Vector, Int[Array, "R"]]:
   """Colours in [0, 1] that rays see, and ids: 0 for the backdrop, n + 1 for solid n.
 
-  `direction` and `to_light` have unit length.
+  `direction` and `to_light` have unit length; `paint` takes the place of the solids' colours.
   """
   each, light = _each(solids), tuple(to_light)
-  surface, ids = _surface(each, backdrop, origin, direction)
+  surface, ids = _surface(each, backdrop, origin, direction, paint)
   facing = jnp.maximum(_dot(surface.normal, light), 0.0)
   if shadows:
     point = _along(origin, surface.distance, direction)
@@ -272,6 +285,7 @@ def render(
   samples: int = 2,
   shadows: bool = True,
   image_height: int | None = None,
+  paint: Paint | None = None,
 ) -> tuple[Float[Array, "H S 3"], Int[Array, "H S"]]:
   """A picture in [0, 1], from samples x samples rays per pixel, and the id most of them hit.
 
@@ -282,7 +296,7 @@ def render(
 
   def add_sample(sums, offset):
     origin, direction = camera_rays(camera, image_size, field_of_view, tuple(offset), height)
-    color, ids = trace(solids, backdrop, origin, direction, to_light, shadows=shadows)
+    color, ids = trace(solids, backdrop, origin, direction, to_light, shadows=shadows, paint=paint)
     seen = (*color, *((ids == n).astype(jnp.float32) for n in range(count + 1)))
     return tuple(total + one for total, one in zip(sums, seen, strict=True)), None
 

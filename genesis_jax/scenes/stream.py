@@ -17,6 +17,7 @@ import jax
 from jaxtyping import Array, UInt32
 
 from genesis_jax.scenes.clevr import clevr_scene
+from genesis_jax.scenes.clevrtex import VARIANTS, clevrtex_scene
 from genesis_jax.scenes.multi_object import ROOMS, SPRITES
 from genesis_jax.scenes.rooms import room_scene
 from genesis_jax.scenes.shelf import shelf_scene
@@ -55,6 +56,7 @@ SCENES: dict[str, dict[str, Callable[..., dict]]] = {
   },
   "objects_room": {name: partial(room_view, **options) for name, options in ROOMS.items()},
   "clevr": {"train": clevr_scene},
+  "clevrtex": {name: partial(clevrtex_scene, variant=name) for name in VARIANTS},
   "tetrominoes": {"train": tetrominoes_scene},
   "multi_dsprites_colored": SPRITES,
   "shapestacks": {

@@ -36,6 +36,11 @@ def _dots(u: Array, v: Array) -> Array:
 PATTERNS = (_checks, _stripes, _bricks, _planks, _waves, _dots)
 
 
-def pattern(code: Int[Array, ""], u: Float[Array, "R"], v: Float[Array, "R"]) -> Float[Array, "R"]:
-  """The pattern with the number `code`, below len(PATTERNS); it repeats about once a unit."""
+def pattern(
+  code: Int[Array, "..."], u: Float[Array, "R"], v: Float[Array, "R"]
+) -> Float[Array, "R"]:
+  """The pattern with the number `code`, below len(PATTERNS), of all points or of each, `[R]`.
+
+  It repeats about once a unit.
+  """
   return sum(jnp.where(code == n, draw(u, v), 0.0) for n, draw in enumerate(PATTERNS))

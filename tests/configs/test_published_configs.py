@@ -13,7 +13,6 @@ import genesis_jax
 from configs import datasets, models
 from configs.experiment import compose
 from configs.loading import load_config
-from data_pipelines.datasets.image_folder.contents import FIELDS
 from genesis_jax import objective
 
 FOLDER = pathlib.Path(configs.__file__).parent
@@ -40,6 +39,9 @@ SIZES = {
   "sketchy": (128, 10),
   "apc": (128, 10),
   "image_folder": (64, 7),
+  "clevrtex": (128, 11),
+  "tfds": (128, 11),
+  "hdf5": (64, 7),
 }
 
 
@@ -87,11 +89,11 @@ def test_data_sets_have_the_published_sizes_and_the_same_fields(dataset):
     assert config.model.image_size == config.data.image_size == size
     assert model == "vae" or config.model.num_slots == num_slots
     check(config)
-  own = {"protocol", *(FIELDS if dataset == "image_folder" else ())}
+  own = {field for field, names in datasets.own_fields().items() if dataset in names}
   assert set(config.data) - own == set(compose("vae", "gqn").data)
   with_protocol = dataset in ("clevr", "tetrominoes")
   assert ("protocol" in config.data) == with_protocol
-  antialiased = dataset in ("shapestacks", "sketchy", "apc", "image_folder")
+  antialiased = dataset not in ("gqn", "multi_dsprites", "objects_room", "multi_dsprites_colored")
   expected = "protocol" if with_protocol else "bilinear" if antialiased else "nearest"
   assert config.data.resize == expected
 

@@ -142,16 +142,19 @@ def test_scenes_have_the_shape_of_images(dataset):
 
 def test_variants_are_the_published_ones():
   pytest.importorskip("tensorflow")
+  from data_pipelines.datasets.clevrtex import reader as clevrtex
   from data_pipelines.datasets.gqn import reader as gqn
   from data_pipelines.datasets.multi_object import reader as multi_object
   from data_pipelines.datasets.shapestacks import reader as shapestacks
 
   published = {"gqn": gqn.VARIANTS, "shapestacks": shapestacks.VARIANTS}
+  published["clevrtex"] = clevrtex.VARIANTS
   published |= {name: layout.forms for name, layout in multi_object.LAYOUTS.items()}
   for name, variants in published.items():
     assert set(scenes.SCENES[name]) == set(variants), name
-  # Only one's own images are like nothing that could be rendered.
-  assert set(data_pipelines.DATASETS) - set(scenes.SCENES) == {"image_folder"}
+  # One's own images, and whatever a format may hold, are like nothing that could be rendered.
+  formats = {"image_folder", "tfds", "hdf5"}
+  assert set(data_pipelines.DATASETS) - set(scenes.SCENES) == formats
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from PIL import Image, ImageFilter
 from data_pipelines import DataError
 from data_pipelines.datasets.image_folder import contents as image_folder_contents
 from data_pipelines.datasets.image_folder import outlines
-from data_pipelines.datasets.image_folder.masks import Ids, mask_values, numbered
+from data_pipelines.datasets.image_folder.masks import mask_values
+from data_pipelines.datasets.mask_values import Ids, numbered
 from data_pipelines.reading.file_trees import Folder
 from data_pipelines.reading.images import ALL_FORMATS, read_rgb
 

@@ -21,6 +21,7 @@ NUM = {
   "multi_dsprites_colored": 10,
   "image_folder": 10,
 }
+WITHOUT_STAND_IN = ("tfds", "hdf5")  # which are formats, and no one set
 LABELS = {
   "tetrominoes": {"x": (4,), "y": (4,), "shape": (4,), "visibility": (4,), "color": (4, 3)},
 }
@@ -44,10 +45,13 @@ def read(config, split):
 def test_all_data_sets_can_be_rendered():
   for name in data_pipelines.DATASETS:
     config = settings(name)
-    takes = set(inspect.signature(datasets.stand_in(config).write).parameters)
+    if (module := datasets.stand_in(config)) is None:
+      assert name in WITHOUT_STAND_IN
+      continue
+    takes = set(inspect.signature(module.write).parameters)
     assert {"out_dir", "variant", "num_scenes", "seed"} <= takes, name
     assert ("dataset" in takes) == (data_pipelines.DATASETS[name] != name), name
-    assert datasets.stand_in(config).planned(config).arguments["num_scenes"] >= 3
+    assert module.planned(config).arguments["num_scenes"] >= 3
 
 
 @pytest.mark.slow

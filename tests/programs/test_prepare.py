@@ -22,11 +22,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 import data_pipelines
-from configs.datasets import common_fields
+from configs.datasets import common_fields, own_fields
 from configs.experiment import compose
 from configs.settings import settings, training_command
 from data_pipelines import prepare
-from data_pipelines.datasets.image_folder.contents import FIELDS
 from data_pipelines.prepared import card as prepared_format
 from data_pipelines.prepared import progress
 from data_pipelines.prepared import writer as preparation
@@ -141,7 +140,7 @@ def test_settings_are_those_of_experiments():
     found = settings(name).to_dict()
     assert found.pop("num_slots") and found == compose("genesis", name).data.to_dict(), name
     own = set(found) - SHARED_FIELDS
-    assert own == (set(FIELDS) if name == "image_folder" else set())
+    assert own == {f for f, names in own_fields().items() if name in names} - {"protocol"}
 
 
 def test_round_trip_with_instances_and_labels(shapestacks_root, tmp_path, monkeypatch, capsys):

@@ -19,9 +19,10 @@ from data_pipelines.datasets.image_folder.looks import (
   doubtful_images,
   doubtful_masks,
 )
-from data_pipelines.datasets.image_folder.masks import Ids, parse_ids, usual_ids
+from data_pipelines.datasets.image_folder.masks import usual_ids
 from data_pipelines.datasets.image_folder.pairs import Found, find
 from data_pipelines.datasets.image_folder.splits import divide, doubtful_films
+from data_pipelines.datasets.mask_values import Ids, parse_ids
 from data_pipelines.reading.file_trees import Folder, stamps
 from data_pipelines.sources import STAND_IN_FILE, DataError
 

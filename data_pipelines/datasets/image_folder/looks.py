@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_pipelines.datasets.image_folder.layers import Layer
-from data_pipelines.datasets.image_folder.masks import Ids, packed, within
+from data_pipelines.datasets.mask_values import Ids, packed, within
 from data_pipelines.reading.file_trees import Folder
 from data_pipelines.reading.images import ALL_FORMATS, decoded
 

@@ -26,7 +26,8 @@ import numpy as np
 
 from data_pipelines.datasets.image_folder.contents import HELP, Contents, contents_of
 from data_pipelines.datasets.image_folder.layers import Example
-from data_pipelines.datasets.image_folder.masks import Ids, mask_values, numbered
+from data_pipelines.datasets.image_folder.masks import mask_values
+from data_pipelines.datasets.mask_values import Ids, numbered
 from data_pipelines.reading.file_trees import Folder
 from data_pipelines.reading.images import (
   ALL_FORMATS,
