@@ -56,6 +56,7 @@ ORDERS = {
   ],
   "data_pipelines": [
     {"interrupts", "durable", "sources", "sampling"},
+    {"stores"},
     {"command_line", "inventory"},
     {"reading"},
     {"datasets"},
