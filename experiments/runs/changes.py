@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 from flax import traverse_util
 
-from data_pipelines import inventory
+from data_pipelines.datasets import inventory
 from experiments.console.errors import UserError
 from experiments.runs import folder
 from genesis_jax import runs

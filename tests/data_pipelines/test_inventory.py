@@ -6,7 +6,7 @@ import time
 import pytest
 
 import data_pipelines
-from data_pipelines import inventory
+from data_pipelines.datasets import inventory
 from data_pipelines.durable import local_path
 from data_pipelines.sources import Source
 
