@@ -2,10 +2,7 @@
 
     if is_remote("gs://bucket/folder"):
       system, path = open_store("gs://bucket/folder")     # of fsspec; "bucket/folder"
-      try:
-        names = system.ls(path)
-      except Exception as error:
-        raise StoreError(explained(error, "gs://bucket/folder")) from None
+      names = retried(lambda: system.ls(path), "gs://bucket/folder")      # or a StoreError
 
 gs:// asks as whoever is logged in on this machine, and where nobody is, as a stranger, who may read
 public buckets. fsspec, and what it needs for an address, are imported when the first is opened.
@@ -15,12 +12,17 @@ import errno
 import logging
 import os
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import absl.logging
 
 if TYPE_CHECKING:
   import fsspec
 
+TRIES, FIRST_WAIT_SECONDS = 5, 1.0
 CONNECT_SECONDS, SILENT_SECONDS = 20, 60  # without an answer, until a request counts as failed
 EMULATOR = "STORAGE_EMULATOR_HOST"  # environment variable: address of a store to use as gs://
 EXTRAS = {"s3": "s3fs", "s3a": "s3fs"}  # packages that are not installed along with the others
@@ -158,7 +160,7 @@ def explained(error: BaseException, url: str | os.PathLike) -> str:
   if isinstance(error, PermissionError) or status in (401, 403) or "Forbidden" in text[:20]:
     return f"{url} may not be read by you ({text[:120]}): ask its owner, or {_login(url)}"
   if isinstance(error, ValueError) and status is None:  # no JSON, no XML
-    return _no_store(url, text)
+    return no_store(url, text)
   if status in PASSING:
     return f"{url}: the server has trouble (status {status}); wait, {AGAIN}"
   if is_passing(error):
@@ -185,9 +187,28 @@ def _login(url: str) -> str:
   )
 
 
-def _no_store(url: str, text: str) -> str:
+def no_store(url: str, text: str) -> str:
   """The error for an answer that no store gives."""
   return (
     f"what answers for {url} is no store ({text[:80]}), but perhaps a proxy or a page of a login; "
     f"open the address in a browser or set HTTPS_PROXY, {AGAIN}"
   )
+
+
+def retried(ask: Callable[[], Any], url: str | os.PathLike) -> Any:
+  """What `ask` returns; after an error that may pass it is called again, ever later.
+
+  Raises:
+    StoreError: it did not pass, or is of another kind.
+  """
+  for wait in [FIRST_WAIT_SECONDS * 2**n for n in range(TRIES - 1)] + [None]:
+    try:
+      return ask()
+    except StoreError:
+      raise
+    except Exception as error:
+      if wait is None or not is_passing(error):
+        raise StoreError(explained(error, url)) from error
+      absl.logging.info("%s; trying again in %.3g s", explained(error, url), wait)
+      time.sleep(wait)
+  raise AssertionError
