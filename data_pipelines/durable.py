@@ -29,7 +29,7 @@ from pathlib import Path
 ABANDONED_SECONDS = 7 * 24 * 3600  # untouched, of a machine of which nothing can be known
 POLL_SECONDS = 0.05
 _PARTIAL = re.compile(r"\..*\.([0-9a-f]{8})-(\d+)-[0-9a-f]+\.partial")  # machine, process
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # of some file systems
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # of some file systems
 
 
 @functools.cache
@@ -209,7 +209,7 @@ def _taken(file, path: Path, stack: contextlib.ExitStack) -> bool:
   except BlockingIOError:
     return False
   except OSError as error:
-    if error.errno not in _NO_LOCKS:
+    if error.errno not in NO_LOCKS:
       raise
   held, mine = path.with_name(f"{path.name}.held"), _partial(path)
   mine.write_text(f"{_machine()} {os.getpid()}")

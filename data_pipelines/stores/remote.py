@@ -7,8 +7,6 @@ file.read(0, 1000)                        # bytes, after as many tries as it tak
 """
 
 import base64
-import collections
-import concurrent.futures
 import dataclasses
 import hashlib
 import io
@@ -104,21 +102,12 @@ class Remote:
 
   def pieces(self, start: int, end: int) -> Iterator[bytes]:
     """The bytes from `start` to before `end`, some at a time; the next ones are asked for early."""
-    if not self.has_ranges:
+    if not self.has_ranges or end is None:
       with _answer(self.url, 0, None) as answer:  # `start` is 0
         yield from _body(answer, None)
       return
-    waiting = collections.deque()
-    pool = concurrent.futures.ThreadPoolExecutor(PIECES_AHEAD)
-    try:
-      for first in range(start, end, PIECE):
-        waiting.append(pool.submit(self.read, first, min(first + PIECE, end)))
-        if len(waiting) == PIECES_AHEAD:
-          yield waiting.popleft().result()
-      while waiting:
-        yield waiting.popleft().result()
-    finally:
-      pool.shutdown(wait=False, cancel_futures=True)
+    spans = ((first, min(first + PIECE, end)) for first in range(start, end, PIECE))
+    yield from in_order(lambda span: self.read(*span), spans, PIECES_AHEAD)
 
   def opened(self) -> io.BufferedReader:
     """A file to seek in, for the directory of an archive."""
@@ -190,11 +179,10 @@ def listed(url: str) -> list[Remote]:
     if not full.endswith("/") and facts["type"] == "file":
       files.append(_of_facts(own, name or url.rpartition("/")[2], facts))
   if url.startswith(_WEB):  # a page of links tells nothing of what it links to
-    with concurrent.futures.ThreadPoolExecutor(LISTINGS) as pool:
-      looked = pool.map(lambda file: found(file.url), files)
-      files = [
-        dataclasses.replace(new, name=old.name) for new, old in zip(looked, files, strict=True)
-      ]
+    looked = in_order(lambda file: found(file.url), files, LISTINGS)
+    files = [
+      dataclasses.replace(new, name=old.name) for new, old in zip(looked, files, strict=True)
+    ]
   if not files:
     raise StoreError(explained(FileNotFoundError(url), url))
   return sorted(files, key=lambda file: file.name)
