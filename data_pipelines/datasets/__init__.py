@@ -32,7 +32,6 @@ from typing import NamedTuple
 
 from absl import logging
 
-from data_pipelines.durable import local_path
 from data_pipelines.sources import (
   STAND_IN_FILE,
   DataError,
@@ -43,6 +42,7 @@ from data_pipelines.sources import (
   stand_in_notes,
   warn_once,
 )
+from data_pipelines.stores.cache import given
 
 # Data set -> its folder here, whose modules are imported when they are first needed: readers import
 # TensorFlow, and stand-ins JAX.
@@ -88,7 +88,6 @@ def reader(config) -> ModuleType:
     check_choice("data.name", config.name, DATASETS)
   if config.data_dir == "":  # as from an unset variable of the shell; a path of it is this folder
     raise ValueError('data.data_dir is empty; it must name a folder ("." is the one you are in)')
-  local_path(config.data_dir or "")
   if module is not None:
     return _own(_address(module))
   return _imported(f"{__name__}.{DATASETS[config.name]}.reader")
@@ -198,7 +197,7 @@ def _described(module: ModuleType, config, root: Path) -> Source:
 def _places(module: ModuleType, config) -> list[Path]:
   """Folders to look in."""
   if config.data_dir is not None:
-    return [Path(config.data_dir).expanduser()]
+    return [given(config)]
   return [Path(place.format(variant=config.variant)) for place in getattr(module, "PLACES", ())]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_pipelines.sources import DataError
+from data_pipelines.stores.cache import here
 
 MAX_FILE_BYTES = 2**30  # of a file, unpacked; more are a mistake or an attack
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of name and extra field
@@ -97,7 +98,7 @@ class Folder:
     size = os.path.getsize(target)
     if size > MAX_FILE_BYTES:
       raise ValueError(f"it has {size} bytes, more than the {MAX_FILE_BYTES} allowed")
-    with open(target, "rb") as file:
+    with open(here(target), "rb") as file:
       return file.read()
 
   def describe(self, path: str) -> str:
@@ -113,6 +114,7 @@ class Archive:
 
   def __init__(self, root: Path):
     self.root = root
+    here(root)
     try:
       with zipfile.ZipFile(root) as archive:
         self._infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}

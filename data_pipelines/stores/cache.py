@@ -1,7 +1,7 @@
 """A folder in a store as a folder of this disk, whose files come when, or before, they are read.
 
     root = folder("gs://gqn-dataset", ("jaco",), limit=50 * 10**9)       # of this machine
-    ahead([root / "jaco/train/0002-of-3600.tfrecord", ...])              # will be read, in this order
+    ahead([root / "jaco/train/0002-of-3600.tfrecord", ...])              # will be read, in order
     with open(here(root / "jaco/train/0001-of-3600.tfrecord"), "rb") as file: ...
 
 All files of the folder are there at once under their names and with their sizes, so that whoever
@@ -23,20 +23,21 @@ import shutil
 import threading
 import time
 import zlib
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 
 from data_pipelines.durable import NO_LOCKS, locked
+from data_pipelines.sources import DataError
 from data_pipelines.stores import remote
 from data_pipelines.stores.copies import copy
-from data_pipelines.stores.files import AGAIN, StoreError, address
+from data_pipelines.stores.files import AGAIN, StoreError, address, is_remote
 from data_pipelines.stores.remote import Changed, Remote
 from data_pipelines.stores.threads import Call
 
 EMPTY, WHOLE = 0o200, 0o644  # rights of files
 STATE = ".state"  # folder of locks and of what is under way
-SIDE_BY_SIDE = 8  # files that come ahead of the reader
+SIDE_BY_SIDE = 16  # files that come ahead of the reader
 AHEAD = 2 * 10**9  # bytes of these at most, and a quarter of the cache
 HELD = 64  # files that are kept for their readers at most, and half of the cache
 SPARE = 10**9  # bytes of the disk that are left to others
@@ -44,6 +45,7 @@ FULL = 0.9  # of the limit is left when files were removed
 RECOUNT_SECONDS = 60  # after which others may have added to the cache
 STRIPES = 256  # locks of files that come
 AT_ONCE = ("STAND_IN.json", "prepared.json")  # files that say what others are
+COMMON_NAMES = {"default", "train"}  # of variants, and of folders that are none
 WAIT_SECONDS = 24 * 3600  # for another program that brings the same file
 
 
@@ -85,7 +87,7 @@ class _Cache:
     self._limit = 0
     self._roots: dict[tuple, Path] = {}
     self._held: OrderedDict[str, int] = OrderedDict()  # path -> descriptor with a lock
-    self._wanted: deque[str] = deque()
+    self._wanted: dict[str, None] = {}  # in order
     self._coming: dict[str, Call] = {}
     self._lock = threading.RLock()
     self._used, self._counted = 0, -1e9  # bytes of all copies, and when they were counted
@@ -95,7 +97,7 @@ class _Cache:
     with self._lock:
       self._limit = limit
       if (url, within) not in self._roots:
-        names = [name for name in remote.folders(url) if name in within]
+        names = [name for name in remote.folders(url) if name in within] if within else []
         top = home() / url.replace("://", "/", 1)
         for part in names or [""]:
           self._lay_out_part(top, f"{url}/{part}".rstrip("/"), top / part)
@@ -146,12 +148,11 @@ class _Cache:
     """Brings a file, and keeps it for a reader."""
     while True:
       with self._lock:
-        if path in self._held:
+        if path in self._held and _is_whole(path):
           self._held.move_to_end(path)
           return
         coming = self._coming.get(path)
-        with contextlib.suppress(ValueError):
-          self._wanted.remove(path)
+        self._wanted.pop(path, None)
       if coming:
         coming.join()
       self.bring(path)
@@ -194,13 +195,14 @@ class _Cache:
         break
       with self._lock:
         if path not in self._coming and path not in self._wanted and not _is_whole(path):
-          self._wanted.append(path)
+          self._wanted[path] = None
     with self._lock:
       for _ in range(min(len(self._wanted), SIDE_BY_SIDE - len(self._coming))):
         self._start_next()
 
   def _start_next(self) -> None:
-    path = self._wanted.popleft()
+    path = next(iter(self._wanted))
+    del self._wanted[path]
     self._coming[path] = Call(self._bring_ahead, path)
 
   def _bring_ahead(self, path: str) -> None:
@@ -263,7 +265,7 @@ _CACHE = _Cache()
 
 
 def folder(address_of: str, within: tuple[str, ...], limit: int) -> Path:
-  """The folder of this machine that stands for one in a store; asks the store once a program.
+  """The folder of this machine that stands for one in a store, which is asked once a program.
 
   Args:
     address_of: such as gs://bucket/folder.
@@ -274,6 +276,34 @@ def folder(address_of: str, within: tuple[str, ...], limit: int) -> Path:
     StoreError: the store cannot be asked, or has nothing there.
   """
   return _CACHE.lay_out(address(address_of), within, limit)
+
+
+def given(config) -> Path:
+  """Where `config.data_dir` is on this machine, if it is a folder here or in a store.
+
+  Raises:
+    DataError: it is a folder of copies.
+    StoreError: a store cannot be asked, or has nothing there.
+    ValueError: `config.cache_gb` is impossible.
+  """
+  if not is_remote(config.data_dir):
+    path = Path(config.data_dir).expanduser()
+    if path.absolute().is_relative_to(home()):
+      raise DataError(
+        f"data.data_dir {path} is in the cache of addresses, where files are empty until they are "
+        f"read; give the address: {_address_of(path.absolute())}"
+      )
+    return path
+  most = getattr(config, "cache_gb", 50)
+  if not most > 0:
+    raise ValueError(f"data.cache_gb is {most}; it must be more than 0")
+  parts = {config.name, config.variant} - COMMON_NAMES
+  return folder(config.data_dir, tuple(sorted(parts)), int(most * 1e9))
+
+
+def _address_of(path: Path) -> str:
+  scheme, *rest = path.relative_to(home()).parts or ("gs",)
+  return f"{scheme}://{'/'.join(rest)}"
 
 
 def here(path: str | os.PathLike) -> str | os.PathLike:

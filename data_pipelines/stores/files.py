@@ -124,14 +124,14 @@ def _has_login_of_s3() -> bool:
 
 def status_of(error: BaseException) -> int | None:
   """The status of HTTP in an error, whichever library raised it."""
-  for name in ("status", "code", "status_code"):
+  for name in ("status", "code"):
     value = getattr(error, name, None)
     if str(value).isdigit():
       return int(value)
-  found = getattr(error, "response", None)
-  if isinstance(found, dict):  # botocore
-    return found.get("ResponseMetadata", {}).get("HTTPStatusCode")
-  return status_of(error.__cause__) if error.__cause__ else None
+  answer = getattr(error.__cause__ or error, "response", None)
+  if isinstance(answer, dict):  # of botocore, also below errors of s3fs
+    return answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+  return None
 
 
 def is_passing(error: BaseException) -> bool:

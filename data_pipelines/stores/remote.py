@@ -7,6 +7,7 @@ file.read(0, 1000)                        # bytes, after as many tries as it tak
 """
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -23,6 +24,7 @@ from data_pipelines.stores.files import (
   open_store,
   retried,
 )
+from data_pipelines.stores.threads import in_order
 
 PIECE = 2**23  # bytes of a request
 PIECES_AHEAD = 3  # requests of one file side by side
@@ -169,6 +171,9 @@ def listed(url: str) -> list[Remote]:
     StoreError: there are none, or they cannot be listed.
   """
   url = address(url)
+  if url.startswith(_WEB):
+    with contextlib.suppress(StoreError):  # unless it is a page of links
+      return [found(url)]
   system, path = open_store(url)
   root = system._strip_protocol(path).rstrip("/")
   below = retried(lambda: system.find(root, detail=True), url)
@@ -176,7 +181,7 @@ def listed(url: str) -> list[Remote]:
   for full, facts in below.items():
     name = full.removeprefix(root).strip("/")
     own = f"{url}/{name}" if name else url
-    if not full.endswith("/") and facts["type"] == "file":
+    if not full.endswith("/") and facts["type"] == "file" and "?" not in name:
       files.append(_of_facts(own, name or url.rpartition("/")[2], facts))
   if url.startswith(_WEB):  # a page of links tells nothing of what it links to
     looked = in_order(lambda file: found(file.url), files, LISTINGS)

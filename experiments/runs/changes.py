@@ -36,6 +36,7 @@ MAY_CHANGE = (
   "keep_every",
   "log_distributions",
   "log_weights",
+  "data.cache_gb",
   "data.data_dir",  # the same data may lie elsewhere; what is there is compared
   "model.module",  # so may the code of a model, whose arrays are compared
 )

@@ -129,9 +129,12 @@ def _load(
 
 
 def _files(number: int, *, tree: Folder | Archive, paths: list[str]) -> tuple[bytes, ...]:
-  path = paths[number]
-  masks = [] if "scene-empty" in path else [_mask_path(path)]
-  return tuple(map(tree.read, [path, *masks]))
+  return tuple(map(tree.read, _names(paths[number])))
+
+
+def _names(path: str) -> list[str]:
+  """A frame, and its mask if it has one."""
+  return [path] if "scene-empty" in path else [path, _mask_path(path)]
 
 
 def split_records(config, source: Source, split: str) -> Indexed:
@@ -157,5 +160,6 @@ def split_records(config, source: Source, split: str) -> Indexed:
     describe=lambda number: tree.describe(paths[number]),
     cure="fetch it again, or leave such images out with --config.data.on_corrupt=skip",
     files=partial(_files, tree=tree, paths=paths),
+    paths=lambda number: tuple(map(tree.describe, _names(paths[number]))),
   )
   return images.limited(config.limit) if config.limit else images

@@ -20,6 +20,7 @@ import numpy as np
 
 from data_pipelines.reading.progress import with_progress
 from data_pipelines.sources import DataError, check_choice
+from data_pipelines.stores.cache import here
 
 ARCHIVE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 DOWNLOAD = f"https://github.com/google-deepmind/dsprites-dataset/raw/master/{ARCHIVE}"
@@ -152,7 +153,7 @@ def load_sprites(path: str | Path, numbers: Collection[int]) -> Sprites:
   numbers = np.unique(np.fromiter(numbers, np.int64, len(numbers)))
   bits = np.empty((len(numbers), SIDE * SIDE // 8), np.uint8)
   try:
-    with zipfile.ZipFile(path) as archive, archive.open("imgs.npy") as member:
+    with zipfile.ZipFile(here(path)) as archive, archive.open("imgs.npy") as member:
       _check_header(member)
       num_chunks = -(-NUM_SPRITES // CHUNK)
       for first, sprites in with_progress(_chunks(member), num_chunks, "unpacking", "part"):

@@ -26,6 +26,7 @@ from data_pipelines.sources import (
   resize_ids,
   resize_images,
 )
+from data_pipelines.stores.cache import here
 
 PLACES = ("data/multi_dsprites", "data")  # searched when no data_dir is given
 VARIANTS = dsprites.VARIANTS
@@ -89,7 +90,7 @@ def _open_array(path: Path, channels: int) -> np.ndarray:
     DataError: the file is not there, damaged or something else.
   """
   try:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = np.load(here(path), mmap_mode="r", allow_pickle=False)
   except FileNotFoundError:
     raise DataError(f"{path} is not there; {_cure(path)}") from None
   except (OSError, ValueError, EOFError) as error:

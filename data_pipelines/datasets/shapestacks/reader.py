@@ -35,6 +35,7 @@ from data_pipelines.sources import (
   DataError,
   Source,
 )
+from data_pipelines.stores.cache import here
 
 VARIANTS = ("default", "blocks_all", "ccs_all")
 LISTS = {"train": "train.txt", "val": "eval.txt", "test": "test.txt"}
@@ -72,7 +73,7 @@ def _listed(root: Path, variant: str, split: str) -> list[str]:
       f"{root} has recordings but no {path.relative_to(root)}, which says what is in the {split} "
       "split; it is part of the published splits archive: unpack that there"
     )
-  names = path.read_text().split()
+  names = here(path).read_text().split()
   for line, name in enumerate(names, start=1):
     if not _SCENARIO.fullmatch(name):
       raise DataError(
@@ -146,9 +147,8 @@ def _load(
   return encode(small, ids, *labels(path.split("/")[1]))
 
 
-def _files(number: int, *, tree: Folder, paths: list[str], has_ids: bool) -> tuple[bytes, ...]:
-  names = [paths[number], *([_map_path(paths[number])] if has_ids else [])]
-  return tuple(map(tree.read, names))
+def _names(number: int, *, paths: list[str], has_ids: bool) -> list[str]:
+  return [paths[number], *([_map_path(paths[number])] if has_ids else [])]
 
 
 def split_records(config, source: Source, split: str) -> Indexed:
@@ -165,7 +165,7 @@ def split_records(config, source: Source, split: str) -> Indexed:
       f"{len(names)} scenarios; {_HELP.format(variant=config.variant)}"
     )
   tree, has_ids = Folder(source.root), (source.root / "iseg").is_dir()
-  labels = ("stable", "height")
+  labels, names = ("stable", "height"), partial(_names, paths=paths, has_ids=has_ids)
   load = dict(tree=tree, paths=paths, size=config.image_size, resize=config.resize)
   images = Indexed(
     num=len(paths),
@@ -175,6 +175,7 @@ def split_records(config, source: Source, split: str) -> Indexed:
     describe=lambda number: tree.describe(paths[number]),
     cure="fetch it again, leave such images out with --config.data.on_corrupt=skip, or remove the "
     "folder iseg to do without instances",
-    files=partial(_files, tree=tree, paths=paths, has_ids=has_ids),
+    files=lambda number: tuple(map(tree.read, names(number))),
+    paths=lambda number: tuple(map(tree.describe, names(number))),
   )
   return images.limited(config.limit) if config.limit else images
