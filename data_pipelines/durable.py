@@ -126,6 +126,12 @@ def local_path(address: str | os.PathLike) -> Path:
   return Path(address)
 
 
+def own_cache() -> Path:
+  """The folder for what can be had again."""
+  cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute()
+  return cache / "genesis_jax"
+
+
 class NameTaken(FileExistsError):
   """A folder cannot get its name, which another one has."""
 

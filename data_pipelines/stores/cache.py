@@ -27,7 +27,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 
-from data_pipelines.durable import NO_LOCKS, locked
+from data_pipelines.durable import NO_LOCKS, locked, own_cache
 from data_pipelines.sources import DataError
 from data_pipelines.stores import remote
 from data_pipelines.stores.copies import copy
@@ -51,8 +51,7 @@ WAIT_SECONDS = 24 * 3600  # for another program that brings the same file
 
 def home() -> Path:
   """Where copies are kept."""
-  cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute()
-  return cache / "genesis_jax" / "stores"
+  return own_cache() / "stores"
 
 
 def _is_whole(path: str | int) -> bool:

@@ -3,11 +3,12 @@
     copy(file, Path("data/gqn/jaco/train/0001-of-3600.tfrecord"))
     copy(file, Path("objects_room_train.tfrecords"), limit=10**9)      # its beginning
 
-What is under way lies beside the final place (or in a folder for that), under a hidden name that
-tells which version of the file it is of; another copy of the same goes on where it was.
+What is under way lies beside the final place, under a hidden name that tells which version of the
+file it is of; the next copy of the same goes on where this one was.
 """
 
 import fcntl
+import glob
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,13 @@ from data_pipelines.stores.files import AGAIN, StoreError, explained, retried
 from data_pipelines.stores.remote import Changed, Remote
 
 UNDER_WAY = ".fetching"
+_AFTER_NAME = len("00000000" + UNDER_WAY)  # what follows the name of a file
 _PIECE = 2**22  # bytes that are read again to go on
+
+
+def under_way(file: Remote, final: Path) -> Path:
+  """Where a copy lies until it is whole."""
+  return final.with_name(f".{final.name[:100]}.{file.stamp:08x}{UNDER_WAY}")
 
 
 def copy(
@@ -26,7 +33,6 @@ def copy(
   final: Path,
   *,
   limit: int | None = None,
-  folder: Path | None = None,
   told: Callable[[int], None] = lambda position: None,
 ) -> None:
   """Copies a file, or its first `limit` bytes; in place of any other of this name.
@@ -35,7 +41,6 @@ def copy(
     file: in a store.
     final: of the copy.
     limit: bytes; None: all.
-    folder: for what is under way; on the same disk as `final`.
     told: is called with the number of bytes that are there, time and again; it falls where they
       have to come once more.
 
@@ -43,12 +48,9 @@ def copy(
     Changed: it is not the file any more that was looked at.
     StoreError: it cannot be had, does not match the store's checksum, or another program copies it.
   """
-  folder = folder or final.parent
-  folder.mkdir(parents=True, exist_ok=True)
   final.parent.mkdir(parents=True, exist_ok=True)
-  prefix = f".{final.name[:100]}."
-  partial = folder / f"{prefix}{file.stamp:08x}{UNDER_WAY}"
-  for other in folder.glob(f"{_escaped(prefix)}*{UNDER_WAY}"):
+  partial = under_way(file, final)
+  for other in final.parent.glob(f"{glob.escape(partial.name[:-_AFTER_NAME])}*{UNDER_WAY}"):
     if other != partial:
       other.unlink(missing_ok=True)  # of another version of the file
   try:
@@ -59,6 +61,7 @@ def copy(
           break
         out.truncate(0)  # nothing in it can be trusted
         if is_last:
+          partial.unlink()
           raise StoreError(
             f"{file.url} arrived damaged twice: its {file.checksum[0]} is not what the store says; "
             "something on the way changes it, or what is in the store is damaged"
@@ -73,10 +76,6 @@ def copy(
     raise
   except OSError as error:
     raise StoreError(explained(error, file.url)) from error
-
-
-def _escaped(name: str) -> str:
-  return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
 def _lock(out, url: str) -> None:
