@@ -8,33 +8,11 @@ A place that has moved is given on the command line, by `--source`.
 
 import shlex
 from pathlib import Path
-from typing import NamedTuple
 
 from data_pipelines.durable import own_cache
+from data_pipelines.stores.jobs import Published
 
 AFTERNOON_GB = 10  # of a larger set: they come within an afternoon at 10 Mbit/s, and train a model
-
-
-class Published(NamedTuple):
-  """A data set as its authors put it on the network; `{variant}` stands for that.
-
-  Attributes:
-    urls: of folders or files.
-    out: where it belongs on this machine.
-    gb: about how much it is.
-    variants: its published versions, the usual one first.
-    needed: which files of a folder or members of an archive are read, as a regular expression
-      with the path below `out` as its group "path", and perhaps a group "whole": members with
-      the same are of no use without each other. None: the files as they are.
-    sha256: of the file.
-  """
-
-  urls: tuple[str, ...]
-  out: str
-  gb: float
-  variants: tuple[str, ...] = ("default",)
-  needed: str | None = None
-  sha256: str | None = None
 
 
 _GQN = (

@@ -173,8 +173,9 @@ def test_a_split_without_images_is_refused():
 def test_a_program_ends_while_an_endless_stream_reads_ahead():
   """Threads of the stream that call Python would otherwise keep a program from ending."""
   program = (
-    "import tests.data_pipelines.test_indexed as t; stream = t.Batches(t.make_images(), batch_size=2, "
-    "shuffle=True); [next(stream) for _ in range(3)]; print('done')"
+    "import tests.data_pipelines.test_indexed as t; "
+    "stream = t.Batches(t.make_images(), batch_size=2, shuffle=True); "
+    "[next(stream) for _ in range(3)]; print('done')"
   )
   for _ in range(2):
     done = subprocess.run(

@@ -183,15 +183,15 @@ def test_gqn_in_a_bucket_is_read_as_from_the_disk(gqn_root, emulator, tmp_path):
 def test_a_small_cache_forgets_what_was_used_longest_ago(gqn_root, emulator):
   upload(gqn_root, f"gs://{BUCKET}/gqn")
   size = max(path.stat().st_size for path in gqn_root.rglob("*.tfrecord"))
+  too_small = gqn(f"gs://{BUCKET}/gqn", cache_gb=0.5 * size / 1e9)
+  with pytest.raises((data_pipelines.DataError, StoreError), match="set --config.data.cache_gb"):
+    images(too_small)
   config = gqn(f"gs://{BUCKET}/gqn", cache_gb=2.5 * size / 1e9)
   local = images(gqn(str(gqn_root)), epochs=3)
   np.testing.assert_array_equal(images(config, epochs=3), local)
   root = data_pipelines.resolve(config).root
   there = [path for path in root.rglob("*.tfrecord") if cache._is_whole(path)]
   assert len(there) <= 2
-  too_small = gqn(f"gs://{BUCKET}/gqn", cache_gb=0.5 * size / 1e9)
-  with pytest.raises((data_pipelines.DataError, StoreError), match="set --config.data.cache_gb"):
-    images(too_small)
 
 
 def test_programs_share_a_cache_of_an_image_tree(tmp_path):

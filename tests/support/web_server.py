@@ -16,8 +16,8 @@ import time
 class WebServer:
   """`sent` counts the bytes of content by name; `rate` is bytes a second, over all answers."""
 
-  def __init__(self, files: dict[str, bytes], *, has_ranges: bool = True, rate: float | None = None):
-    self.files, self.has_ranges, self.rate = files, has_ranges, rate
+  def __init__(self, files: dict[str, bytes], *, rate: float | None = None):
+    self.files, self.has_ranges, self.rate = files, True, rate
     self.failures: collections.deque[str] = collections.deque()
     self.sent: collections.Counter[str] = collections.Counter()
     self._free_at, self._lock = 0.0, threading.Lock()

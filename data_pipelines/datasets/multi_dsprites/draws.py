@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_pipelines.datasets.published import command
 from data_pipelines.reading.progress import with_progress
 from data_pipelines.sources import DataError, check_choice
 from data_pipelines.stores.cache import here
 
 ARCHIVE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
-DOWNLOAD = f"https://github.com/google-deepmind/dsprites-dataset/raw/master/{ARCHIVE}"
 SIDE = 64  # of the images, pixels
 NUM_SPRITES = 3 * 6 * 40 * 32 * 32  # shape, scale, orientation, x, y; the last varies fastest
 MAX_SPRITES = 4  # in an image
@@ -162,6 +162,7 @@ def load_sprites(path: str | Path, numbers: Collection[int]) -> Sprites:
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
     cause = str(error).strip("'\"")
     raise DataError(
-      f"{path} is not the dSprites archive, or damaged: {cause}; fetch it again: {DOWNLOAD}"
+      f"{path} is not the dSprites archive, or damaged: {cause}; remove it and fetch it again: "
+      f"{command('multi_dsprites', 'default', path.parent)}"
     ) from None
   return Sprites(numbers, bits)

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from data_pipelines.datasets.multi_dsprites import draws as dsprites
 from data_pipelines.datasets.multi_dsprites.draws import ARCHIVE, SIDE, SIZES
+from data_pipelines.datasets.published import command
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.sources import (
   SPLITS,
@@ -61,7 +62,7 @@ def missing(folder: Path, config) -> tuple[str, str]:
   arrays = array_path(folder, config.variant, "train", "images")
   return f"has no multi_dsprites {config.variant}", (
     f"expected {arrays} and so on, as the original's generator writes them, or {folder / ARCHIVE} "
-    f"(26 MB), download: {dsprites.DOWNLOAD}"
+    f"(26 MB), fetch it: {command('multi_dsprites', 'default', folder)}"
   )
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.datasets.published import command
 from data_pipelines.reading.file_trees import Folder
 from data_pipelines.reading.images import (
   centre_cropped,
@@ -44,10 +45,13 @@ CROP = 196  # pixels of 224 (GENESIS, ICLR 2020)
 ID_STEP = 32  # between ids in a map
 _IMAGE = re.compile(r"rgb-.*-(cam_\d+)-mono-0\.png")
 _SCENARIO = re.compile(r"[^/\\]*h=(\d+)[^/\\]*")
-_HELP = (
-  "expected recordings/<scenario>/rgb-*-mono-0.png and splits/{variant}/train.txt in it; download "
-  "and unpack all of http://shapestacks.robots.ox.ac.uk/#data there"
-)
+
+
+def _help(variant: str, folder: Path) -> str:
+  return (
+    f"expected recordings/<scenario>/rgb-*-mono-0.png and splits/{variant}/train.txt in it; fetch "
+    f"them: {command('shapestacks', 'default', folder)}"
+  )
 
 
 def find(folder: Path, config) -> Path | None:
@@ -61,8 +65,7 @@ def find(folder: Path, config) -> Path | None:
 
 def missing(folder: Path, config) -> tuple[str, str]:
   """What is wrong with a folder without recordings, and the cure."""
-  del folder
-  return "has no folder recordings", _HELP.format(variant=config.variant)
+  return "has no folder recordings", _help(config.variant, folder)
 
 
 def _listed(root: Path, variant: str, split: str) -> list[str]:
@@ -162,7 +165,7 @@ def split_records(config, source: Source, split: str) -> Indexed:
   if not paths:
     raise DataError(
       f"the {split} split is empty: {source.root / 'recordings'} has no images of its "
-      f"{len(names)} scenarios; {_HELP.format(variant=config.variant)}"
+      f"{len(names)} scenarios; {_help(config.variant, source.root)}"
     )
   tree, has_ids = Folder(source.root), (source.root / "iseg").is_dir()
   labels, names = ("stable", "height"), partial(_names, paths=paths, has_ids=has_ids)
