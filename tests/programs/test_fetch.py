@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 
 import numpy as np
@@ -154,14 +155,16 @@ def test_of_a_zip_file_only_the_needed_members_come(tmp_path):
     assert len(list(scene.glob("*.png"))) == len(list(scene.glob("masks/*.png"))) == 2
 
 
-def test_a_killed_fetch_goes_on_where_it_was(tmp_path):
-  content, name = np.random.default_rng(0).bytes(2**25), "tetrominoes_train.tfrecords"
+def test_a_killed_fetch_goes_on_where_it_was(tmp_path, monkeypatch):
+  monkeypatch.setattr(remote, "PIECE", 2**23)
+  content, name = np.random.default_rng(0).bytes(2**26), "tetrominoes_train.tfrecords"
   with WebServer({name: content}, rate=4e7) as server:
     words = [sys.executable, "-m", "data_pipelines.fetch", "tetrominoes", "--out", str(tmp_path)]
     words += ["--source", f"{server.url}/{name}"]
     with subprocess.Popen(words, env=ON_ONE_DEVICE, stdout=subprocess.PIPE) as fetching:
       while not any(path.stat().st_size for path in tmp_path.glob(f".*{copies.UNDER_WAY}")):
-        pass
+        assert fetching.poll() is None
+        time.sleep(0.01)
       fetching.kill()
     assert not (tmp_path / name).exists()
     (partial,) = tmp_path.glob(f".*{copies.UNDER_WAY}")
