@@ -43,6 +43,7 @@ from data_pipelines.sources import (
   warn_once,
 )
 from data_pipelines.stores.cache import given
+from data_pipelines.stores.files import is_remote
 
 # Data set -> its folder here, whose modules are imported when they are first needed: readers import
 # TensorFlow, and stand-ins JAX.
@@ -216,7 +217,11 @@ def _found(module: ModuleType, config) -> Path | None:
       return root
   if config.data_dir is None:
     return None
-  raise nothing_found(places[0], *_missing(module, config, places[0]))
+  what, cure = _missing(module, config, places[0])
+  if is_remote(config.data_dir):
+    cure = "give the address of a folder that has the files as published"
+    raise DataError(f"data.data_dir {config.data_dir} {what}; {cure}")
+  raise nothing_found(places[0], what, cure)
 
 
 def _rendered(module: ModuleType, config) -> Path:

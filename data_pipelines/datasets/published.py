@@ -123,5 +123,6 @@ def command(name: str, variant: str, out: Path) -> str:
   words = ["python", "-m", "data_pipelines.fetch", name]
   words += ["--variant", variant] if variant != row.variants[0] else []
   words += ["--max_gb", str(AFTERNOON_GB)] if row.gb > AFTERNOON_GB else []
-  words += ["--out", str(out)] if Path(row.out) != out else []
+  is_copy = out.is_relative_to(own_cache())  # of a store, which is no place to fetch into
+  words += ["--out", str(out)] if Path(row.out) != out and not is_copy else []
   return shlex.join(words)

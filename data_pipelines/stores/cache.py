@@ -27,10 +27,12 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 
+from absl import logging
+
 from data_pipelines.durable import NO_LOCKS, locked, own_cache
 from data_pipelines.sources import DataError
 from data_pipelines.stores import remote
-from data_pipelines.stores.copies import copy
+from data_pipelines.stores.copies import UNDER_WAY, copy
 from data_pipelines.stores.files import AGAIN, StoreError, address, is_remote
 from data_pipelines.stores.remote import Changed, Remote
 from data_pipelines.stores.threads import Call
@@ -40,6 +42,8 @@ STATE = ".state"  # folder of locks and of what is under way
 SIDE_BY_SIDE = 16  # files that come ahead of the reader
 AHEAD = 2 * 10**9  # bytes of these at most, and a quarter of the cache
 HELD = 64  # files that are kept for their readers at most, and half of the cache
+LOUD_BYTES = 10**9  # of a file, from which on it is told that it comes
+ABANDONED_SECONDS = 24 * 3600  # after which nobody goes on with a copy
 SPARE = 10**9  # bytes of the disk that are left to others
 FULL = 0.9  # of the limit is left when files were removed
 RECOUNT_SECONDS = 60  # after which others may have added to the cache
@@ -96,6 +100,7 @@ class _Cache:
     with self._lock:
       self._limit = limit
       if (url, within) not in self._roots:
+        logging.info("looking through %s", url)
         names = [name for name in remote.folders(url) if name in within] if within else []
         top = home() / url.replace("://", "/", 1)
         for part in names or [""]:
@@ -132,6 +137,8 @@ class _Cache:
       if _is_whole(path):
         return
       self._make_room(file)
+      if file.size > LOUD_BYTES:
+        logging.info("copying %s, %.3g GB, to %s", file.url, file.size / 1e9, home())
       arrived = state / f"{zlib.crc32(path.encode()):08x}-{os.path.basename(path)[-80:]}"
       try:
         copy(file, arrived)
@@ -248,6 +255,10 @@ class _Cache:
   def _remove_oldest(self, coming: int) -> None:
     """Empties the files that nobody used for longest, but those that somebody reads."""
     copies = [found for found in self._count() if f"/{STATE}/" not in found[-1]]
+    for path in (home() / STATE).glob(f".*{UNDER_WAY}"):
+      with contextlib.suppress(FileNotFoundError):
+        if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+          path.unlink()
     self._used += coming
     for _, size, changed, path in sorted(copies):
       room = shutil.disk_usage(home()).free

@@ -178,6 +178,10 @@ def test_gqn_in_a_bucket_is_read_as_from_the_disk(gqn_root, emulator, tmp_path):
   assert len(images(gqn(f"gs://{BUCKET}/gqn"), "test")) == TEST_IMAGES
   with pytest.raises(data_pipelines.DataError, match=f"give the address: gs://{BUCKET}/gqn"):
     data_pipelines.resolve(gqn(str(source.root)))
+  with pytest.raises(data_pipelines.DataError, match=f"gs://{BUCKET}/gqn has no objects_room_tr"):
+    objects = configurations.objects_room()
+    objects.data_dir = f"gs://{BUCKET}/gqn"
+    data_pipelines.resolve(objects)
 
 
 def test_a_small_cache_forgets_what_was_used_longest_ago(gqn_root, emulator):
