@@ -14,6 +14,7 @@ def _common(
     num_slots=num_slots,  # of the published experiments; `compose` gives it to the model
     source="files",  # or generator: scenes rendered without end on the accelerator, no files read
     data_dir=config_dict.placeholder(str),  # unset: look under data/, else render a stand-in
+    cache_gb=50.0,  # disk for copies of files where data_dir is an address, such as gs://bucket
     resize=resize,  # nearest (as the original), bilinear (antialiased), area, protocol (its own)
     on_corrupt="error",  # or skip: leave out broken records and count them
     limit=0,  # at most this many images of a split; 0: all

@@ -20,7 +20,7 @@ from data_pipelines.sources import DataError as DataError
 from data_pipelines.sources import Source as Source
 
 if TYPE_CHECKING:
-  from data_pipelines.generator import Drawn
+  from data_pipelines.datasets.generator import Drawn
   from data_pipelines.reading.batches import Batches
   from data_pipelines.reading.indexed import Indexed
   from data_pipelines.reading.records import Records
@@ -37,7 +37,7 @@ def is_generated(config) -> bool:
 
 
 def _generator():
-  from data_pipelines import generator  # imports JAX, which reading does without
+  from data_pipelines.datasets import generator  # imports JAX, which reading does without
 
   return generator
 

@@ -29,7 +29,7 @@ from pathlib import Path
 ABANDONED_SECONDS = 7 * 24 * 3600  # untouched, of a machine of which nothing can be known
 POLL_SECONDS = 0.05
 _PARTIAL = re.compile(r"\..*\.([0-9a-f]{8})-(\d+)-[0-9a-f]+\.partial")  # machine, process
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # of some file systems
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # of some file systems
 
 
 @functools.cache
@@ -126,6 +126,12 @@ def local_path(address: str | os.PathLike) -> Path:
   return Path(address)
 
 
+def own_cache() -> Path:
+  """The folder for what can be had again."""
+  cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute()
+  return cache / "genesis_jax"
+
+
 class NameTaken(FileExistsError):
   """A folder cannot get its name, which another one has."""
 
@@ -209,7 +215,7 @@ def _taken(file, path: Path, stack: contextlib.ExitStack) -> bool:
   except BlockingIOError:
     return False
   except OSError as error:
-    if error.errno not in _NO_LOCKS:
+    if error.errno not in NO_LOCKS:
       raise
   held, mine = path.with_name(f"{path.name}.held"), _partial(path)
   mine.write_text(f"{_machine()} {os.getpid()}")

@@ -25,7 +25,7 @@ SHARED_FIELDS = frozenset(
   {
     "name", "module", "variant", "protocol", "image_size", "num_slots", "source", "data_dir",
     "resize", "on_corrupt", "limit", "order", "shuffle_buffer", "resident", "num_val", "num_test",
-    "standin_scenes",
+    "standin_scenes", "cache_gb",
   }
 )  # fmt: skip
 # Smallest numbers in a data configuration, for all data sets.

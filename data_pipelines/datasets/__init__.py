@@ -33,7 +33,6 @@ from typing import NamedTuple
 
 from absl import logging
 
-from data_pipelines.durable import local_path
 from data_pipelines.sources import (
   STAND_IN_FILE,
   DataError,
@@ -44,6 +43,8 @@ from data_pipelines.sources import (
   stand_in_notes,
   warn_once,
 )
+from data_pipelines.stores.cache import given
+from data_pipelines.stores.files import is_remote
 
 # Data set -> its folder here, whose modules are imported when they are first needed: readers import
 # TensorFlow, and stand-ins JAX.
@@ -107,7 +108,6 @@ def reader(config) -> ModuleType:
     check_choice("data.name", config.name, DATASETS)
   if config.data_dir == "":  # as from an unset variable of the shell; a path of it is this folder
     raise ValueError('data.data_dir is empty; it must name a folder ("." is the one you are in)')
-  local_path(config.data_dir or "")
   if module is not None:
     return _own(_address(module))
   return _imported(f"{__name__}.{DATASETS[config.name]}.reader")
@@ -230,7 +230,7 @@ def _described(module: ModuleType, config, root: Path) -> Source:
 def _places(module: ModuleType, config) -> list[Path]:
   """Folders to look in."""
   if config.data_dir is not None:
-    return [Path(config.data_dir).expanduser()]
+    return [given(config)]
   return [Path(place.format(variant=config.variant)) for place in getattr(module, "PLACES", ())]
 
 
@@ -249,7 +249,11 @@ def _found(module: ModuleType, config) -> Path | None:
       return root
   if config.data_dir is None:
     return None
-  raise nothing_found(places[0], *_missing(module, config, places[0]))
+  what, cure = _missing(module, config, places[0])
+  if is_remote(config.data_dir):
+    cure = "give the address of a folder that has the files as published"
+    raise DataError(f"data.data_dir {config.data_dir} {what}; {cure}")
+  raise nothing_found(places[0], what, cure)
 
 
 def _rendered(module: ModuleType, config) -> Path:

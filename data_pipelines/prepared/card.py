@@ -17,6 +17,7 @@ import numpy as np
 from absl import logging
 
 from data_pipelines.sources import SHARED_FIELDS, DataError
+from data_pipelines.stores.cache import given
 
 VERSION = "1.0.0"  # of the format
 CARD_FILE = "prepared.json"
@@ -179,10 +180,10 @@ def _sets(config) -> list[Path]:
     places = [Path(place) for place in PLACES]
     patterns = [f"{config.name}/*/{VERSION}/{CARD_FILE}"]
   else:
-    given = Path(config.data_dir).expanduser()
-    places = [given]
+    root = given(config)
+    places = [root]
     patterns = [CARD_FILE, f"{VERSION}/{CARD_FILE}", f"{config.name}/*/{VERSION}/{CARD_FILE}"]
-    if given.name == config.name:
+    if root.name == config.name:
       patterns.append(f"*/{VERSION}/{CARD_FILE}")
   return [
     path.parent for place in places for pattern in patterns for path in sorted(place.glob(pattern))

@@ -8,18 +8,15 @@ Both kinds can be read by several threads at once.
 """
 
 import os
-import struct
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from data_pipelines.sources import DataError
-
-MAX_FILE_BYTES = 2**30  # of a file, unpacked; more are a mistake or an attack
-_LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of name and extra field
+from data_pipelines.stores.archives import MAX_MEMBER_BYTES, zip_member
+from data_pipelines.stores.cache import here
 
 
 class Listing(NamedTuple):
@@ -95,9 +92,9 @@ class Folder:
     if not os.path.isfile(target):
       raise ValueError("there is no such file")
     size = os.path.getsize(target)
-    if size > MAX_FILE_BYTES:
-      raise ValueError(f"it has {size} bytes, more than the {MAX_FILE_BYTES} allowed")
-    with open(target, "rb") as file:
+    if size > MAX_MEMBER_BYTES:
+      raise ValueError(f"it has {size} bytes, more than the {MAX_MEMBER_BYTES} allowed")
+    with open(here(target), "rb") as file:
       return file.read()
 
   def describe(self, path: str) -> str:
@@ -113,6 +110,7 @@ class Archive:
 
   def __init__(self, root: Path):
     self.root = root
+    here(root)
     try:
       with zipfile.ZipFile(root) as archive:
         self._infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
@@ -137,28 +135,7 @@ class Archive:
     info = self._infos.get(path)
     if info is None:
       raise ValueError(f"there is no {path} in {self.root}")
-    if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-      raise ValueError(f"{path} is encrypted or packed in a way that is not supported")
-    if max(info.file_size, info.compress_size) > MAX_FILE_BYTES:
-      raise ValueError(f"{path} has {info.file_size} bytes, more than the {MAX_FILE_BYTES} allowed")
-    data = self._unpacked(info)
-    if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
-      raise ValueError(f"{path} does not match its checksum")
-    return data
-
-  def _unpacked(self, info: zipfile.ZipInfo) -> bytes:
-    header = os.pread(self._file, _LOCAL_HEADER.size, info.header_offset)
-    if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
-      raise ValueError(f"{info.filename} is not where the archive says")
-    _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-    start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
-    packed = os.pread(self._file, info.compress_size, start)
-    if info.compress_type == zipfile.ZIP_STORED:
-      return packed
-    try:
-      return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, info.file_size + 1)
-    except zlib.error as error:
-      raise ValueError(f"{info.filename} cannot be unpacked: {error}") from None
+    return zip_member(info, lambda start, end: os.pread(self._file, end - start, start))
 
   def describe(self, path: str) -> str:
     """Where a file is, for people."""

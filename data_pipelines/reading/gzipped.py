@@ -9,6 +9,7 @@ unless it must, and what was walked over once is not walked over again.
 
 import functools
 import gzip
+import os
 import struct
 import threading
 import zlib
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import google_crc32c
+
+from data_pipelines.stores.cache import here
 
 HEADER, FOOTER = 12, 4  # bytes around the data of a record
 ENDS_INSIDE = "the file ends inside the record"
@@ -46,7 +49,14 @@ def compression(path: Path) -> str:
   Raises:
     OSError: it cannot be read.
   """
-  with open(path, "rb") as file:
+  stat = os.stat(path)
+  return _compression(os.fspath(path), stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4096)  # a file in a store would come again for it
+def _compression(path: str, size: int, changed: int) -> str:
+  del size, changed  # tell when an earlier answer is outdated
+  with open(here(path), "rb") as file:
     head = file.read(HEADER)
   if not head.startswith(_MAGIC):
     return ""
@@ -58,7 +68,7 @@ class _Walk:
   """Where records lie in an unpacked GZIP file, as far as was asked for until now."""
 
   def __init__(self, path: Path):
-    self._data, self._lock = gzip.open(path), threading.Lock()
+    self._data, self._lock = gzip.open(here(path)), threading.Lock()
     self.offsets: list[int] = []
     self.lengths: list[int] = []
     self.cause: str | None = None  # of the damage that ends the walk
@@ -116,7 +126,7 @@ def unpacks_to(path: Path, size: int) -> bool:
 
   Zeros after the end are ignored, as gzip itself does.
   """
-  with open(path, "rb") as file:
+  with open(here(path), "rb") as file:
     end = stop = file.seek(0, 2)
     last = b""
     while stop and not last.rstrip(b"\0"):
@@ -147,7 +157,7 @@ def estimate(path: Path) -> Estimate:
 @functools.lru_cache
 def _estimate(path: Path, size: int, mtime: int) -> Estimate:
   del mtime
-  with open(path, "rb") as file:
+  with open(here(path), "rb") as file:
     start, used = file.read(SAMPLE), min(size, SAMPLE)
   if compression(path):
     unpacker = zlib.decompressobj(31)

@@ -25,6 +25,9 @@ from data_pipelines.reading.pipeline import FOREVER
 from data_pipelines.reading.progress import with_progress
 from data_pipelines.reading.records import DamageLog
 from data_pipelines.sources import shard_rows
+from data_pipelines.stores.cache import ahead
+
+BATCHES_AHEAD = 16  # whose files come from a store before they are read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Indexed:
     cure: what a user can do about a damaged image.
     files: number of an image -> the PNG or JPEG files, as bytes, that `load` decodes, by which its
       speed is judged; None: it decodes none.
+    paths: number of an image -> the files that `load` reads, so that they can come from a store
+      before; None: it does not matter.
   """
 
   num: int
@@ -50,6 +55,7 @@ class Indexed:
   describe: Callable[[int], str]
   cure: str
   files: Callable[[int], tuple[bytes, ...]] | None = None
+  paths: Callable[[int], tuple[str, ...]] | None = None
 
   def __post_init__(self):
     if self.num < 1:
@@ -119,7 +125,7 @@ class IndexedPipeline:
     try:
       return self._images.load(number)
     except (ValueError, OSError) as error:
-      self.damage.note(number, str(error))
+      self.damage.note(number, error)
       return None
 
   def _load_rows(self, batch_size: int, start: np.int64) -> list[np.ndarray]:
@@ -129,6 +135,10 @@ class IndexedPipeline:
     if not self._skip_corrupt:
       positions = positions[shard_rows(batch_size, *self._shard)]
     numbers = self._order.numbers(positions.start, positions.stop).tolist()
+    if self._images.paths:
+      end = min(int(start) + (1 + BATCHES_AHEAD) * batch_size, self._end)
+      coming = self._order.numbers(int(start), end).tolist()
+      ahead(path for number in coming for path in self._images.paths(number))
     loaded = [(self._load(number), number) for number in numbers]
     whole = [(*features, number) for features, number in loaded if features is not None]
     columns = list(zip(*whole, strict=True)) or [()] * (self._images.num_features + 1)

@@ -20,6 +20,7 @@ import tensorflow as tf
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.records import PLACES, DamageLog, Range, Records
 from data_pipelines.sources import DataError
+from data_pipelines.stores.cache import ahead, here
 
 GROUP_VIEWS = 1280  # encoded images that are permuted together ...
 MIN_GROUP, MAX_GROUP = 32, 128  # ... in so many records
@@ -54,6 +55,7 @@ class Pipeline:
     self._buffer = max(1, min(shuffle_buffer, MAX_BUFFERED_VIEWS // records.views))
     self.damage = DamageLog(records, skip=skip_corrupt)
     self.any_good = False  # whether any record was whole
+    self._files_to_come: list[int] = []  # of this epoch and the next
     # After damage in a GZIP file nothing is read, so that places follow one another.
     self._in_one_go = len(records.ranges) == 1 and bool(
       tfrecords.compression(records.ranges[0].path)
@@ -179,6 +181,13 @@ class Pipeline:
   def _plan(self, epoch: np.int64) -> tuple[np.ndarray, np.int64]:
     """Order of the files in an epoch, and the seed of its shuffle buffer."""
     self.damage.raise_if_all(self.any_good)  # else a stream without end would search for ever
+    order, seed = self._order(epoch)
+    follows = self._order(epoch + 1)[0] if epoch + 1 < self._epochs else []
+    self._files_to_come = [*order, *follows]
+    return order, seed
+
+  def _order(self, epoch: np.int64) -> tuple[np.ndarray, np.int64]:
+    """See `_plan`."""
     num_files = len(self._records.ranges)
     if not self._shuffle:
       return np.arange(num_files), np.int64(0)
@@ -188,7 +197,10 @@ class Pipeline:
   def _open(self, file: np.int64) -> tuple[bytes, bytes, np.int64]:
     """Path of a file, its compression, and the size of a buffer for reading it."""
     path = self._records.ranges[file].path
+    now = self._files_to_come.index(file)
+    ahead(self._records.ranges[following].path for following in self._files_to_come[now + 1 :])
     try:
+      here(path)
       compression = tfrecords.compression(path)
     except OSError as error:
       self._fail(tfrecords.unreadable(path, error))

@@ -14,6 +14,7 @@ from absl import logging
 
 from data_pipelines.reading import gzipped, tfrecords
 from data_pipelines.sources import DataError
+from data_pipelines.stores.files import StoreError
 
 NUM_WARNINGS = 5  # damaged records that are reported one by one
 PLACES = 2**40  # more records than any file has; a place is file * PLACES + record
@@ -144,8 +145,15 @@ class DamageLog:
   def __len__(self) -> int:
     return len(self._causes)
 
-  def note(self, place: int, cause: str) -> None:
-    """Counts a damaged record once; raises a DataError where damage is an error."""
+  def note(self, place: int, cause: str | Exception) -> None:
+    """Counts a damaged record once; raises a DataError where damage is an error.
+
+    A file that its store does not give is no damage: that is always an error.
+    """
+    if isinstance(cause, StoreError):
+      self.failure = DataError(str(cause))
+      raise self.failure
+    cause = str(cause)
     if not self._skip:
       self.failure = DataError(f"{self._describe(place, cause)}; {self._records.cure}")
       raise self.failure

@@ -24,6 +24,7 @@ from data_pipelines.reading.progress import in_order, with_progress
 from data_pipelines.reading.records import PLACES, DamageLog, Range, Records
 from data_pipelines.sampling import Sample
 from data_pipelines.sources import check_choice, shard_rows
+from data_pipelines.stores.cache import here
 
 THREADS = min(16, 2 * (os.cpu_count() or 1))
 BATCHES_AHEAD = 2
@@ -46,7 +47,7 @@ class _ByNumber:
     try:
       return self._images.load(number)
     except (ValueError, OSError) as error:
-      self._damage.note(number, str(error))
+      self._damage.note(number, error)
       return None
 
   def load_all(self, numbers: np.ndarray, pool, ahead: int) -> Iterator[Features | None]:
@@ -101,7 +102,7 @@ class _FromRecords(_ByNumber):
       data = tfrecords.read_record(self._records.ranges[file].path, offset, length)
       return self._records.unpack(data)[view]
     except (ValueError, OSError) as error:
-      self._damage.note(self.place(number), str(error))
+      self._damage.note(self.place(number), error)
       return None
 
   def load_all(self, numbers: np.ndarray, pool, ahead: int) -> Iterator[Features | None]:
@@ -149,7 +150,7 @@ class _FromRecords(_ByNumber):
 def _opened(part: Range) -> tf.data.TFRecordDataset:
   """All records of a file."""
   compression = tfrecords.compression(part.path)
-  return tf.data.TFRecordDataset(str(part.path), compression, BUFFERS[compression])
+  return tf.data.TFRecordDataset(str(here(part.path)), compression, BUFFERS[compression])
 
 
 def _num_leading(part: Range, most: int) -> int:

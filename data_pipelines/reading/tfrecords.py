@@ -28,6 +28,8 @@ from data_pipelines.reading.gzipped import (
   masked_crc,
 )
 from data_pipelines.sources import DataError
+from data_pipelines.stores.cache import here
+from data_pipelines.stores.files import StoreError
 
 MARGIN = 1.25  # so much more than is asked for the start of a file must promise to be believed
 HELD_BYTES = 2**31  # a larger file is not held in memory to look for whole records past damage
@@ -52,7 +54,7 @@ class Framing(NamedTuple):
 
 def dataset(path: Path) -> tf.data.TFRecordDataset:
   """The records of a file, compressed or not."""
-  return tf.data.TFRecordDataset(str(path), compression(path))
+  return tf.data.TFRecordDataset(str(here(path)), compression(path))
 
 
 def example_features(record: bytes):
@@ -84,7 +86,7 @@ def framing(path: Path, most: int | None = None) -> Framing:
   offsets, lengths, size = [], [], Path(path).stat().st_size
   if size == 0:
     return Framing(offsets, lengths, None)
-  with open(path, "rb", buffering=0) as file:
+  with open(here(path), "rb", buffering=0) as file:
     # Nothing but headers is read: neither by this program, nor ahead of it by the system.
     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
     at = 0
@@ -138,7 +140,9 @@ def find_damage(path: Path) -> Damage | None:
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
-  """The error for a file that is gone, or whose disk is."""
+  """The error for a file that is gone, or whose disk or store is."""
+  if isinstance(error, StoreError):
+    return DataError(str(error))
   return DataError(
     f"{path} cannot be read ({error.strerror}); see that the data is still there, then give the "
     "same command again"
@@ -180,7 +184,7 @@ def rescue(path: Path, leading: int) -> tuple[dict[int, bytes], list[Damage]]:
   good, bad = {}, [frames.damage] if frames.damage else []
   if leading >= len(frames.offsets):
     return good, bad
-  with open(path, "rb") as file:
+  with open(here(path), "rb") as file:
     whole = file.read()
   spans = list(zip(frames.offsets, frames.lengths, strict=True))[leading:]
   blocks = [whole[at : at + length] for at, length in spans]
@@ -200,7 +204,7 @@ def read_record(path: Path, offset: int, length: int) -> bytes:
     ValueError: its checksum is wrong.
     OSError: the file is gone, or its disk.
   """
-  file = os.open(path, os.O_RDONLY)
+  file = os.open(here(path), os.O_RDONLY)
   try:
     block = os.pread(file, length + FOOTER, offset)
   finally:

@@ -27,7 +27,7 @@ SPLIT = "test"
 VERSION = 2  # of how the statistics are made; older files are not read
 FINGERPRINT_IMAGES = 64
 # Settings that do not change which images a test split has.
-IRRELEVANT = ("data_dir", "order", "shuffle_buffer")
+IRRELEVANT = ("cache_gb", "data_dir", "order", "shuffle_buffer")
 
 
 class Reference(NamedTuple):

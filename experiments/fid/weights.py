@@ -6,28 +6,27 @@ float32 array, PyTorch's layouts) and the checksum of the file that they come fr
 neither PyTorch's format nor the network.
 """
 
+import dataclasses
 import hashlib
 import io
 import os
 import pathlib
-import urllib.error
-import urllib.request
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
-from data_pipelines.durable import partial_file, write_atomically
-from data_pipelines.reading.progress import with_progress
+from data_pipelines.datasets.published import PUBLISHED
+from data_pipelines.durable import own_cache, write_atomically
+from data_pipelines.stores.copies import copy
+from data_pipelines.stores.remote import found
 from experiments.console.errors import DAMAGED_NPZ, UserError, explained
 from genesis_jax.fid import inception_from_torch
 from genesis_jax.torch_files import load_torch
 
-FILE_NAME = "pt_inception-2015-12-05-6726825d.pth"
-URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{FILE_NAME}"
-SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # of the published file
+(URL,), SHA256 = PUBLISHED["inception"].urls, PUBLISHED["inception"].sha256
+FILE_NAME = URL.rpartition("/")[2]
 SOURCE = "source_sha256"  # entry of a converted file
-PIECE = 2**20  # bytes
-TIMEOUT = 30  # seconds without an answer
 
 
 class Weights(NamedTuple):
@@ -51,8 +50,7 @@ class Weights(NamedTuple):
 
 def cache_folder() -> pathlib.Path:
   """Where weights and reference statistics are kept."""
-  cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-  return cache / "genesis_jax" / "fid"
+  return own_cache() / "fid"
 
 
 def _places() -> list[pathlib.Path]:
@@ -60,18 +58,6 @@ def _places() -> list[pathlib.Path]:
   cache = cache_folder().parents[1]
   torch = pathlib.Path(os.environ.get("TORCH_HOME") or cache / "torch").expanduser()
   return [cache_folder() / FILE_NAME, torch / "hub" / "checkpoints" / FILE_NAME]
-
-
-def _download(url: str, partial: pathlib.Path) -> str:
-  """Writes what is at `url` to a file; returns its SHA-256."""
-  digest = hashlib.sha256()
-  with urllib.request.urlopen(url, timeout=TIMEOUT) as response, partial.open("wb") as file:
-    count = -(-int(response.headers.get("Content-Length") or 0) // PIECE)
-    pieces = iter(lambda: response.read(PIECE), b"")
-    for piece in with_progress(pieces, count, f"downloading {FILE_NAME}", "MB"):
-      digest.update(piece)
-      file.write(piece)
-  return digest.hexdigest()
 
 
 def at_hand() -> pathlib.Path | None:
@@ -90,15 +76,11 @@ def fetch() -> pathlib.Path:
   final = _places()[0]
   by_hand = f"fetch {URL} elsewhere and put it at {final}, or name it with --inception_weights"
   try:
-    with partial_file(final) as partial:
-      sha256 = _download(URL, partial)
-      if sha256 != SHA256:
-        raise UserError(
-          f"{URL} arrived damaged: its SHA-256 is {sha256}, not {SHA256}; try again, or {by_hand}"
-        )
-  except (OSError, urllib.error.URLError) as error:  # HTTP errors and timeouts are OSErrors too
-    reason = getattr(error, "reason", None) or error
-    raise UserError(f"cannot download the Inception weights ({reason}); {by_hand}") from error
+    file = dataclasses.replace(found(URL), checksum=("sha256", bytes.fromhex(SHA256)))
+    logging.info("fetching %s, %.3g MB", URL, (file.size or 0) / 1e6)
+    copy(file, final)
+  except OSError as error:
+    raise UserError(f"cannot download the Inception weights ({error}); {by_hand}") from error
   return final
 
 

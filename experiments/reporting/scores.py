@@ -19,7 +19,8 @@ from experiments.scoring.summaries import number
 # Settings that change where a run reads, writes and reports, but not what comes out.
 IRRELEVANT = (
   "data.image_size",  # the model's is the same
-  "data.data_dir", "data.order", "data.shuffle_buffer", "data.on_corrupt", "data.standin_scenes",
+  "data.cache_gb", "data.data_dir", "data.order", "data.shuffle_buffer", "data.on_corrupt",
+  "data.standin_scenes",
   "compilation_cache", "matmul_precision", "log_every", "images_every", "validate_every",
   "num_validation_images", "num_segmentation_images", "checkpoint_every", "keep_checkpoints",
   "keep_every", "log_distributions", "log_weights", "seed", "test_images", "test_fid_images",

@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 from flax import traverse_util
 
-from data_pipelines import inventory
+from data_pipelines.datasets import inventory
 from experiments.console.errors import UserError
 from experiments.runs import folder
 from genesis_jax import runs
@@ -36,6 +36,7 @@ MAY_CHANGE = (
   "keep_every",
   "log_distributions",
   "log_weights",
+  "data.cache_gb",
   "data.data_dir",  # the same data may lie elsewhere; what is there is compared
   "data.module",  # so may the code of its reader,
   "model.module",  # and that of a model, whose arrays are compared

@@ -19,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import serialization, traverse_util
 
-from data_pipelines import inventory
+from data_pipelines.datasets import inventory
 from experiments.console.errors import UserError
 from experiments.hardware import devices
 from experiments.runs import changes

@@ -2,7 +2,7 @@
 
 workdir/
   run.json, config.json    what runs here, on what, with which versions
-  data_files.json          which files the data has, see data_pipelines.inventory
+  data_files.json          which files the data has, see data_pipelines.datasets.inventory
   checkpoints/<step>/      see checkpoints.py
   metrics.jsonl            one line for each logged step
   tensorboard/             the same and more, for TensorBoard
@@ -25,7 +25,7 @@ from collections.abc import Iterator
 
 import jax
 
-from data_pipelines import inventory
+from data_pipelines.datasets import inventory
 from data_pipelines.durable import Taken, locked, write_atomically
 from experiments.console.errors import UserError
 

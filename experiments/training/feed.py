@@ -19,7 +19,7 @@ import numpy as np
 import tqdm
 
 import data_pipelines
-from data_pipelines import generator
+from data_pipelines.datasets import generator
 from data_pipelines.reading.orders import Order
 from data_pipelines.sources import shard_rows
 from experiments.console.errors import UserError

@@ -9,7 +9,7 @@ from typing import Any
 
 import data_pipelines
 import genesis_jax
-from data_pipelines import inventory
+from data_pipelines.datasets import inventory
 from data_pipelines.durable import local_path
 from data_pipelines.sources import check_seed
 from experiments.console.errors import UserError, explained
@@ -41,7 +41,7 @@ class Run:
   album: Album
   validate: Validator
   first: int  # steps done by earlier programs
-  files: dict[str, int] | None  # of the data, see `data_pipelines.inventory`
+  files: dict[str, int] | None  # of the data, see `data_pipelines.datasets.inventory`
 
 
 def train(config, workdir: str | pathlib.Path, **resuming) -> None:

@@ -16,7 +16,7 @@ from flax import traverse_util
 import data_pipelines
 from configs import datasets
 from configs.experiment import compose
-from data_pipelines import generator
+from data_pipelines.datasets import generator
 from experiments.console.errors import UserError
 from experiments.hardware import devices
 from experiments.training import loop

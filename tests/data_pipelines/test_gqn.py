@@ -336,7 +336,8 @@ def test_missing_data_says_what_is_expected_and_where_to_get_it(tmp_path, exists
   message = str(error.value)
   assert str(folder) in message and "\n" not in message
   assert "train/0001-of-2160.tfrecord" in message
-  assert f"gsutil -m cp -r gs://gqn-dataset/rooms_ring_camera {folder}" in message
+  out = folder / "rooms_ring_camera"
+  assert f"python -m data_pipelines.fetch gqn --max_gb 10 --out {out}" in message
 
 
 @pytest.mark.parametrize(

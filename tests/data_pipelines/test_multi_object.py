@@ -173,7 +173,7 @@ def test_missing_data_says_what_is_expected(tmp_path):
     with pytest.raises(data_pipelines.DataError, match=what) as info:
       data_pipelines.resolve(make_config(root))
     message = str(info.value)
-    assert f"gsutil -m cp -r gs://multi-object-datasets/objects_room {root}" in message
+    assert f"python -m data_pipelines.fetch objects_room --out {root / 'objects_room'}" in message
     assert str(root / "objects_room" / NAME) in message and "\n" not in message
 
 

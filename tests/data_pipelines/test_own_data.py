@@ -9,7 +9,8 @@ import pytest
 import data_pipelines
 from configs.loading import load_config
 from configs.settings import settings
-from data_pipelines import DataError, datasets, generate, inspect, inventory, prepare
+from data_pipelines import DataError, datasets, generate, inspect, prepare
+from data_pipelines.datasets import inventory
 
 EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "own_data.py"
 TENTH = 3

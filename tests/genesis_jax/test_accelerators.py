@@ -8,7 +8,7 @@ import pytest
 
 import genesis_jax
 from configs.experiment import compose
-from data_pipelines import generator
+from data_pipelines.datasets import generator
 from genesis_jax import objective, scenes, training
 from genesis_jax.models import MODELS
 

@@ -19,6 +19,7 @@ import re
 from functools import partial
 from pathlib import Path
 
+from data_pipelines.datasets.published import command
 from data_pipelines.reading.file_trees import Archive, Folder, open_tree
 from data_pipelines.reading.images import (
   decode_batch,
@@ -37,10 +38,13 @@ ARCHIVE = "training.zip"
 PLACES = ("data/apc", "data")  # searched when no data_dir is given
 PART = 10  # one in so many scenes is for validation, another for testing
 _FRAME = re.compile(r"((?:training|processed)/[^/]+/[^/]+/scene-[^/]*)/frame-[^/]*\.color\.png")
-_HELP = (
-  "expected training/*/*/scene-*/frame-*.color.png or training.zip in it; download the object "
-  "segmentation training set of http://apc.cs.princeton.edu (about 130 GB)"
-)
+
+
+def _help(folder: Path) -> str:
+  return (
+    "expected training/*/*/scene-*/frame-*.color.png or training.zip in it; fetch them: "
+    f"{command('apc', 'default', folder)}"
+  )
 
 
 def find(folder: Path, config) -> Path | None:
@@ -58,8 +62,8 @@ def find(folder: Path, config) -> Path | None:
 
 def missing(folder: Path, config) -> tuple[str, str]:
   """What is wrong with a folder without scenes, and the cure."""
-  del folder, config
-  return "has no scenes", _HELP
+  del config
+  return "has no scenes", _help(folder)
 
 
 def _scenes(tree: Folder | Archive) -> dict[str, list[str]]:
@@ -74,7 +78,7 @@ def _scenes(tree: Folder | Archive) -> dict[str, list[str]]:
           frames.append(path)
     if any(scenes.values()):
       return scenes
-  raise DataError(f"{tree.root} has no scenes; {_HELP}")
+  raise DataError(f"{tree.root} has no scenes; {_help(tree.root)}")
 
 
 def split_scenes(scenes: list[str]) -> dict[str, list[str]]:
@@ -126,9 +130,12 @@ def _load(
 
 
 def _files(number: int, *, tree: Folder | Archive, paths: list[str]) -> tuple[bytes, ...]:
-  path = paths[number]
-  masks = [] if "scene-empty" in path else [_mask_path(path)]
-  return tuple(map(tree.read, [path, *masks]))
+  return tuple(map(tree.read, _names(paths[number])))
+
+
+def _names(path: str) -> list[str]:
+  """A frame, and its mask if it has one."""
+  return [path] if "scene-empty" in path else [path, _mask_path(path)]
 
 
 def split_records(config, source: Source, split: str) -> Indexed:
@@ -144,7 +151,8 @@ def split_records(config, source: Source, split: str) -> Indexed:
   if not paths:
     raise DataError(
       f"the {split} split is empty: it gets {len(chosen)} of the {len(scenes)} scenes in "
-      f"{source.root}, and they have no frames; {PART} scenes make all splits, and {_HELP}"
+      f"{source.root}, and they have no frames; {PART} scenes make all splits, and "
+      f"{_help(source.root)}"
     )
   return Indexed(
     num=len(paths),
@@ -154,4 +162,5 @@ def split_records(config, source: Source, split: str) -> Indexed:
     describe=lambda number: tree.describe(paths[number]),
     cure="fetch it again, or leave such images out with --config.data.on_corrupt=skip",
     files=partial(_files, tree=tree, paths=paths),
+    paths=lambda number: tuple(map(tree.describe, _names(paths[number]))),
   )

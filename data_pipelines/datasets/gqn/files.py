@@ -5,10 +5,10 @@ describe(root, "jaco")                     # "jaco: 3 of 3600 train files, ... i
 """
 
 import re
-import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+from data_pipelines.datasets.published import command
 from data_pipelines.reading.record_files import is_empty, left_out
 from data_pipelines.sources import DataError
 
@@ -63,10 +63,7 @@ def expected(variant: str, folder: Path) -> str:
   """What is looked for, and how to get it."""
   size = VARIANTS[variant].train_files
   first = f"train/{1:0{len(str(size))}d}-of-{size}.tfrecord"
-  return (
-    f"expected files such as {folder / first}; "
-    f"download: gsutil -m cp -r gs://gqn-dataset/{variant} {shlex.quote(str(folder.parent))}"
-  )
+  return f"expected files such as {folder / first}; fetch them: {command('gqn', variant, folder)}"
 
 
 def _promised(root: Path, variant: str, folder: str) -> set[int]:

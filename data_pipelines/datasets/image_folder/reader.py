@@ -116,6 +116,7 @@ def split_records(config, source: Source, split: str) -> Indexed:
     describe=lambda number: tree.describe(examples[number].image),
     cure="mend or remove it, or leave such images out with --config.data.on_corrupt=skip",
     files=lambda number: tuple(map(tree.read, _decoded_files(examples[number]))),
+    paths=lambda number: tuple(map(tree.describe, _decoded_files(examples[number]))),
   )
 
 

@@ -18,11 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_pipelines.datasets.published import command
 from data_pipelines.reading.progress import with_progress
 from data_pipelines.sources import DataError, check_choice
+from data_pipelines.stores.cache import here
 
 ARCHIVE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
-DOWNLOAD = f"https://github.com/google-deepmind/dsprites-dataset/raw/master/{ARCHIVE}"
 SIDE = 64  # of the images, pixels
 NUM_SPRITES = 3 * 6 * 40 * 32 * 32  # shape, scale, orientation, x, y; the last varies fastest
 MAX_SPRITES = 4  # in an image
@@ -152,7 +153,7 @@ def load_sprites(path: str | Path, numbers: Collection[int]) -> Sprites:
   numbers = np.unique(np.fromiter(numbers, np.int64, len(numbers)))
   bits = np.empty((len(numbers), SIDE * SIDE // 8), np.uint8)
   try:
-    with zipfile.ZipFile(path) as archive, archive.open("imgs.npy") as member:
+    with zipfile.ZipFile(here(path)) as archive, archive.open("imgs.npy") as member:
       _check_header(member)
       num_chunks = -(-NUM_SPRITES // CHUNK)
       for first, sprites in with_progress(_chunks(member), num_chunks, "unpacking", "part"):
@@ -161,6 +162,7 @@ def load_sprites(path: str | Path, numbers: Collection[int]) -> Sprites:
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
     cause = str(error).strip("'\"")
     raise DataError(
-      f"{path} is not the dSprites archive, or damaged: {cause}; fetch it again: {DOWNLOAD}"
+      f"{path} is not the dSprites archive, or damaged: {cause}; remove it and fetch it again: "
+      f"{command('multi_dsprites', 'default', path.parent)}"
     ) from None
   return Sprites(numbers, bits)

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from data_pipelines.datasets.multi_dsprites import draws as dsprites
 from data_pipelines.datasets.multi_dsprites.draws import ARCHIVE, SIDE, SIZES
+from data_pipelines.datasets.published import command
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.sources import (
   SPLITS,
@@ -26,6 +27,7 @@ from data_pipelines.sources import (
   resize_ids,
   resize_images,
 )
+from data_pipelines.stores.cache import here
 
 PLACES = ("data/multi_dsprites", "data")  # searched when no data_dir is given
 VARIANTS = dsprites.VARIANTS
@@ -60,7 +62,7 @@ def missing(folder: Path, config) -> tuple[str, str]:
   arrays = array_path(folder, config.variant, "train", "images")
   return f"has no multi_dsprites {config.variant}", (
     f"expected {arrays} and so on, as the original's generator writes them, or {folder / ARCHIVE} "
-    f"(26 MB), download: {dsprites.DOWNLOAD}"
+    f"(26 MB), fetch it: {command('multi_dsprites', 'default', folder)}"
   )
 
 
@@ -89,7 +91,7 @@ def _open_array(path: Path, channels: int) -> np.ndarray:
     DataError: the file is not there, damaged or something else.
   """
   try:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = np.load(here(path), mmap_mode="r", allow_pickle=False)
   except FileNotFoundError:
     raise DataError(f"{path} is not there; {_cure(path)}") from None
   except (OSError, ValueError, EOFError) as error:

@@ -12,7 +12,6 @@ Splits follow the order of the file: the first `num_test` images are "test", the
 no training split.
 """
 
-import shlex
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from absl import logging
 
 from data_pipelines.datasets.multi_object import protocols, wire
 from data_pipelines.datasets.multi_object.codec import GREY, RGB, Codec, Factor, Form
+from data_pipelines.datasets.published import command
 from data_pipelines.reading import gzipped, tfrecords
 from data_pipelines.reading.record_files import is_empty, left_out
 from data_pipelines.reading.records import Range, Records, check_not_empty
@@ -130,11 +130,14 @@ def missing(folder: Path, config) -> tuple[str, str]:
   name = file_name(layout, config.variant)
   beside = left_out([folder / layout.folder, folder], prefix=name)
   file = folder / layout.folder / name
-  return f"has no {name}{beside}", f"expected {file}; download: {_download(layout, folder)}"
+  return (
+    f"has no {name}{beside}",
+    f"expected {file}; fetch it: {_fetching(config, folder / layout.folder)}",
+  )
 
 
-def _download(layout: Layout, folder: Path) -> str:
-  return f"gsutil -m cp -r gs://multi-object-datasets/{layout.folder} {shlex.quote(str(folder))}"
+def _fetching(config, root: Path) -> str:
+  return command(config.name, config.variant, root)
 
 
 def _describe(path: Path) -> str:
@@ -154,7 +157,7 @@ def describe(config, root: Path, notes: dict | None) -> Source:
   """
   layout, protocol = LAYOUTS[config.name], protocols.named(config)
   if is_empty(path := root / file_name(layout, config.variant)):
-    raise DataError(f"{path} is empty; fetch it again: {_download(layout, root.parent)}")
+    raise DataError(f"{path} is empty; fetch it again: {_fetching(config, root)}")
   what = f"{config.name} {config.variant}" + (f", protocol {protocol}" if protocol else "")
   if notes:
     images = f"{notes['num_images']} images"
@@ -220,7 +223,7 @@ def split_records(config, source: Source, split: str) -> Records:
     [part],
     f"{part.path} has no records for the {split} split, which starts at record {part.first}; "
     "lower --config.data.num_test and --config.data.num_val, or fetch all of it: "
-    f"{_download(layout, source.root.parent)}",
+    f"{_fetching(config, source.root)}",
   )
   protocol = protocols.get(config.name, protocols.named(config))
   form = _form(part.path, layout.forms[config.variant])

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.datasets.published import command
 from data_pipelines.reading.file_trees import Folder
 from data_pipelines.reading.images import (
   centre_cropped,
@@ -35,6 +36,7 @@ from data_pipelines.sources import (
   DataError,
   Source,
 )
+from data_pipelines.stores.cache import here
 
 VARIANTS = ("default", "blocks_all", "ccs_all")
 LISTS = {"train": "train.txt", "val": "eval.txt", "test": "test.txt"}
@@ -43,10 +45,13 @@ CROP = 196  # pixels of 224 (GENESIS, ICLR 2020)
 ID_STEP = 32  # between ids in a map
 _IMAGE = re.compile(r"rgb-.*-(cam_\d+)-mono-0\.png")
 _SCENARIO = re.compile(r"[^/\\]*h=(\d+)[^/\\]*")
-_HELP = (
-  "expected recordings/<scenario>/rgb-*-mono-0.png and splits/{variant}/train.txt in it; download "
-  "and unpack all of http://shapestacks.robots.ox.ac.uk/#data there"
-)
+
+
+def _help(variant: str, folder: Path) -> str:
+  return (
+    f"expected recordings/<scenario>/rgb-*-mono-0.png and splits/{variant}/train.txt in it; fetch "
+    f"them: {command('shapestacks', 'default', folder)}"
+  )
 
 
 def find(folder: Path, config) -> Path | None:
@@ -60,8 +65,7 @@ def find(folder: Path, config) -> Path | None:
 
 def missing(folder: Path, config) -> tuple[str, str]:
   """What is wrong with a folder without recordings, and the cure."""
-  del folder
-  return "has no folder recordings", _HELP.format(variant=config.variant)
+  return "has no folder recordings", _help(config.variant, folder)
 
 
 def _listed(root: Path, variant: str, split: str) -> list[str]:
@@ -72,7 +76,7 @@ def _listed(root: Path, variant: str, split: str) -> list[str]:
       f"{root} has recordings but no {path.relative_to(root)}, which says what is in the {split} "
       "split; it is part of the published splits archive: unpack that there"
     )
-  names = path.read_text().split()
+  names = here(path).read_text().split()
   for line, name in enumerate(names, start=1):
     if not _SCENARIO.fullmatch(name):
       raise DataError(
@@ -146,9 +150,8 @@ def _load(
   return encode(small, ids, *labels(path.split("/")[1]))
 
 
-def _files(number: int, *, tree: Folder, paths: list[str], has_ids: bool) -> tuple[bytes, ...]:
-  names = [paths[number], *([_map_path(paths[number])] if has_ids else [])]
-  return tuple(map(tree.read, names))
+def _names(number: int, *, paths: list[str], has_ids: bool) -> list[str]:
+  return [paths[number], *([_map_path(paths[number])] if has_ids else [])]
 
 
 def split_records(config, source: Source, split: str) -> Indexed:
@@ -162,10 +165,10 @@ def split_records(config, source: Source, split: str) -> Indexed:
   if not paths:
     raise DataError(
       f"the {split} split is empty: {source.root / 'recordings'} has no images of its "
-      f"{len(names)} scenarios; {_HELP.format(variant=config.variant)}"
+      f"{len(names)} scenarios; {_help(config.variant, source.root)}"
     )
   tree, has_ids = Folder(source.root), (source.root / "iseg").is_dir()
-  labels = ("stable", "height")
+  labels, names = ("stable", "height"), partial(_names, paths=paths, has_ids=has_ids)
   load = dict(tree=tree, paths=paths, size=config.image_size, resize=config.resize)
   return Indexed(
     num=len(paths),
@@ -175,5 +178,6 @@ def split_records(config, source: Source, split: str) -> Indexed:
     describe=lambda number: tree.describe(paths[number]),
     cure="fetch it again, leave such images out with --config.data.on_corrupt=skip, or remove the "
     "folder iseg to do without instances",
-    files=partial(_files, tree=tree, paths=paths, has_ids=has_ids),
+    files=lambda number: tuple(map(tree.read, names(number))),
+    paths=lambda number: tuple(map(tree.describe, names(number))),
   )

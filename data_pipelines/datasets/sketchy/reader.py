@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from data_pipelines.datasets.published import command
 from data_pipelines.reading.headers import jpeg_size, png_header
 from data_pipelines.reading.record_files import is_empty, left_out
 from data_pipelines.reading.records import Range, Records, check_not_empty
@@ -52,16 +53,12 @@ IMAGES = tuple(
 MARGIN = 2  # colours of a JPEG are interpolated: so many pixels beyond a crop decide on its edge
 
 _EPISODE = re.compile(r"\d+_[0-9a-f-]{36}|[^.].*\.tfrecords?(-.*)?")
-_DOWNLOAD = (
-  "download and unpack lift_green__demos-0000{0,1}-of-00002.tar.bz2 and "
-  "stack_green_on_red__demos-0000{0,1}-of-00002.tar.bz2 from "
-  "https://storage.googleapis.com/sketchy-data into it"
-)
 
 
 def _help(folder: Path) -> str:
   episode = "10000313341320364033_b615a417-ce34-41a8-8411-2a1ce3f3bd07"
-  return f"expected episodes such as {folder / episode}, or *.tfrecord(s); {_DOWNLOAD}"
+  fetching = command("sketchy", "default", folder)
+  return f"expected episodes such as {folder / episode}, or *.tfrecord(s); fetch them: {fetching}"
 
 
 def _found(root: Path) -> tuple[list[Path], int]:
