@@ -18,6 +18,7 @@ from data_pipelines.prepared import card
 from data_pipelines.sources import SPLITS, check_choice
 from data_pipelines.sources import DataError as DataError
 from data_pipelines.sources import Source as Source
+from data_pipelines.stores.files import is_remote
 
 if TYPE_CHECKING:
   from data_pipelines.datasets.generator import Drawn
@@ -166,7 +167,8 @@ def batches(
     shuffle=split == "train",
     shuffle_buffer=config.shuffle_buffer,
     on_corrupt=config.on_corrupt,
-    lanes=getattr(config, "order", "buffer") == "lanes",
+    # Lanes begin in as many files as a batch has rows, which would all have to come first.
+    lanes=getattr(config, "order", "buffer") == "lanes" and not is_remote(config.data_dir),
   )
 
 
