@@ -10,9 +10,10 @@ something went wrong, 2 for a mistake on the command line.
 
 import argparse
 import io
+import os
 from collections.abc import Sequence
 
-from data_pipelines.command_line import Parser, file_name, path_name
+from data_pipelines.command_line import Parser, file_name, place
 from experiments.console import program
 from experiments.console.errors import UserError
 
@@ -32,7 +33,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
   parser = Parser("experiments.curves", __doc__)
   parser.add_argument(
-    "--workdir", type=path_name, action="append", required=True, help="of a run; may be repeated"
+    "--workdir", type=place, action="append", required=True, help="of a run; may be repeated"
   )
   parser.add_argument(
     "--values", type=names, metavar="NAME,...", default=list(DEFAULT_VALUES),
@@ -46,7 +47,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
   options = parser.parse_args(argv)
   if not options.values:
     parser.error("--values names nothing")
-  options.labels = options.labels or [str(path.resolve().name) for path in options.workdir]
+  options.labels = options.labels or [
+    os.path.basename(os.path.abspath(path)) for path in options.workdir
+  ]
   if len(options.labels) != len(options.workdir):
     parser.error(f"--labels has {len(options.labels)} names for {len(options.workdir)} runs")
   return options
@@ -122,8 +125,10 @@ def main(argv: list[str]) -> None:
 
   from experiments.runs import folder
   from experiments.runs import records as run_records
+  from experiments.stores.reading import all_brought
 
-  records = [run_records.read(workdir) for workdir in options.workdir]
+  with all_brought(options.workdir, "none") as workdirs:
+    records = [run_records.read(workdir) for workdir in workdirs]
   figure, buffer = draw(records, options.labels, options.values, options.x), io.BytesIO()
   # TrueType: publishers refuse matplotlib's default.
   with matplotlib.rc_context({"pdf.fonttype": 42}):

@@ -13,7 +13,7 @@ import argparse
 import dataclasses
 
 import data_pipelines
-from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
+from data_pipelines.command_line import Parser, path_name, place, seed_number, whole_number
 from data_pipelines.sources import SPLITS
 from experiments.console import bars, program, startup
 from experiments.console.errors import UserError, explained
@@ -29,7 +29,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with one line and status 2."""
   parser = Parser("experiments.visualise", __doc__)
   add = parser.add_argument
-  add("--workdir", type=path_name, required=True, help="folder of the run")
+  add("--workdir", type=place, required=True, help="folder of the run")
   add("--out", type=path_name, metavar="DIR", help="default: RUN/visualisations")
   add("--num", type=whole_number(1), default=8, help="images and samples; default: 8")
   add("--split", choices=SPLITS, default="test", help="of the data; default: test")
@@ -186,7 +186,12 @@ def main(argv: list[str]) -> None:
   """Makes all figures."""
   options = parse(argv)
   startup.prepare()
-  make(options)
+  from experiments.stores.reading import brought
+
+  # A film shows all checkpoints.
+  needed = "all" if "film" in (options.what or FIGURES) else options.step
+  with brought(options.workdir, needed) as options.workdir:
+    make(options)
 
 
 if __name__ == "__main__":
