@@ -131,9 +131,13 @@ class StoredRun:
   def begin_lineage(self) -> None:
     """Makes this copy the one that the run continues from, to be called before it does."""
     old, self.lineage = self.lineage, secrets.token_hex(8)
-    self._state["lineages"] = [old, self.lineage]  # whichever is there if the next line fails
-    self._save_state()
+    self._remember(old, self.lineage)  # whoever dies now finds either
     self.write_manifest(self.checkpoints)
+    self._remember(self.lineage)
+
+  def _remember(self, *lineages: str) -> None:
+    self._state["lineages"] = lineages
+    self._save_state()
 
   # Checkpoints.
 

@@ -139,3 +139,150 @@ def test_a_kill_at_any_operation_leaves_whole_checkpoints(tmp_path, monkeypatch,
       break
   assert done and kills >= 20, kills
   print(kills)
+
+
+@contextlib.contextmanager
+def trained(config=CONFIG):
+  """(folder, mirror) of a program that trains, with everything stored at the end."""
+  with mirror.held(URL, config) as folder:
+    yield folder
+
+
+def on_machine(monkeypatch, tmp_path, name: str) -> None:
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+
+
+def test_the_run_goes_on_elsewhere_and_back(tmp_path, monkeypatch, capsys):
+  with trained() as first:
+    train(first, 1)
+    (first / "tensorboard").mkdir()
+    (first / "tensorboard" / "events").write_text("many")
+  assert "stored     memory://bucket/runs/mine" in capsys.readouterr().out
+  on_machine(monkeypatch, tmp_path, "other")
+  with trained() as second:
+    assert second != first and check(second) == 1
+    assert not (second / "tensorboard").exists()  # nothing there is read again
+    train(second, 2)
+  train(first, 9)  # of a program that was killed before it stored anything
+  on_machine(monkeypatch, tmp_path, "cache")
+  with trained() as third:
+    assert third == first and check(third, newest=2) == 2
+    assert 9 not in runs.checkpoint_steps(third)
+  assert addresses.name_of(third) == URL
+
+
+def test_a_run_that_is_gone_from_the_store_is_not_begun_anew(store):
+  with trained() as folder:
+    train(folder, 1)
+  store.rm("/bucket/runs/mine", recursive=True)
+  with pytest.raises(UserError, match=f"up to step 1 on this machine: remove {folder}"):
+    with trained():
+      pass
+  store.pipe_file("/bucket/runs/copied/run.json", b"{}")
+  with pytest.raises(UserError, match="holds a run that was copied there"):
+    with mirror.held("memory://bucket/runs/copied", CONFIG):
+      pass
+
+
+def leased(store, on_loss=lambda holder: None) -> lease.Lease:
+  return lease.Lease(store, "/bucket/runs/mine/.stored/lease", URL, on_loss)
+
+
+def test_a_second_program_is_refused_while_the_first_lives(store, capsys):
+  with leased(store):
+    with pytest.raises(UserError, match=r"another program trains memory://.*\(process \d+ on "):
+      leased(store).__enter__()
+  with leased(store):  # which the first one has given back
+    pass
+  assert not store.find("/bucket/runs/mine")
+  assert capsys.readouterr().out.count("waiting") == 1
+
+
+def test_the_lease_of_a_dead_program_expires_and_a_frozen_one_notices(store):
+  frozen, heard = leased(store), []
+  assert frozen._take()
+  with leased(store) as other:  # after EXPIRE_SECONDS
+    assert frozen.other_holder() == other._me["holder"]
+    frozen._on_loss = heard.append
+    frozen._renew_for_ever()
+    assert heard == [other._me["holder"]]
+    frozen.__dict__["_thread"] = threading.Thread(target=lambda: None)
+    frozen._thread.start()
+    frozen.__exit__()
+    assert other.other_holder() is None and store.find("/bucket/runs/mine")
+
+
+def test_a_store_that_is_away_stops_nothing(tmp_path, monkeypatch, capsys, store):
+  monkeypatch.setattr(mirror, "EVERY_SECONDS", 1000)
+  monkeypatch.setattr(mirror, "AGAIN_SECONDS", 0)
+  folder = addresses.copy_of(URL, "trained")
+  run = StoredRun(URL, folder)
+  mine = Mirror(run, CONFIG)
+  assert mine.leased()._take()
+  mine.begin()
+  put = store.put_file
+
+  def away(*arguments):
+    raise ConnectionError("no route")
+
+  monkeypatch.setattr(store, "put_file", away)
+  train(folder, 1)
+  assert not mine._tried() and not mine._tried()
+  out = capsys.readouterr().out
+  assert out.count("WARNING") == 1 and "training goes on: memory://bucket/runs/mine" in out
+  monkeypatch.setattr(mirror, "LAST_SECONDS", 0)
+  with pytest.raises(UserError, match=f"is in {folder}, and the same command on this machine"):
+    with mine:
+      pass
+  monkeypatch.setattr(store, "put_file", put)
+  assert mine._tried() and "is there again" in capsys.readouterr().out
+  with reading.brought(URL) as copy:
+    check(copy, newest=1)
+
+
+def test_programs_that_read_bring_what_they_need_and_write_back(store, capsys):
+  keeping = types.SimpleNamespace(keep_checkpoints=1, keep_every=1)
+  with trained(keeping) as folder:
+    for step in (1, 2):
+      train(folder, step)
+    for name in ("tensorboard/events", "features/test_2/shard", "pictures/step.png"):
+      (folder / name).parent.mkdir(parents=True, exist_ok=True)
+      (folder / name).write_text("much")
+  with reading.brought(URL, "none") as copy:
+    names = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
+    assert names >= {"run.json", "metrics.jsonl", "pictures/step.png"}
+    assert not names & {"tensorboard/events", "features/test_2/shard"}
+    assert runs.checkpoint_steps(copy) == []
+    (copy / "report.html").write_text("a page")
+  with reading.brought(URL, 1) as copy:
+    assert runs.checkpoint_steps(copy) == [1]
+    with pytest.raises(UserError, match=r"--step=3, but the checkpoints of .* are \[1, 2\]"):
+      with reading.brought(URL, 3):
+        pass
+  store.pipe_file("/bucket/runs/mine/report.html", b"newer")
+  store.rm_file("/bucket/runs/mine/pictures/step.png")
+  with pytest.raises(ZeroDivisionError):  # what was written before an error is not lost
+    with reading.brought(URL, "all") as copy:
+      assert (copy / "report.html").read_text() == "newer"
+      assert not (copy / "pictures" / "step.png").exists()
+      (copy / "evaluation").mkdir()
+      (copy / "evaluation" / "scores.json").write_text("{}")
+      assert runs.checkpoint_steps(copy) == [1, 2]
+      _ = 1 / 0
+  assert store.cat_file("/bucket/runs/mine/evaluation/scores.json") == b"{}"
+  assert capsys.readouterr().out.count("stored     1 files in") == 2
+
+
+def test_names_that_are_misspelt_and_checkpoints_that_are_damaged(store, capsys):
+  with trained() as folder:
+    for step in (1, 2):
+      train(folder, step)
+  with pytest.raises(UserError, match="mime holds no run .*; beside it there is: mine"):
+    with reading.brought("memory://bucket/runs/mime"):
+      pass
+  store.pipe_file(f"/bucket/runs/mine/{runs.FOLDER}/2/state/d/1", b"other bytes")
+  with reading.brought(URL) as copy:
+    assert runs.checkpoint_steps(copy) == [1]
+  assert "WARNING: checkpoint 2 of memory://bucket/runs/mine is damaged" in capsys.readouterr().out
+  manifest = json.loads(store.cat_file(f"/bucket/runs/mine/{MANIFEST}"))
+  assert sorted(manifest["checkpoints"]) == ["1", "2"]
