@@ -223,9 +223,11 @@ class Mirror:
     try:
       with contextlib.suppress(FileNotFoundError, shutil.Error):
         shutil.copytree(original, staged / str(step), copy_function=_linked)
-      # Orbax removes a checkpoint only once a newer one has taken its place.
-      is_kept = step in self._kept(set(runs.checkpoint_steps(self._run.folder)))
-      yield staged if is_kept else None
+        # Orbax removes a checkpoint only once a newer one has taken its place.
+        if step in self._kept(set(runs.checkpoint_steps(self._run.folder))):
+          yield staged
+          return
+      yield None
     finally:
       shutil.rmtree(staged, ignore_errors=True)
 

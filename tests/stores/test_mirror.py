@@ -259,11 +259,11 @@ def test_programs_that_read_bring_what_they_need_and_write_back(store, capsys):
     with pytest.raises(UserError, match=r"--step=3, but the checkpoints of .* are \[1, 2\]"):
       with reading.brought(URL, 3):
         pass
-  store.pipe_file("/bucket/runs/mine/report.html", b"newer")
+  store.pipe_file("/bucket/runs/mine/metrics.json", b"newer")
   store.rm_file("/bucket/runs/mine/pictures/step.png")
   with pytest.raises(ZeroDivisionError):  # what was written before an error is not lost
     with reading.brought(URL, "all") as copy:
-      assert (copy / "report.html").read_text() == "newer"
+      assert (copy / "metrics.json").read_text() == "newer"
       assert not (copy / "pictures" / "step.png").exists()
       (copy / "evaluation").mkdir()
       (copy / "evaluation" / "scores.json").write_text("{}")
