@@ -14,7 +14,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from data_pipelines.stores import files
 from experiments.console.errors import UserError
@@ -135,7 +135,7 @@ class Mirror:
       f"another program ({self._lost_to}) has taken over {self._run.address}; what this one did "
       f"since is in {self._run.folder} only"
       if self._lost_to
-      else f"{self._run.address} could not be written for {LAST_SECONDS} s; what is new is in "
+      else f"{self._run.address} could not be written; what is new is in "
       f"{self._run.folder}, and the same command on this machine uploads it"
     )
     if kind is None:
@@ -153,7 +153,7 @@ class Mirror:
     try:
       self.upload(last)
     except Exception as error:  # libraries of stores raise many kinds
-      if not self._away:
+      if not self._away and not self._lost_to:
         self._away = True
         reason = files.explained(error, self._run.address)
         print(f"WARNING: nothing is stored now, but training goes on: {reason}", flush=True)
@@ -182,9 +182,11 @@ class Mirror:
     run = self._run
     here = runs.checkpoint_steps(run.folder)
     # An unreadable checkpoint was set aside, and training resumed before it: so does the store.
-    undone = [step for step in run.checkpoints if step > max(here, default=-1)]
-    new = sorted(set(here) - set(run.checkpoints), reverse=True)  # the newest is wanted most
-    for step in new:
+    undone = [step for step in run.checkpoints if here and step > here[-1]]
+    # Of others an earlier program may have left a part.
+    newer = {step for step in here if step > max(run.checkpoints, default=-1)}
+    new = (newer | self._periodic(here)) - run.checkpoints.keys()
+    for step in sorted(new, reverse=True):  # the newest is wanted most
       with self._staged(step) as source:
         if source is not None:
           named = run.send_checkpoint(step, source)
@@ -205,11 +207,14 @@ class Mirror:
       raise UserError(f"{holder} has the run now")
     self._run.write_manifest(checkpoints)
 
-  def _kept(self, steps: set[int]) -> set[int]:
+  def _kept(self, steps: Collection[int]) -> set[int]:
     """Which of the checkpoints are to be kept, as `Checkpoints` does."""
     newest = sorted(steps)[-max(1, self._config.keep_checkpoints) :]
+    return {*newest, *self._periodic(steps)}
+
+  def _periodic(self, steps: Collection[int]) -> set[int]:
     every = self._config.keep_every
-    return {step for step in steps if step in newest or every and step % every == 0}
+    return {step for step in steps if every and step % every == 0}
 
   @contextlib.contextmanager
   def _staged(self, step: int) -> Iterator[pathlib.Path | None]:
@@ -220,14 +225,13 @@ class Mirror:
     staged = self._run.folder / STAGED
     shutil.rmtree(staged, ignore_errors=True)
     original = self._run.folder / runs.FOLDER / str(step)
+    is_whole = False
+    with contextlib.suppress(FileNotFoundError, shutil.Error):
+      shutil.copytree(original, staged / str(step), copy_function=_linked)
+      # Orbax removes a checkpoint only once a newer one has taken its place.
+      is_whole = step in self._kept(runs.checkpoint_steps(self._run.folder))
     try:
-      with contextlib.suppress(FileNotFoundError, shutil.Error):
-        shutil.copytree(original, staged / str(step), copy_function=_linked)
-        # Orbax removes a checkpoint only once a newer one has taken its place.
-        if step in self._kept(set(runs.checkpoint_steps(self._run.folder))):
-          yield staged
-          return
-      yield None
+      yield staged if is_whole else None
     finally:
       shutil.rmtree(staged, ignore_errors=True)
 

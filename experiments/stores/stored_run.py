@@ -79,14 +79,15 @@ class StoredRun:
 
   Attributes:
     checkpoints: what the manifest said when it was last read or written: step -> files.
+    system: the file system of the store.
     lineage: the name of that manifest; "" for none. Each program that trains gives a new one.
   """
 
   def __init__(self, address: str, folder: pathlib.Path):
     self.address, self.folder = address, folder
     folder.mkdir(parents=True, exist_ok=True)
-    self._system, self._root = files.open_store(address)
-    self._system.auto_mkdir = True  # of file://; others have no folders
+    self.system, self._root = files.open_store(address)
+    self.system.auto_mkdir = True  # of file://; others have no folders
     self.checkpoints: dict[int, Files] = {}
     self.lineage = ""
     self._state = {"address": address, "lineages": [], "files": {}}
@@ -97,11 +98,6 @@ class StoredRun:
     """The path in the store of a file of the run."""
     return f"{self._root}/{name}"
 
-  @property
-  def system(self):
-    """The file system of the store."""
-    return self._system
-
   def _save_state(self) -> None:
     write_atomically(self.folder / STATE, json.dumps(self._state))
 
@@ -110,7 +106,7 @@ class StoredRun:
   def read_manifest(self) -> bool:
     """Brings `checkpoints` and `lineage` up to date; returns whether there is a manifest."""
     try:
-      manifest = json.loads(self._system.cat_file(self.at(MANIFEST)))
+      manifest = json.loads(self.system.cat_file(self.at(MANIFEST)))
     except FileNotFoundError:
       self.checkpoints, self.lineage = {}, ""
       return False
@@ -121,7 +117,7 @@ class StoredRun:
   def write_manifest(self, checkpoints: dict[int, Files]) -> None:
     """Makes these the run's checkpoints."""
     content = json.dumps({"lineage": self.lineage, "checkpoints": checkpoints}, indent=1)
-    self._system.pipe_file(self.at(MANIFEST), content.encode())
+    self.system.pipe_file(self.at(MANIFEST), content.encode())
     self.checkpoints = checkpoints
 
   def is_continued_here(self) -> bool:
@@ -153,7 +149,7 @@ class StoredRun:
     names = [f"{runs.FOLDER}/{path.relative_to(source)}" for path in paths]
     side_by_side(self._put, paths, names)
     sent = dict(zip(names, side_by_side(crc_of, paths), strict=True))
-    there = self._system.find(self.at(f"{runs.FOLDER}/{step}"), detail=True)
+    there = self.system.find(self.at(f"{runs.FOLDER}/{step}"), detail=True)
     sizes = {path.removeprefix(self.at("")): int(info["size"]) for path, info in there.items()}
     if wrong := [name for name in names if sizes.get(name) != sent[name][0]]:
       raise OSError(f"{wrong[0]} has {sizes.get(wrong[0])} bytes instead of {sent[wrong[0]][0]}")
@@ -162,24 +158,24 @@ class StoredRun:
   def _put(self, path: pathlib.Path, name: str) -> None:
     """Uploads a file."""
     if _last_byte(path) != b"\r":
-      self._system.put_file(str(path), self.at(name))
+      self.system.put_file(str(path), self.at(name))
       return
     # gcsfs ends small files with "\n--==0==", of which servers take "\r\n" away: the last byte is
     # lost. What is committed by itself is not sent in this way.
-    file = self._system.open(self.at(name), "wb", autocommit=False)
+    file = self.system.open(self.at(name), "wb", autocommit=False)
     file.write(path.read_bytes())
     file.close()
     file.commit()
 
   def remove_files(self, step: int) -> None:
     """Removes what there is of a checkpoint that the manifest does not name."""
-    found = self._system.find(self.at(f"{runs.FOLDER}/{step}"))
-    side_by_side(self._system.rm_file, found)
+    found = self.system.find(self.at(f"{runs.FOLDER}/{step}"))
+    side_by_side(self.system.rm_file, found)
 
   def remove_unnamed(self) -> None:
     """Removes what killed programs left of checkpoints."""
     prefix = self.at(f"{runs.FOLDER}/")
-    steps = {path.removeprefix(prefix).partition("/")[0] for path in self._system.find(prefix)}
+    steps = {path.removeprefix(prefix).partition("/")[0] for path in self.system.find(prefix)}
     for step in steps - {str(step) for step in self.checkpoints}:
       if step.isdecimal():
         self.remove_files(int(step))
@@ -199,7 +195,7 @@ class StoredRun:
       def bring(name: str, expected: list[int]) -> None:
         path = partial / pathlib.PurePosixPath(name).relative_to(f"{runs.FOLDER}/{step}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._system.get_file(self.at(name), str(path))
+        self.system.get_file(self.at(name), str(path))
         if (found := crc_of(path)) != expected:
           raise DamagedError(f"{name} has {found} instead of {expected} bytes and CRC-32")
 
@@ -225,7 +221,7 @@ class StoredRun:
 
   def bring_files(self) -> None:
     """Makes the copy's files what the store's are, but for those that only the copy has."""
-    found = self._system.find(self._root, detail=True)
+    found = self.system.find(self._root, detail=True)
     listed = {path.removeprefix(self.at("")): info for path, info in found.items()}
     wanted = {
       name: zlib.crc32(repr(sorted((key, str(value)) for key, value in info.items())).encode())
@@ -237,7 +233,7 @@ class StoredRun:
 
     def bring(name: str) -> None:
       with partial_file(self.folder / name) as partial:
-        self._system.get_file(self.at(name), str(partial))
+        self.system.get_file(self.at(name), str(partial))
       known[name] = {"here": stamp(self.folder / name), "there": wanted[name]}
 
     as_known = {name for name, old in known.items() if old["here"] == stamp(self.folder / name)}
@@ -263,9 +259,9 @@ class StoredRun:
     ]
 
     def send(name: str) -> None:
-      before = stamp(self.folder / name)
-      self._put(self.folder / name, name)
-      known[name] = {"here": before, "there": None}
+      if before := stamp(self.folder / name):  # else it has been removed
+        self._put(self.folder / name, name)
+        known[name] = {"here": before, "there": None}
 
     indices = [name for name in changed if name.endswith("/index.json")]  # of the files beside them
     try:

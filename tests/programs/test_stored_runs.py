@@ -178,7 +178,7 @@ def test_the_commands_for_pods_and_clusters(store, gqn_root, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as probe:
       port = probe.getsockname()[1]
     words = [
-      word.replace("$RUN", RUN).replace("configs/genesis_gqn.py", "configs/experiment.py:vae,gqn")
+      word.replace("BUCKET", "bucket").replace("configs/genesis_gqn.py", "configs/experiment.py:vae,gqn")
       for word in command
       if word != "--multihost"
     ]

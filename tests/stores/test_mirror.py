@@ -5,7 +5,10 @@ The stores are fsspec's own, `memory://`, with folders in place of a training pr
 
 import contextlib
 import json
+import shutil
+import signal
 import threading
+import time
 import types
 
 import fsspec
@@ -286,3 +289,84 @@ def test_names_that_are_misspelt_and_checkpoints_that_are_damaged(store, capsys)
   assert "WARNING: checkpoint 2 of memory://bucket/runs/mine is damaged" in capsys.readouterr().out
   manifest = json.loads(store.cat_file(f"/bucket/runs/mine/{MANIFEST}"))
   assert sorted(manifest["checkpoints"]) == ["1", "2"]
+
+
+def test_the_store_keeps_the_checkpoints_that_a_disk_would(tmp_path, monkeypatch, store):
+  keeping = types.SimpleNamespace(keep_checkpoints=2, keep_every=3)
+
+  def stored() -> list[int]:
+    content = json.loads(store.cat_file(f"/bucket/runs/mine/{MANIFEST}"))
+    return sorted(map(int, content["checkpoints"]))
+
+  with trained(keeping) as folder:
+    for step in (3, 4):
+      train(folder, step)
+  on_machine(monkeypatch, tmp_path, "other")  # which has the newest only
+  with trained(keeping) as folder:
+    assert runs.checkpoint_steps(folder) == [4]
+    train(folder, 5)
+    train(folder, 6)
+    partial = folder / runs.FOLDER / "1"  # is being removed: what is left is not stored
+    (partial / "state").mkdir(parents=True)
+  assert stored() == [3, 5, 6]
+  with trained(keeping) as folder:  # 6 cannot be read: training goes on from 5
+    shutil.rmtree(folder / runs.FOLDER / "6")
+  assert stored() == [3, 5]
+
+
+def test_training_ends_when_another_program_has_the_run(monkeypatch, store):
+  signals = []
+  monkeypatch.setattr(mirror.os, "kill", lambda process, number: signals.append(number))
+  with pytest.raises(UserError, match="another program .process 1 on other. has taken over"):
+    with trained() as folder:
+      train(folder, 1)
+      taken = json.dumps({"holder": "process 1 on other", "token": "theirs"})
+      store.pipe_file("/bucket/runs/mine/.stored/lease/000002", taken.encode())
+      _wait_until(lambda: signals)
+  assert signals == [signal.SIGTERM]
+  assert not json.loads(store.cat_file(f"/bucket/runs/mine/{MANIFEST}"))["checkpoints"]
+
+
+def _wait_until(is_so) -> None:
+  until = time.monotonic() + 20
+  while not is_so() and time.monotonic() < until:
+    time.sleep(0.01)
+
+
+class HttpError(Exception):
+  """As gcsfs raises it."""
+
+  code = 401
+
+
+@pytest.mark.parametrize(
+  "error, words",
+  [
+    (HttpError("Invalid Credentials"), "the login of this machine does not count at .*: log in"),
+    (OSError("Forbidden: b/bucket/o\nno access"), "may not be read by you .*: ask its owner, or"),
+    (FileNotFoundError("bucket"), "is not there; see that the bucket and the path are spelt"),
+    (OSError(28, "No space left on device"), "the disk is full where .*XDG_CACHE_HOME"),
+    (ConnectionError("no route"), "does not answer .no route.; see that the network is there"),
+  ],
+)
+def test_what_a_person_can_mend_is_one_line(monkeypatch, store, error, words):
+  def fail(*arguments, **options):
+    raise error
+
+  with trained() as folder:
+    train(folder, 1)
+  monkeypatch.setattr(store, "get_file", fail)
+  monkeypatch.setattr(store, "find", fail)
+  for opened in (lambda: mirror.held(URL, CONFIG), lambda: reading.brought(URL)):
+    with pytest.raises(UserError, match=words) as raised:
+      with opened():
+        pass
+    assert "\n" not in str(raised.value) and URL in str(raised.value)
+
+
+def test_a_folder_of_features_in_a_store(store):
+  store.pipe_file("/bucket/features/test_5/index.json", b"{}")
+  with reading.folder_brought("memory://bucket/features/test_5") as folder:
+    assert (folder / "index.json").read_text() == "{}"
+    (folder / "probe_x.json").write_text("scores")
+  assert store.cat_file("/bucket/features/test_5/probe_x.json") == b"scores"
