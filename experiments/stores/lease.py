@@ -14,7 +14,6 @@ renews.
 """
 
 import contextlib
-import errno
 import json
 import os
 import secrets
@@ -94,12 +93,8 @@ class Lease:
     if numbers and not self._is_abandoned(numbers[-1]):
       return False
     self._number = max(numbers, default=0) + 1
-    try:
+    with contextlib.suppress(FileExistsError):
       self._system.pipe_file(self._path(self._number), self._content(), mode="create")
-    except OSError as error:
-      # So says s3fs that it is there.
-      if not isinstance(error, FileExistsError) and error.errno != errno.EINVAL:
-        raise
     if not self._is_mine(self._read(self._number)):
       return False
     for number in numbers:

@@ -115,9 +115,7 @@ def _bring_checkpoints(run: StoredRun, which: int | str | None) -> None:
 def _no_run(run: StoredRun) -> UserError:
   """The error for an address where nothing was trained, with what there is beside it."""
   parent, _, name = run.at("")[:-1].rpartition("/")
-  beside = []
-  with contextlib.suppress(FileNotFoundError):
-    beside = sorted(path.rstrip("/").rpartition("/")[2] for path in run.system.ls(parent, False))
+  beside = sorted(path.rstrip("/").rpartition("/")[2] for path in run.system.ls(parent, False))
   there = ", ".join(other for other in beside if other != name)[:300] or "nothing"
   return UserError(
     f"{run.address} holds no run that training stored there; beside it there is: {there}"
