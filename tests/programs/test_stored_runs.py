@@ -18,7 +18,7 @@ from flax import traverse_util
 from store_server import emulated
 
 from data_pipelines.stores import files
-from experiments import curves, evaluate, export, extract_features, report
+from experiments import curves, evaluate, export, report
 from experiments.stores import reading
 from experiments.stores.stored_run import MANIFEST
 from genesis_jax import runs
@@ -134,10 +134,8 @@ def test_a_run_goes_from_machine_to_machine(store, gqn_root, tmp_path, monkeypat
     rows = [json.loads(line)["step"] for line in open(copy / "metrics.jsonl")]
     assert rows == list(range(1, last + 1))
 
-  few = ["--num_images=8", "--batch_size=8"]
   for program, words in (
-    (evaluate, few),
-    (extract_features, few),
+    (evaluate, ["--num_images=8", "--batch_size=8"]),
     (report, []),
     (curves, ["--values=elbo", f"--out={tmp_path / 'curves.png'}"]),
     (export, [f"--out={tmp_path / 'small'}"]),
@@ -146,7 +144,6 @@ def test_a_run_goes_from_machine_to_machine(store, gqn_root, tmp_path, monkeypat
   names = set(store.find("bucket/runs/vae"))
   for name in (
     f"evaluation/segmentation_step_{last}_test.json",
-    f"features/test_{last}/index.json",
     "report.html",
   ):
     assert f"bucket/runs/vae/{name}" in names
@@ -178,7 +175,9 @@ def test_the_commands_for_pods_and_clusters(store, gqn_root, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as probe:
       port = probe.getsockname()[1]
     words = [
-      word.replace("BUCKET", "bucket").replace("configs/genesis_gqn.py", "configs/experiment.py:vae,gqn")
+      word.replace("BUCKET", "bucket").replace(
+        "configs/genesis_gqn.py", "configs/experiment.py:vae,gqn"
+      )
       for word in command
       if word != "--multihost"
     ]
