@@ -23,7 +23,8 @@ from experiments.runs import folder
 from experiments.stores.addresses import copy_of
 from experiments.stores.lease import Lease
 from experiments.stores.reading import bring
-from experiments.stores.stored_run import StoredRun, explained
+from experiments.stores.stored_run import StoredRun
+from experiments.stores.transfers import explained
 from genesis_jax import runs
 
 EVERY_SECONDS = 10  # between two looks at the folder; GCS takes a write a second to a file

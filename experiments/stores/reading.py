@@ -12,8 +12,10 @@ from data_pipelines.durable import locked
 from data_pipelines.stores import files
 from experiments.console.errors import UserError
 from experiments.stores.addresses import copy_of
-from experiments.stores.stored_run import TRIES, StoredRun, explained
+from experiments.stores.stored_run import StoredRun
+from experiments.stores.transfers import explained
 
+TRIES = 5  # at reading what another program replaces meanwhile
 LOCK_SECONDS = 600  # for other programs on this machine that bring the same run
 
 

@@ -9,65 +9,32 @@ in the manifest last, and it is removed the other way round: whenever a program 
 manifest names is whole. Readers believe nothing else. Other files are whole by themselves.
 """
 
-import concurrent.futures
 import contextlib
-import errno
 import json
 import os
 import pathlib
 import secrets
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from data_pipelines.durable import partial_file, partial_folder, write_atomically
 from data_pipelines.stores import files
 from experiments.console.errors import UserError
-from experiments.stores.addresses import STATE, copy_of
+from experiments.stores.addresses import STATE
+from experiments.stores.transfers import (
+  DamagedError,
+  crc_of,
+  side_by_side,
+  stamp,
+  upload,
+)
 from genesis_jax import runs
 
 MANIFEST = ".stored/manifest.json"
 FOLDERS = ("pictures", "evaluation", "visualisations")  # of a run, that copies have too
-SIDE_BY_SIDE = 8  # files that are copied at once
-TRIES = 5  # at reading what another program replaces meanwhile
-BLOCK = 2**22  # bytes
 
 Files = dict[str, list[int]]  # name -> [bytes, CRC-32]
-
-
-class DamagedError(Exception):
-  """A file in the store is not what the manifest says."""
-
-
-@contextlib.contextmanager
-def explained(address: str) -> Iterator[None]:
-  """Turns whatever libraries of stores raise into UserErrors of one line with a cure."""
-  try:
-    yield
-  except (UserError, DamagedError):
-    raise
-  except Exception as error:  # each library has kinds of its own
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-      raise UserError(
-        f"the disk is full where {address} is copied to, {copy_of(address, 'read').parents[1]}: "
-        "make room there, or set XDG_CACHE_HOME to a folder on a larger disk"
-      ) from error
-    raise UserError(files.explained(error, address)) from error
-
-
-def crc_of(path: pathlib.Path) -> list[int]:
-  """[bytes, CRC-32] of a file."""
-  size = crc = 0
-  with open(path, "rb") as file:
-    while block := file.read(BLOCK):
-      size, crc = size + len(block), zlib.crc32(block, crc)
-  return [size, crc]
-
-
-def side_by_side(work: Callable, *arguments) -> list:
-  """`map`, several at once; raises what the first failing call raises, once all have ended."""
-  with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-    return list(pool.map(work, *arguments))
 
 
 class StoredRun:
@@ -147,25 +114,13 @@ class StoredRun:
     self.remove_files(step)
     paths = sorted(path for path in source.rglob("*") if path.is_file())
     names = [f"{runs.FOLDER}/{path.relative_to(source)}" for path in paths]
-    side_by_side(self._put, paths, names)
+    side_by_side(lambda path, name: upload(self.system, path, self.at(name)), paths, names)
     sent = dict(zip(names, side_by_side(crc_of, paths), strict=True))
     there = self.system.find(self.at(f"{runs.FOLDER}/{step}"), detail=True)
     sizes = {path.removeprefix(self.at("")): int(info["size"]) for path, info in there.items()}
     if wrong := [name for name in names if sizes.get(name) != sent[name][0]]:
       raise OSError(f"{wrong[0]} has {sizes.get(wrong[0])} bytes instead of {sent[wrong[0]][0]}")
     return sent
-
-  def _put(self, path: pathlib.Path, name: str) -> None:
-    """Uploads a file."""
-    if _last_byte(path) != b"\r":
-      self.system.put_file(str(path), self.at(name))
-      return
-    # gcsfs ends small files with "\n--==0==", of which servers take "\r\n" away: the last byte is
-    # lost. What is committed by itself is not sent in this way.
-    file = self.system.open(self.at(name), "wb", autocommit=False)
-    file.write(path.read_bytes())
-    file.close()
-    file.commit()
 
   def remove_files(self, step: int) -> None:
     """Removes what there is of a checkpoint that the manifest does not name."""
@@ -260,7 +215,7 @@ class StoredRun:
 
     def send(name: str) -> None:
       if before := stamp(self.folder / name):  # else it has been removed
-        self._put(self.folder / name, name)
+        upload(self.system, self.folder / name, self.at(name))
         known[name] = {"here": before, "there": None}
 
     indices = [name for name in changed if name.endswith("/index.json")]  # of the files beside them
@@ -287,18 +242,3 @@ class StoredRun:
     shutil.rmtree(self.folder / runs.FOLDER, ignore_errors=True)
     self._state |= {"files": {}}
     self._save_state()
-
-
-def _last_byte(path: pathlib.Path) -> bytes:
-  with open(path, "rb") as file:
-    file.seek(max(0, path.stat().st_size - 1))
-    return file.read(1)
-
-
-def stamp(path: pathlib.Path) -> list[int] | None:
-  """What changes when a file does; None where there is none."""
-  try:
-    status = path.stat()
-  except FileNotFoundError:
-    return None
-  return [status.st_size, status.st_mtime_ns]

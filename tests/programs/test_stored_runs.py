@@ -19,7 +19,7 @@ from store_server import emulated
 
 from data_pipelines.stores import files
 from experiments import curves, evaluate, export, report
-from experiments.stores import reading
+from experiments.stores import reading, transfers
 from experiments.stores.stored_run import MANIFEST
 from genesis_jax import runs
 
@@ -97,6 +97,21 @@ def wait_until_stored(store, run: str, step: int) -> None:
 
 def flat_state(workdir, step: int) -> dict[str, np.ndarray]:
   return traverse_util.flatten_dict(runs.read_checkpoint(workdir, step)[0], sep="/")
+
+
+def test_every_last_byte_arrives(store, tmp_path):
+  for content in (b"", b"\r", b"abc\r", b"a\n", b"a\r\n", b"\0" * 300_000 + b"\r"):
+    (tmp_path / "file").write_bytes(content)
+    transfers.upload(store, tmp_path / "file", "bucket/file")
+    assert store.cat_file("bucket/file") == content
+
+
+@pytest.mark.slow
+def test_kills_in_the_middle_of_uploads(store, tmp_path):
+  command = [sys.executable, "-m", "tests.support.store_kills", str(tmp_path), "20"]
+  done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+  assert done.returncode == 0, done.stderr
+  assert len(set(done.stdout.split())) > 3, done.stdout
 
 
 @pytest.mark.slow

@@ -104,7 +104,7 @@ def begun(folder, url: str = URL) -> Mirror:
 
 def test_a_kill_at_any_operation_leaves_whole_checkpoints(tmp_path, monkeypatch, store):
   opened, kills = files.open_store, 0
-  for last in range(2, 200, 3):
+  for last in range(2, 200, 5):
     url, folder = f"{URL}_{last}", addresses.copy_of(f"{URL}_{last}", "trained")
 
     def mortal(address, last=last):
@@ -140,8 +140,7 @@ def test_a_kill_at_any_operation_leaves_whole_checkpoints(tmp_path, monkeypatch,
       check(copy, newest=6)
     if done:
       break
-  assert done and kills >= 20, kills
-  print(kills)
+  assert done and kills >= 12
 
 
 @contextlib.contextmanager
