@@ -10,13 +10,16 @@ is the one that is left once [N,H,W] of the truth is found. No model of this pro
 """
 
 import argparse
+import io
 import pathlib
 
 import numpy as np
 
-from data_pipelines.command_line import Parser, file_name, path_name, seed_number, whole_number
+from data_pipelines.command_line import Parser, file_name, place, seed_number, whole_number
+from data_pipelines.stores.files import is_remote, open_store
 from experiments.console import program
 from experiments.console.errors import DAMAGED_NPZ, UserError, explained
+from experiments.stores import transfers
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
@@ -27,8 +30,8 @@ KEY = "masks"
 def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""
   parser = Parser("experiments.score", __doc__)
-  parser.add_argument("--predictions", type=path_name, required=True, metavar="P.npz")
-  parser.add_argument("--truth", type=path_name, required=True, metavar="T.npz")
+  parser.add_argument("--predictions", type=place, required=True, metavar="P.npz")
+  parser.add_argument("--truth", type=place, required=True, metavar="T.npz")
   parser.add_argument("--out", type=file_name(".json"), metavar="FILE.json",
                       help="also write them here")  # fmt: skip
   parser.add_argument("--num_bootstrap", type=whole_number(1), default=1000, help="default: 1000")
@@ -45,14 +48,23 @@ def parse(argv: list[str]) -> argparse.Namespace:
   return parser.parse_args(argv)
 
 
-def read_array(path: pathlib.Path) -> np.ndarray:
+def _source(path: pathlib.Path | str) -> pathlib.Path | io.BytesIO:
+  """What NumPy reads: a file's path, or the content of one in a store."""
+  if not is_remote(path):
+    return path
+  with transfers.explained(path):
+    system, inner = open_store(path)
+    return io.BytesIO(system.cat_file(inner))
+
+
+def read_array(path: pathlib.Path | str) -> np.ndarray:
   """The array in a `.npz` file, or the one named "masks".
 
   Raises:
     UserError: if it is not such a file, or which array is meant is unclear.
   """
   try:
-    file = np.load(path, allow_pickle=False)
+    file = np.load(_source(path), allow_pickle=False)
     if not isinstance(file, np.lib.npyio.NpzFile):
       raise ValueError(f"it holds a bare array; write it with np.savez(..., {KEY}=array)")
     with file:

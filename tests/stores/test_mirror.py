@@ -4,6 +4,7 @@ The stores are fsspec's own, `memory://`, with folders in place of a training pr
 """
 
 import contextlib
+import io
 import json
 import shutil
 import signal
@@ -12,10 +13,12 @@ import time
 import types
 
 import fsspec
+import numpy as np
 import pytest
 
 from data_pipelines import durable
 from data_pipelines.stores import files
+from experiments import score
 from experiments.console.errors import UserError
 from experiments.stores import addresses, lease, mirror, reading
 from experiments.stores.mirror import Mirror
@@ -361,6 +364,16 @@ def test_what_a_person_can_mend_is_one_line(monkeypatch, store, error, words):
       with opened():
         pass
     assert "\n" not in str(raised.value) and URL in str(raised.value)
+
+
+def test_scores_of_masks_in_a_store(store, capsys):
+  buffer = io.BytesIO()
+  np.savez(buffer, np.arange(32).reshape(2, 4, 4) % 3)
+  store.pipe_file("/bucket/masks.npz", buffer.getvalue())
+  words = ["--truth=memory://bucket/masks.npz", "--num_bootstrap=2"]
+  assert score.main([*words, "--predictions=memory://bucket/masks.npz"]) == 0
+  assert score.main([*words, "--predictions=memory://bucket/mask.npz"]) == 1
+  assert capsys.readouterr().err.startswith("error: memory://bucket/mask.npz is not there; see")
 
 
 def test_a_folder_of_features_in_a_store(store):
