@@ -142,4 +142,6 @@ class Lease:
   def other_holder(self) -> str | None:
     """Which program has taken the lease from this one; None: it has it still."""
     newest = self._read(max([self._number, *self._numbers()]))
-    return None if newest is None or self._is_mine(newest) else newest["holder"]
+    if newest is None:  # who takes over removes what was there before
+      return "a program that has ended since"
+    return None if self._is_mine(newest) else newest["holder"]

@@ -116,6 +116,7 @@ class Mirror:
     run.begin_lineage()
     run.remove_unnamed()
     self.upload()
+    print(f"store      {run.address}, by way of {here}", flush=True)
 
   def __enter__(self) -> "Mirror":
     self._thread.start()
@@ -180,6 +181,7 @@ class Mirror:
     Raises:
       Exception: whatever the store says; the next call goes on from there.
     """
+    self._check_lease()
     run = self._run
     here = runs.checkpoint_steps(run.folder)
     # An unreadable checkpoint was set aside, and training resumed before it: so does the store.
@@ -202,11 +204,14 @@ class Mirror:
         run.remove_files(step)
 
   def _name(self, checkpoints: dict) -> None:
-    """Writes the manifest, if this program still may."""
+    """Writes the manifest, if this program still may after what came before."""
+    self._check_lease()
+    self._run.write_manifest(checkpoints)
+
+  def _check_lease(self) -> None:
     if holder := self._lease.other_holder():
       self._lose(holder)
       raise UserError(f"{holder} has the run now")
-    self._run.write_manifest(checkpoints)
 
   def _kept(self, steps: Collection[int]) -> set[int]:
     """Which of the checkpoints are to be kept, as `Checkpoints` does."""

@@ -215,6 +215,7 @@ def test_the_lease_of_a_dead_program_expires_and_a_frozen_one_notices(store):
     frozen._thread.start()
     frozen.__exit__()
     assert other.other_holder() is None and store.find("/bucket/runs/mine")
+  assert frozen.other_holder() == "a program that has ended since"
 
 
 def test_a_store_that_is_away_stops_nothing(tmp_path, monkeypatch, capsys, store):
