@@ -28,6 +28,7 @@ import absl.logging
 from data_pipelines import interrupts
 from data_pipelines.durable import local_path
 from data_pipelines.sources import DataError
+from data_pipelines.stores.files import address, is_remote
 
 
 def as_options(line: str) -> str:
@@ -66,6 +67,11 @@ def path_name(text: str) -> pathlib.Path:
     return local_path(text).expanduser()
   except (RuntimeError, ValueError) as error:
     raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+
+
+def place(text: str) -> pathlib.Path | str:
+  """A type of argument: a folder as `path_name` has it, or its address in a store."""
+  return address(text) if is_remote(text) else path_name(text)
 
 
 def file_name(*endings: str):

@@ -33,7 +33,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # of so
 
 
 @functools.cache
-def _machine() -> str:
+def machine() -> str:
   """Tells apart where the number of a process means something: host, boot, container."""
   words = [socket.gethostname()]
   with contextlib.suppress(OSError):  # Linux
@@ -42,10 +42,15 @@ def _machine() -> str:
   return f"{zlib.crc32(' '.join(words).encode()):08x}"
 
 
-def _is_dead(machine: str, process: int, path: Path) -> bool:
+def _is_dead(where: str, process: int, path: Path) -> bool:
   """Whether the program that writes a partial file or holds a lock is gone."""
-  if machine != _machine():
+  if where != machine():
     return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
+  return has_ended(process)
+
+
+def has_ended(process: int) -> bool:
+  """Whether a process of this machine is gone."""
   try:
     os.kill(process, 0)
   except ProcessLookupError:
@@ -65,7 +70,7 @@ def _partial(final: Path) -> Path:
         if _is_dead(found[1], int(found[2]), path):
           _remove(path)
   name = final.name[:40]  # file systems allow 255 bytes
-  unique = f"{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+  unique = f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
   return final.with_name(f".{name}.{unique}.partial")
 
 
@@ -218,13 +223,13 @@ def _taken(file, path: Path, stack: contextlib.ExitStack) -> bool:
     if error.errno not in NO_LOCKS:
       raise
   held, mine = path.with_name(f"{path.name}.held"), _partial(path)
-  mine.write_text(f"{_machine()} {os.getpid()}")
+  mine.write_text(f"{machine()} {os.getpid()}")
   try:
     os.link(mine, held)  # only one program can
   except FileExistsError:
     with contextlib.suppress(OSError):  # given back at this moment
-      machine, process = held.read_text().split()
-      if _is_dead(machine, int(process), held):
+      where, process = held.read_text().split()
+      if _is_dead(where, int(process), held):
         os.rename(held, mine)
     return False
   finally:

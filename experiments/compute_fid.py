@@ -11,7 +11,7 @@ these agree. Results go to RUN/evaluation/fid.json, one for each checkpoint and 
 
 import argparse
 
-from data_pipelines.command_line import Parser, file_name, path_name, seed_number, whole_number
+from data_pipelines.command_line import Parser, file_name, place, seed_number, whole_number
 from experiments.console import program, startup
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
@@ -22,7 +22,7 @@ DIMS = (64, 192, 768, 2048)  # as genesis_jax.fid.DIMS, which is imported once t
 def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""
   parser = Parser("experiments.compute_fid", __doc__)
-  parser.add_argument("--workdir", type=path_name, required=True, help="folder of the run")
+  parser.add_argument("--workdir", type=place, required=True, help="folder of the run")
   parser.add_argument("--step", type=int, help="checkpoint; default: the newest")
   parser.add_argument(
     "--num_images", type=whole_number(1), help="default: 10000, or all where there are fewer"
@@ -54,12 +54,15 @@ def main(argv: list[str]) -> None:
   """Measures, and shows the distance."""
   options = parse(argv)
   startup.prepare()
-  from experiments.fid import distance  # JAX and TensorFlow read what `prepare` sets
+  # JAX and TensorFlow read what `prepare` sets.
+  from experiments.fid import distance
+  from experiments.stores.reading import brought
 
-  path = options.out or options.workdir / "evaluation" / "fid.json"
   fields = {k: v for k, v in vars(options).items() if k in distance.Settings._fields}
   settings = distance.Settings(**fields)
-  result = distance.measure_run(options.workdir, options.step, settings, path, options.data_dir)
+  with brought(options.workdir, options.step) as workdir:
+    path = options.out or workdir / "evaluation" / "fid.json"
+    result = distance.measure_run(workdir, options.step, settings, path, options.data_dir)
   print(f"FID        {result['fid']:.4g}  ({result['model']}, checkpoint {result['step']})")
   print(f"means      {result['definition']}")
   print(f"images     {result['num_images']} samples, {result['dim']} features, seed "

@@ -10,7 +10,7 @@ something went wrong, 2 for a mistake on the command line.
 
 import argparse
 
-from data_pipelines.command_line import Parser, file_name, path_name
+from data_pipelines.command_line import Parser, file_name, place
 from experiments.console import program
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
@@ -27,7 +27,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
   parser = Parser("experiments.curves", __doc__)
   parser.add_argument(
-    "--workdir", type=path_name, action="append", required=True, help="of a run; may be repeated"
+    "--workdir", type=place, action="append", required=True, help="of a run; may be repeated"
   )
   parser.add_argument(
     "--values", type=names, metavar="NAME,...", default=list(DEFAULT_VALUES),
@@ -41,7 +41,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
   options = parser.parse_args(argv)
   if not options.values:
     parser.error("--values names nothing")
-  options.labels = options.labels or [str(path.resolve().name) for path in options.workdir]
+  options.labels = options.labels or [
+    os.path.basename(os.path.abspath(path)) for path in options.workdir
+  ]
   if len(options.labels) != len(options.workdir):
     parser.error(f"--labels has {len(options.labels)} names for {len(options.workdir)} runs")
   return options
@@ -53,8 +55,10 @@ def main(argv: list[str]) -> None:
   options = parse(argv)
   from experiments.reporting import run_comparison
   from experiments.runs import folder, records
+  from experiments.stores.reading import all_brought
 
-  runs = [records.read(workdir) for workdir in options.workdir]
+  with all_brought(options.workdir, "none") as workdirs:
+    runs = [records.read(workdir) for workdir in workdirs]
   figure = run_comparison.draw(runs, options.labels, options.values, options.x)
   folder.write_out(options.out, run_comparison.encoded(figure, options.out.suffix[1:]))
   print(f"wrote      {options.out}", flush=True)

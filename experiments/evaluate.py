@@ -14,7 +14,7 @@ definition.
 
 import argparse
 
-from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
+from data_pipelines.command_line import Parser, path_name, place, seed_number, whole_number
 from experiments.console import program, startup
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
@@ -33,7 +33,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
   parser = Parser("experiments.evaluate", __doc__)
   parser.add_argument(
-    "--workdir", type=path_name, action="append", required=True, help="of a run; may be repeated"
+    "--workdir", type=place, action="append", required=True, help="of a run; may be repeated"
   )
   parser.add_argument("--step", type=step, help="checkpoint, or all; default: the newest")
   parser.add_argument("--split", default="test", help="train, val or test; default: test")
@@ -56,6 +56,7 @@ def main(argv: list[str]) -> None:
   # What JAX and TensorFlow read when they are imported.
   startup.prepare()
   from experiments.scoring import files, measure
+  from experiments.stores.reading import all_brought
 
   settings = measure.Settings(
     split=options.split,
@@ -65,12 +66,13 @@ def main(argv: list[str]) -> None:
     seed=options.seed,
     sample_seed=options.sample_seed,
   )
-  results, paths = measure.measure_runs(
-    options.workdir, options.step, settings, options.out, options.data_dir
-  )
-  files.show(results)
-  for path in paths:
-    print(f"results    {path}", flush=True)
+  with all_brought(options.workdir, options.step) as workdirs:
+    results, paths = measure.measure_runs(
+      workdirs, options.step, settings, options.out, options.data_dir
+    )
+    files.show(results)
+    for path in paths:
+      print(f"results    {path}", flush=True)
 
 
 if __name__ == "__main__":

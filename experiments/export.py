@@ -10,7 +10,7 @@ import argparse
 import pathlib
 import shutil
 
-from data_pipelines.command_line import Parser, path_name
+from data_pipelines.command_line import Parser, path_name, place
 from experiments.console import program, startup
 from experiments.console.errors import UserError, explained
 
@@ -30,7 +30,7 @@ COPIED = (
 def parse(argv: list[str] | None) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""
   parser = Parser("experiments.export", __doc__)
-  parser.add_argument("--workdir", type=path_name, required=True, help="folder of the run")
+  parser.add_argument("--workdir", type=place, required=True, help="folder of the run")
   parser.add_argument("--out", type=path_name, required=True, help="folder to make")
   parser.add_argument("--step", type=int, help="which checkpoint; default: the newest")
   return parser.parse_args(argv)
@@ -78,7 +78,10 @@ def main(argv: list[str]) -> None:
   """Exports, and says how to load the copy."""
   options = parse(argv)
   startup.prepare()
-  file = export(options.workdir, options.step, options.out)
+  from experiments.stores.reading import brought
+
+  with brought(options.workdir, options.step) as workdir:
+    file = export(workdir, options.step, options.out)
   print(f"weights    {file}: {file.stat().st_size / 2**20:.2f} MiB")
   print(f'load       model, variables, config = genesis_jax.load("{options.out}")')
 

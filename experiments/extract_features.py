@@ -12,7 +12,7 @@ of train come in one fixed order, shuffled, the same for all runs on that data.
 
 import argparse
 
-from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
+from data_pipelines.command_line import Parser, path_name, place, seed_number, whole_number
 from data_pipelines.sources import SPLITS
 from experiments.console import program, startup
 
@@ -22,7 +22,7 @@ from experiments.console import program, startup
 def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""
   parser = Parser("experiments.extract_features", __doc__)
-  parser.add_argument("--workdir", type=path_name, required=True, help="folder of the run")
+  parser.add_argument("--workdir", type=place, required=True, help="folder of the run")
   parser.add_argument("--step", type=whole_number(0), help="checkpoint; default: the newest")
   parser.add_argument("--split", choices=SPLITS, default="test", help="default: test")
   parser.add_argument("--num_images", type=whole_number(1), help="default: all of the split")
@@ -43,8 +43,10 @@ def main(argv: list[str]) -> None:
   options = parse(argv)
   startup.prepare()
   from experiments.features.extraction import extract
+  from experiments.stores.reading import brought
 
-  folder, index = extract(options)
+  with brought(options.workdir, options.step) as options.workdir:
+    folder, index = extract(options)
   model = index["run"]["model"]["name"]
   print(f"features   {index['num_images']} {options.split} images: {model}, checkpoint "
         f"{index['run']['step']}")  # fmt: skip

@@ -18,8 +18,9 @@ ShapeStacks and GQN, give features of another split: else a probe is tested on s
 """
 
 import argparse
+import contextlib
 
-from data_pipelines.command_line import Parser, file_name, path_name, whole_number
+from data_pipelines.command_line import Parser, file_name, place, whole_number
 from experiments.console import program, startup
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
@@ -32,8 +33,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""
   parser = Parser("experiments.probe", __doc__)
   add = parser.add_argument
-  add("--features", type=path_name, required=True, metavar="DIR", help="to learn from")
-  add("--test_features", type=path_name, metavar="DIR", help="of the same model; to test on")
+  add("--features", type=place, required=True, metavar="DIR", help="to learn from")
+  add("--test_features", type=place, metavar="DIR", help="of the same model; to test on")
   add("--target", required=True, metavar="LABEL[,LABEL...]", help="what to predict")
   add("--probe", choices=(*KINDS, "both"), default="both", help="default: both")
   add("--representation", choices=REPRESENTATIONS,
@@ -56,8 +57,13 @@ def main(argv: list[str]) -> None:
   options = parse(argv)
   startup.stay_on_cpu()
   from experiments.features import comparison
+  from experiments.stores.reading import folder_brought
 
-  path, content = comparison.run(options)
+  with contextlib.ExitStack() as stack:
+    options.features = stack.enter_context(folder_brought(options.features))
+    if options.test_features:
+      options.test_features = stack.enter_context(folder_brought(options.test_features))
+    path, content = comparison.run(options)
   of = content["features"]
   print(f"features   {of['run']['model']['name']}, checkpoint {of['run']['step']}, "
         f"{of['num_images']} images of {of['data']['split']}")  # fmt: skip

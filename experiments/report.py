@@ -10,7 +10,7 @@ ends; write it again after evaluate, compute_fid or visualise.
 
 import argparse
 
-from data_pipelines.command_line import Parser, file_name, path_name
+from data_pipelines.command_line import Parser, file_name, place
 from experiments.console import program, startup
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
@@ -19,7 +19,7 @@ from experiments.console import program, startup
 def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with one line and status 2."""
   parser = Parser("experiments.report", __doc__)
-  parser.add_argument("--workdir", type=path_name, required=True, help="folder of the run")
+  parser.add_argument("--workdir", type=place, required=True, help="folder of the run")
   parser.add_argument(
     "--out", type=file_name(".html"), metavar="FILE.html", help="default: RUN/report.html"
   )
@@ -32,10 +32,14 @@ def main(argv: list[str]) -> None:
   options = parse(argv)
   startup.stay_on_cpu()
 
-  from experiments.reporting import page  # JAX reads the settings above when it is imported
+  # JAX reads the settings above when it is imported.
+  from experiments.reporting import page
+  from experiments.stores.reading import brought
 
-  path = page.write(options.workdir, options.out)
-  print(f"report     {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser", flush=True)
+  with brought(options.workdir, "none") as workdir:
+    path = page.write(workdir, options.out)
+    size = path.stat().st_size / 1e6
+    print(f"report     {path} ({size:.1f} MB); open it in a browser", flush=True)
 
 
 if __name__ == "__main__":

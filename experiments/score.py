@@ -11,7 +11,7 @@ is the one that is left once [N,H,W] of the truth is found. No model of this pro
 
 import argparse
 
-from data_pipelines.command_line import Parser, file_name, path_name, seed_number, whole_number
+from data_pipelines.command_line import Parser, file_name, place, seed_number, whole_number
 from experiments.console import program
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
@@ -20,8 +20,8 @@ from experiments.console import program
 def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""
   parser = Parser("experiments.score", __doc__)
-  parser.add_argument("--predictions", type=path_name, required=True, metavar="P.npz")
-  parser.add_argument("--truth", type=path_name, required=True, metavar="T.npz")
+  parser.add_argument("--predictions", type=place, required=True, metavar="P.npz")
+  parser.add_argument("--truth", type=place, required=True, metavar="T.npz")
   parser.add_argument("--out", type=file_name(".json"), metavar="FILE.json",
                       help="also write them here")  # fmt: skip
   parser.add_argument("--num_bootstrap", type=whole_number(1), default=1000, help="default: 1000")

@@ -11,7 +11,7 @@ line.
 
 import argparse
 
-from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
+from data_pipelines.command_line import Parser, path_name, place, seed_number, whole_number
 from data_pipelines.sources import SPLITS
 from experiments.console import program, startup
 from experiments.figures.catalogue import FIGURES
@@ -25,7 +25,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with one line and status 2."""
   parser = Parser("experiments.visualise", __doc__)
   add = parser.add_argument
-  add("--workdir", type=path_name, required=True, help="folder of the run")
+  add("--workdir", type=place, required=True, help="folder of the run")
   add("--out", type=path_name, metavar="DIR", help="default: RUN/visualisations")
   add("--num", type=whole_number(1), default=8, help="images and samples; default: 8")
   add("--split", choices=SPLITS, default="test", help="of the data; default: test")
@@ -69,8 +69,12 @@ def main(argv: list[str]) -> None:
   options = parse(argv)
   startup.prepare()
   from experiments.figures.drawing import draw
+  from experiments.stores.reading import brought
 
-  draw(options)
+  # A film shows all checkpoints.
+  needed = "all" if "film" in (options.what or FIGURES) else options.step
+  with brought(options.workdir, needed) as options.workdir:
+    draw(options)
 
 
 if __name__ == "__main__":

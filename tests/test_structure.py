@@ -70,9 +70,11 @@ ORDERS = {
   ],
   "experiments": [
     {"__init__"},
+    {"stores.addresses"},  # what people call a run
     {"console"},
     {"hardware"},
     {"runs"},
+    {"stores"},
     {"scoring"},
     {"features", "fid"},  # both draw images as scores do
     {"figures"},
@@ -83,7 +85,7 @@ ORDERS = {
 
 MOST_ENTRIES = 14  # of a folder
 MORE_ENTRIES = {
-  "experiments": 24,  # 15 programs and the folders of what they share
+  "experiments": 25,  # 15 programs and the folders of what they share
   "configs": 40,  # one file a published experiment
   "genesis_jax": 22,  # building blocks that are read as one list, from small to large
 }

@@ -15,10 +15,11 @@ from configs import ConfigError
 from data_pipelines import command_line
 from data_pipelines.command_line import run as run
 from experiments.console.errors import UserError
+from experiments.stores.addresses import name_of
 
 entry = command_line.entry({UserError: 1, ConfigError: 2} | command_line.STATUS)
 
 
 def command(name: str, workdir: pathlib.Path) -> str:
   """A program's command line for a run, to paste into a shell."""
-  return f"python -m experiments.{name} {shlex.quote(f'--workdir={workdir}')}"
+  return f"python -m experiments.{name} {shlex.quote(f'--workdir={name_of(workdir)}')}"

@@ -24,6 +24,7 @@ from experiments.hardware import devices
 from experiments.runs.opening import opened
 from experiments.scoring import drawing
 from experiments.scoring.evaluator import padded
+from experiments.stores.addresses import name_of
 from genesis_jax.noise import draw_noise
 from genesis_jax.training import to_float
 
@@ -160,7 +161,7 @@ def provenance(options, step: int, config, source, variables) -> dict:
     stand_in=source.stand_in,
     noise_seed=options.seed,
     order_seed=ORDER_SEED if options.split == "train" else None,
-    workdir=str(options.workdir),
+    workdir=name_of(options.workdir),
     device=devices.description(),
     started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
   )

@@ -11,6 +11,7 @@ from experiments.console.errors import explained
 from experiments.console.program import command
 from experiments.reporting import curves, facts, galleries, scores
 from experiments.runs import folder, records
+from experiments.stores.addresses import name_of
 
 
 def _environment():
@@ -30,7 +31,7 @@ def _content(record) -> dict:
   state, words = facts.status(record)
   return dict(
     title=facts.title(record),
-    workdir=str(record.workdir),
+    workdir=name_of(record.workdir),
     written=time.strftime("%Y-%m-%d %H:%M"),
     state=state,
     status=words,

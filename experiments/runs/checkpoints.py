@@ -119,6 +119,7 @@ class Checkpoints:
     origin: what this program trains, from `origin_of`.
     config: of the experiment; how many checkpoints to keep.
     files: `inventory.taken` of the data.
+    shared: whether all hosts have this folder, or each its own, of which the first one's is kept.
     accept_data_change: whether the data may be other than it was.
     told: names of fields that a resumed run may change, of `changes.MAY_CHANGE_WHEN_TOLD`.
 
@@ -135,6 +136,7 @@ class Checkpoints:
     origin: dict,
     config,
     files: dict[str, int] | None = None,
+    shared: bool = True,
     accept_data_change: bool = False,
     told: Collection[str] = (),
   ):
@@ -150,10 +152,15 @@ class Checkpoints:
     self._workdir = workdir
     self._origin = origin
     self._manager = None
+    self._saves = shared or devices.is_main_host()
     self._options = ocp.CheckpointManagerOptions(
       max_to_keep=max(1, config.keep_checkpoints),
       keep_period=config.keep_every or None,
       cleanup_tmp_directories=True,  # what a killed program left half-written
+      create=False,  # it cannot with some of the processes only
+      multiprocessing_options=ocp.options.MultiprocessingOptions(
+        active_processes=None if shared else {0}
+      ),
     )
 
   def __enter__(self) -> "Checkpoints":
@@ -180,8 +187,10 @@ class Checkpoints:
     if steps:
       state = self._restore(state)
     self._check_hosts_agree(int(state.step))
-    saved_to = os.path.abspath(self._workdir / runs.FOLDER)
-    self._manager = ocp.CheckpointManager(saved_to, options=self._options)
+    if self._saves:
+      saved_to = os.path.abspath(self._workdir / runs.FOLDER)
+      os.makedirs(saved_to, exist_ok=True)
+      self._manager = ocp.CheckpointManager(saved_to, options=self._options)
     return state
 
   def _check_hosts_agree(self, step: int) -> None:
@@ -256,6 +265,8 @@ class Checkpoints:
     Raises:
       UserError: if this or the save before it could not be written.
     """
+    if not self._saves:
+      return
     host_state = serialization.to_state_dict(devices.to_host(state))
     step = int(host_state["step"])
     if step == self._manager.latest_step():
@@ -265,11 +276,12 @@ class Checkpoints:
 
   def wait(self) -> None:
     """Returns once everything is on disk."""
-    self._explained(self._manager.wait_until_finished)
+    if self._saves:
+      self._explained(self._manager.wait_until_finished)
 
   def preempted(self, step: int) -> bool:
     """Whether all hosts must stop after this step; every host must ask after every step."""
-    return self._manager.reached_preemption(step)
+    return ocp.utils.reached_preemption(step)
 
   def _explained(self, write) -> None:
     try:

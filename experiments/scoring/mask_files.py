@@ -4,27 +4,39 @@ truth, predictions = read(Path("T.npz"), Path("P.npz"))
 show(score(truth, predictions, background=1, num_bootstrap=1000, seed=0))
 """
 
+import io
 import pathlib
 
 import numpy as np
 
+from data_pipelines.stores.files import is_remote, open_store
 from experiments.console.errors import DAMAGED_NPZ, UserError, explained
 from experiments.scoring.protocols import PROTOCOLS
 from experiments.scoring.summaries import bootstrap, number, resample, summary, text_table
+from experiments.stores import transfers
 from genesis_jax.contingency import contingency_tables
 
 MAX_SEGMENTS = 256  # in one image; more are no segments
 KEY = "masks"
 
 
-def read_array(path: pathlib.Path) -> np.ndarray:
+def _source(path: pathlib.Path | str) -> pathlib.Path | io.BytesIO:
+  """What NumPy reads: a file's path, or the content of one in a store."""
+  if not is_remote(path):
+    return path
+  with transfers.explained(path):
+    system, inner = open_store(path)
+    return io.BytesIO(system.cat_file(inner))
+
+
+def read_array(path: pathlib.Path | str) -> np.ndarray:
   """The array in a `.npz` file, or the one named "masks".
 
   Raises:
     UserError: if it is not such a file, or which array is meant is unclear.
   """
   try:
-    file = np.load(path, allow_pickle=False)
+    file = np.load(_source(path), allow_pickle=False)
     if not isinstance(file, np.lib.npyio.NpzFile):
       raise ValueError(f"it holds a bare array; write it with np.savez(..., {KEY}=array)")
     with file:

@@ -19,6 +19,7 @@ from experiments.runs.opening import opened
 from experiments.scoring import drawing, files, scores, summaries
 from experiments.scoring.evaluator import Evaluator
 from experiments.scoring.published_numbers import NUM_SEGMENTATION_IMAGES
+from experiments.stores.addresses import name_of
 from genesis_jax import runs
 
 
@@ -125,7 +126,7 @@ def measure(
 def _described(checkpoint: Checkpoint, settings: Settings, sample, source) -> dict:
   """What a result says of what was measured."""
   return dict(
-    workdir=str(checkpoint.workdir),
+    workdir=name_of(checkpoint.workdir),
     step=checkpoint.step,
     model=checkpoint.config.model.name,
     training_seed=checkpoint.config.seed,

@@ -10,13 +10,14 @@ from typing import Any
 import data_pipelines
 import genesis_jax
 from data_pipelines.datasets import inventory
-from data_pipelines.durable import local_path
 from data_pipelines.sources import check_seed
+from data_pipelines.stores.files import is_remote
 from experiments.console.errors import UserError, explained
 from experiments.hardware import devices
-from experiments.runs import changes, folder
+from experiments.runs import changes
 from experiments.runs.checkpoints import Checkpoints, origin_of
 from experiments.runs.logbook import Logbook
+from experiments.stores import mirror
 from experiments.training import announcements
 from experiments.training.album import Album
 from experiments.training.feed import Feed, check_steps_per_call
@@ -49,15 +50,13 @@ def train(config, workdir: str | pathlib.Path, **resuming) -> None:
 
   Args:
     config: of the experiment.
-    workdir: folder of the run.
+    workdir: folder of the run, or its address in a store.
     resuming: `accept_data_change` and `told`, see `Checkpoints`.
 
   Raises:
     UserError: for what the user can fix, and for a run that diverged.
     data_pipelines.DataError: for data that is missing or damaged.
   """
-  with explained():
-    workdir = local_path(workdir)
   with opened(config, workdir, **resuming) as (run, state):
     state = run_steps(run, devices.replicate(state))
     done = int(devices.first(state.step))
@@ -74,7 +73,9 @@ def _check_numbers(config):
 
 
 @contextlib.contextmanager
-def opened(config, workdir: pathlib.Path, **resuming) -> Iterator[tuple[Run, training.TrainState]]:
+def opened(
+  config, workdir: str | pathlib.Path, **resuming
+) -> Iterator[tuple[Run, training.TrainState]]:
   """Checks all that can be checked early; yields the run and the state to start from."""
   with explained():
     _check_numbers(config)
@@ -85,8 +86,8 @@ def opened(config, workdir: pathlib.Path, **resuming) -> Iterator[tuple[Run, tra
     check_steps_per_call(config)
   with contextlib.ExitStack() as stack:
     stop = stack.enter_context(Stop())
-    if devices.is_main_host():
-      stack.enter_context(folder.exclusive(workdir))
+    shared = not is_remote(workdir)
+    workdir = stack.enter_context(mirror.held(workdir, config))
     changes.keep_order(config, workdir)
     with explained():
       source = data_pipelines.resolve(config.data)
@@ -94,7 +95,8 @@ def opened(config, workdir: pathlib.Path, **resuming) -> Iterator[tuple[Run, tra
     files = inventory.taken(source)
     origin = origin_of(config, source, files)
     state = training.initial_state(config.seed, model, tx)
-    checkpoints = stack.enter_context(Checkpoints(workdir, origin, config, files, **resuming))
+    checkpoints = Checkpoints(workdir, origin, config, files, shared, **resuming)
+    stack.enter_context(checkpoints)
     state = checkpoints.restore(state)
     first = int(state.step)
     logbook = stack.enter_context(Logbook(workdir, first))
