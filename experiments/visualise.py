@@ -45,6 +45,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
   add("--format", choices=FORMATS, default="png", help="pdf: PDF files too, with real text")
   add("--no_title", action="store_true", help="no line above the figures")
   add("--data_dir", metavar="DIR", help="if the data lies elsewhere than in training")
+  add("--raw_weights", action="store_true", help="not their average, where the run keeps one")
   options = parser.parse_args(argv)
   options.edit = options.edit or (0, min(1, options.num - 1))
   if max(options.edit) >= options.num:
@@ -128,7 +129,9 @@ def film(steps: list[int], view, title: str, options: argparse.Namespace) -> tup
     now = view
     try:
       if step != steps[-1]:
-        now = dataclasses.replace(view, variables=opened(options.workdir, step)[2])
+        now = dataclasses.replace(
+          view, variables=opened(options.workdir, step, raw_weights=options.raw_weights)[2]
+        )
       frames.append(films.film_frame(now, step, title).image(options.scale))
       shown.append(step)
     except UserError as error:
@@ -153,7 +156,9 @@ def make(options: argparse.Namespace) -> None:
   from genesis_jax import runs
 
   with explained():
-    step, model, variables, config = opened(options.workdir, options.step, options.data_dir)
+    step, model, variables, config = opened(
+      options.workdir, options.step, options.data_dir, options.raw_weights
+    )
     names = chosen_figures(model, options)
     source = data_pipelines.resolve(config.data)
     batch = images(config, options)

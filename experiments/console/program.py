@@ -19,6 +19,6 @@ from experiments.console.errors import UserError
 entry = command_line.entry({UserError: 1, ConfigError: 2} | command_line.STATUS)
 
 
-def command(name: str, workdir: pathlib.Path) -> str:
+def command(name: str, workdir: pathlib.Path, *words: str) -> str:
   """A program's command line for a run, to paste into a shell."""
-  return f"python -m experiments.{name} {shlex.quote(f'--workdir={workdir}')}"
+  return shlex.join(["python", "-m", f"experiments.{name}", *words, f"--workdir={workdir}"])
