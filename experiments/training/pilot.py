@@ -83,5 +83,6 @@ def settled(config, workdir: pathlib.Path):
       "--workdir"
     )
   config = config.copy_and_resolve_references()
-  config.objective.goal = found["goal"]
+  with config.ignore_type():  # a number in place of a word
+    config.objective.goal = found["goal"]
   return config
