@@ -180,9 +180,11 @@ def _goal(curves: Curves) -> Finding | None:
     return None
   values = [value for _, value in curves.series("err_element")]
   third = len(values) // 3
+  if curves.is_young:
+    return None
   if third and curves.last < config.num_steps:
     fall = statistics.fmean(values[-2 * third : -third]) - statistics.fmean(values[-third:])
-    if curves.is_young or fall > 0.1 * (reached - goal):
+    if fall > 0.1 * (reached - goal):
       return None  # it is on its way
   words = f"GECO's goal is not reached: the mean square of the error is {ratio:.3g} times as large."
   longer = f"--config.num_steps={2 * config.num_steps}, if the error is still falling"

@@ -132,6 +132,7 @@ def run_steps(run: Run, state) -> training.TrainState:
   steps = compiled_steps(config, run.model, run.tx, feed)
   recent = RecentSteps()
   with Progress(config, run.first) as progress:
+    catch_up(run, state, progress)
     for done, batches in zip(feed.ends(), devices.prefetch(feed, axis=1), strict=True):
       with run.stop.timed("call"):
         state, scalars = steps(state, batches, feed.resident)
@@ -165,6 +166,25 @@ def run_steps(run: Run, state) -> training.TrainState:
         break
   run.checkpoints.wait()
   return state
+
+
+def catch_up(run: Run, state, progress: Progress) -> None:
+  """Does the validation for which the program before this one had no time.
+
+  Raises:
+    UserError: if this one has not enough of it either.
+  """
+  was_due = run.first and is_due(run.first, run.config.num_steps, run.config.validate_every)
+  if not was_due or not any(devices.from_all_hosts(int(run.logbook.lacks(run.first, "val/")))):
+    return
+  with progress.paused():
+    values = run.validate(state, lambda: run.stop.asked)
+    run.logbook.scalars(run.first, progress.report_validation(values))
+  if not values and run.stop.reason:
+    raise UserError(
+      f"a validation takes longer than time_limit={run.config.time_limit}: give it more time, or "
+      "validate on fewer images (num_validation_images) or never (validate_every=0)"
+    )
 
 
 def is_due(done: int, last: int, every: int) -> bool:

@@ -134,10 +134,9 @@ class Stop:
     """Whether there is no time left to do something and then to save."""
     if self._limit is None:
       return False
-    then = RUN_AHEAD * self._took.get("call", 0) + self._took.get(
-      "saving", 0
-    )  # which waits for them
-    needed = self._took.get(what, self._took.get("first call", 0)) + then
+    needed = self._took.get(what, self._took.get("first call", 0))
+    needed += RUN_AHEAD * self._took.get("call", 0)  # for which saving waits
+    needed += self._took.get("saving", 0)
     return self._limit - program_age() < MARGIN + SPREAD * needed
 
   def _ask(self, number, frame):

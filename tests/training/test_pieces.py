@@ -11,7 +11,7 @@ from configs import of_run
 from configs.experiment import compose
 from experiments import export
 from experiments.console.errors import UserError
-from experiments.runs import changes, folder
+from experiments.runs import changes, folder, records
 from experiments.training import loop, pilot, stop, transfer
 from genesis_jax import packing, runs, training
 
@@ -26,7 +26,7 @@ def pieces(tmp_path_factory):
   config.update_from_flattened_dict(
     TINY_RUN | {"data.source": "generator", "data.num_val": 8, "num_validation_images": 8}
   )
-  config.num_steps, config.model.latent_dim = 4, 4
+  config.num_steps, config.validate_every, config.model.latent_dim = 4, 2, 4
   config.optimizer.update(LEVERS)
   loop.train(config, folders / "whole")
   age, listen = [0.0], stop.Stop.listen
@@ -55,9 +55,14 @@ def test_pieces_are_the_whole(pieces):
   assert at_stop == [2]
   assert [path.name for path in (folders / "copy" / runs.FOLDER).glob("2*")] == ["2.state-1-of-1"]
   whole, _ = runs.read_checkpoint(folders / "whole", 4)
+  validated = records.read(folders / "whole").rows[0]
   for name in ("cut", "copy"):
     part, _ = runs.read_checkpoint(folders / name, 4)
     jax.tree.map(np.testing.assert_array_equal, whole, part)
+    # The first piece had no time for it: the second one makes up for it.
+    row = records.read(folders / name).rows[0]
+    assert row["step"] == 2 and row["val/elbo"] == validated["val/elbo"]
+    assert row["train/elbo"] == validated["train/elbo"]
 
 
 @pytest.mark.slow
