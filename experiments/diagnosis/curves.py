@@ -20,6 +20,7 @@ NOT_REACHED = 1.1  # times the goal's mean squared error
 FAR_BELOW = 0.5
 LARGEST_SLOT = 0.95  # share of the pixels
 ENTROPY = 0.8  # of that of uniform masks
+FATAL = ("elbo", "err", "kl", "loss", "grad_norm")
 YOUNG = 1000  # steps
 SMALL_STD = 0.3  # of pixels
 LEAST_KL = 0.1  # nats per image
@@ -84,9 +85,6 @@ def _divergence(curves: Curves) -> Finding | None:
       "--config.optimizer.warmup_steps=1000 in a new run",
     ),
   )
-
-
-FATAL = ("elbo", "err", "kl", "loss", "grad_norm")
 
 
 def _clipping(curves: Curves) -> str:

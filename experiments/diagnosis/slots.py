@@ -37,6 +37,12 @@ class Seen:
   instances: np.ndarray | None = None
 
 
+def _dense(labels: np.ndarray) -> np.ndarray:
+  """`[N,S,S]` with the labels of each image numbered from 0, as `[N,S*S]`."""
+  rows = labels.reshape(len(labels), -1)
+  return np.stack([np.unique(row, return_inverse=True)[1].ravel() for row in rows])
+
+
 def _shares(winners: np.ndarray, num_slots: int) -> np.ndarray:
   """Share of the pixels of `[N,S,S]` that each slot wins, `[N,K]`."""
   return (winners[..., None] == np.arange(num_slots)).mean((1, 2))
@@ -46,7 +52,7 @@ def _collapsed(kind: str, shares: np.ndarray, instances, config) -> Finding | No
   largest, limit = float(shares.max(1).mean()), curves.LARGEST_SLOT
   evidence = {"masks": kind, "images": len(shares), "share of the largest slot": largest}
   if instances is not None:  # a background may be large, too
-    true = float(_shares(instances, int(instances.max()) + 1).max(1).mean())
+    true = np.mean([np.bincount(row).max() / row.size for row in _dense(instances)]).item()
     limit = max(limit, (1 + true) / 2)
     evidence["share of the largest true segment"] = true
   return curves.collapsed(kind, largest, evidence, config) if largest > limit else None
@@ -95,7 +101,7 @@ def _background(kind: str, winners: np.ndarray, seen: Seen, config) -> Finding |
 
 def _agreement(labels: np.ndarray) -> float | None:
   """Mean adjusted Rand index of the segments of each image and the next; None where none is cut."""
-  labels = np.unique(labels, return_inverse=True)[1].reshape(len(labels), -1)
+  labels = _dense(labels)
   count = int(labels.max()) + 1
   is_cut = np.array([np.bincount(row).max() < ONE_WINS * row.size for row in labels])
   labels = labels[is_cut]

@@ -48,10 +48,11 @@ def program_age() -> float:
   """Seconds since this process began; where the system does not tell, since this import."""
   try:
     fields = pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    began = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # see proc(5)
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - began
+    if ticks := int(fields[19]):  # see proc(5); some sandboxes say 0
+      return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
   except (OSError, AttributeError, IndexError, ValueError):
-    return time.monotonic() - _IMPORTED
+    pass
+  return time.monotonic() - _IMPORTED
 
 
 class Stop:
