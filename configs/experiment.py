@@ -24,10 +24,22 @@ def _defaults() -> ml_collections.ConfigDict:
       batch_size=32,  # images per step, over all devices and hosts
       num_steps=500_000,
       steps_per_call=1,  # steps of one compiled program, without returning to the host
-      optimizer=dict(name="adam", learning_rate=1e-4),  # adam, rmsprop, sgd
+      time_limit=config_dict.placeholder(
+        object
+      ),  # 90s, 9m, 1h30m, seconds; from the program's start
+      init_from=config_dict.placeholder(str),  # folder of the run whose weights are taken at first
+      optimizer=dict(
+        name="adam",  # adam, rmsprop, sgd
+        learning_rate=1e-4,  # at its highest
+        warmup_steps=0,  # in which it rises
+        schedule="constant",  # of the steps after them; linear, cosine: down to 0
+        clip_norm=config_dict.placeholder(float),  # greatest norm of the gradient
+        ema_decay=config_dict.placeholder(float),  # of a moving average of the weights, evaluated
+      ),
       objective=dict(
         geco=True,  # Rezende & Viola 2018; False: constant or warmed-up beta
-        goal=0.5655,  # nats per pixel and channel; GENESIS, ICLR 2020
+        # nats per pixel and channel; GENESIS, ICLR 2020; auto: found in the data
+        goal=ml_collections.FieldReference(0.5655, field_type=object),
         target_psnr=config_dict.placeholder(float),  # dB; the readable way to set the goal
         step_size=1e-5,  # at 64x64; scaled by 64^2 / image_size^2
         alpha=0.99,  # weight of the past in the moving average of the error

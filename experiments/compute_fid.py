@@ -38,6 +38,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     "--out", type=file_name(".json"), metavar="FILE.json", help="default: RUN/evaluation/fid.json"
   )
   parser.add_argument(
+    "--raw_weights", action="store_true", help="not their average, where the run keeps one"
+  )
+  parser.add_argument(
     "--original_prior_mean",
     action="store_true",
     help="sample as the original code of GENESIS does, without the tanh on the mask prior's mean",

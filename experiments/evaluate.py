@@ -46,6 +46,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
   parser.add_argument("--sample_seed", type=seed_number, default=0, help="of the choice of images")
   parser.add_argument("--out", type=path_name, metavar="DIR", help="default: RUN/evaluation")
   parser.add_argument("--data_dir", help="where the data is now, if it has moved since training")
+  parser.add_argument(
+    "--raw_weights", action="store_true", help="not their average, where the run keeps one"
+  )
   return parser.parse_args(argv)
 
 
@@ -65,6 +68,7 @@ def main(argv: list[str]) -> None:
     batch_size=min(options.batch_size, options.num_images or options.batch_size),
     seed=options.seed,
     sample_seed=options.sample_seed,
+    raw_weights=options.raw_weights,
   )
   with all_brought(options.workdir, options.step) as workdirs:
     results, paths = measure.measure_runs(

@@ -32,6 +32,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
   parser.add_argument("--batch_size", type=whole_number(1), default=64, help="default: 64")
   parser.add_argument("--seed", type=seed_number, default=0, help="of the noise; default: 0")
   parser.add_argument("--sample_seed", type=seed_number, default=0, help="of the choice of images")
+  parser.add_argument(
+    "--raw_weights", action="store_true", help="not their average, where the run keeps one"
+  )
   options = parser.parse_args(argv)
   options.batch_size = min(options.batch_size, options.num_images or options.batch_size)
   return options

@@ -126,7 +126,7 @@ def plan(options: argparse.Namespace, overrides: list[str]) -> list[Run]:
       try:
         config = loading.load_config(options.config, mine)
         genesis_jax.build_model(config.model)
-        objective.optimizer(config)
+        objective.check(config)
       except ValueError as error:
         raise UserError(f"point {name}: {error}") from error
       workdir = options.workdir / name / f"seed_{seed}"

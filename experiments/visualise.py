@@ -41,6 +41,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
   add("--format", choices=FORMATS, default="png", help="pdf: PDF files too, with real text")
   add("--no_title", action="store_true", help="no line above the figures")
   add("--data_dir", metavar="DIR", help="if the data lies elsewhere than in training")
+  add("--raw_weights", action="store_true", help="not their average, where the run keeps one")
   options = parser.parse_args(argv)
   options.edit = options.edit or (0, min(1, options.num - 1))
   if max(options.edit) >= options.num:

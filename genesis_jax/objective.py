@@ -20,6 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from genesis_jax import optimizers
+
+AUTO = "auto"  # in place of a goal: it follows the data
+
 
 class GecoState(NamedTuple):
   """State of `geco`: all scalars."""
@@ -79,6 +83,21 @@ def error_floor(pixel_std: float) -> float:
   return math.log(pixel_std) + 0.5 * math.log(2 * math.pi)
 
 
+def follows_data(config) -> bool:
+  """Whether GECO's goal is still to be found in the data: `goal` is "auto"."""
+  return config.geco and config.target_psnr is None and config.goal == AUTO
+
+
+def sharpest_std(model_config) -> float:
+  """The smallest pixel std of a model's slots, which sets the floor of the error."""
+  return min(model_config.pixel_std, getattr(model_config, "pixel_std_first", math.inf))
+
+
+def goal_of_mse(mse: float, std: float) -> float:
+  """The error at a mean squared error in [0, 1]^2, in nats per pixel and channel."""
+  return error_floor(std) + mse / (2 * std**2)
+
+
 def goal_per_element(config, model_config) -> float:
   """The GECO goal in nats per pixel and channel, from `goal` or `target_psnr`.
 
@@ -88,15 +107,19 @@ def goal_per_element(config, model_config) -> float:
 
   Raises:
     ValueError: if the goal lies at or below the likelihood's floor, where beta would run to its
-      minimum and the KL be ignored.
+      minimum and the KL be ignored; or if it is still to be found in the data.
   """
-  std = min(model_config.pixel_std, getattr(model_config, "pixel_std_first", math.inf))
+  std = sharpest_std(model_config)
   floor = error_floor(std)
+  if follows_data(config):
+    raise ValueError('objective.goal is "auto": experiments.main finds it before it trains')
   if config.target_psnr is not None:
     mse = 10 ** (-config.target_psnr / 10)
-    given, goal = f"target_psnr is {config.target_psnr}", floor + mse / (2 * std**2)
+    given, goal = f"target_psnr is {config.target_psnr}", goal_of_mse(mse, std)
   else:
     given, goal = f"goal is {config.goal}", config.goal
+  if goal is None:
+    raise ValueError("objective.goal and objective.target_psnr are both unset; set one")
   if np.float32(goal) <= np.float32(floor):  # in the precision of training
     raise ValueError(
       f"objective.{given}, but with a pixel std of {std} the error cannot fall below "
@@ -115,20 +138,19 @@ def beta_schedule(config, num_steps: int) -> Callable[[chex.Array], chex.Array] 
   return optax.linear_schedule(0.0, config.beta, max(1, num_steps // 5))
 
 
-# Hyperparameters as in the original: PyTorch's defaults where it names none.
-OPTIMIZERS = {
-  "adam": lambda rate: optax.adam(rate, b1=0.9, b2=0.999, eps=1e-8),
-  "rmsprop": lambda rate: optax.rmsprop(rate, decay=0.99, eps=1e-8, eps_in_sqrt=False),
-  "sgd": lambda rate: optax.sgd(rate, momentum=0.9),
-}
+def _is_goal(value) -> bool:
+  return value == AUTO or isinstance(value, (int, float)) and math.isfinite(value)
 
 
 _FROM_ZERO = ("numbers from 0", lambda value: 0 <= value < math.inf)
 _ABOVE_ZERO = ("numbers above 0", lambda value: 0 < value < math.inf)
 RANGES = {
   "optimizer.learning_rate": _FROM_ZERO,
+  "optimizer.warmup_steps": _FROM_ZERO,
+  "optimizer.clip_norm": _ABOVE_ZERO,
+  "optimizer.ema_decay": ("numbers from 0 to below 1", lambda value: 0 <= value < 1),
   "objective.beta": _FROM_ZERO,
-  "objective.goal": ("finite numbers", math.isfinite),
+  "objective.goal": ("finite numbers, and auto", _is_goal),
   "objective.target_psnr": ("finite numbers", math.isfinite),
   "objective.step_size": _FROM_ZERO,
   "objective.alpha": ("numbers from 0 to 1", lambda value: 0 <= value <= 1),
@@ -150,21 +172,27 @@ def _check_numbers(config):
     raise ValueError(f"objective.beta_min is {low}, above objective.beta_max, {high}")
 
 
+def check(config) -> None:
+  """Raises ValueError where `optimizer` would; GECO's goal may still be to be found."""
+  _check_numbers(config)
+  optimizers.update_rule(config.optimizer, config.num_steps)
+  if config.objective.geco and not follows_data(config.objective):
+    goal_per_element(config.objective, config.model)
+
+
 def optimizer(config) -> optax.GradientTransformationExtraArgs:
   """The optimizer of an experiment: GECO where it is on, then the update rule.
 
   Args:
-    config: the experiment's configuration, with `model`, `objective` and `optimizer`.
+    config: the experiment's configuration, with `model`, `objective`, `optimizer` and `num_steps`.
 
   Raises:
     ValueError: for an unknown optimizer, a number that makes no sense or an unreachable goal.
   """
-  _check_numbers(config)
-  if config.optimizer.name not in OPTIMIZERS:
-    raise ValueError(f"optimizer.name is {config.optimizer.name!r}; allowed: {sorted(OPTIMIZERS)}")
-  rule = OPTIMIZERS[config.optimizer.name](config.optimizer.learning_rate)
+  check(config)
+  rule = optimizers.update_rule(config.optimizer, config.num_steps)
   if not config.objective.geco:
-    return optax.with_extra_args_support(rule)
+    return rule
   objective, size = config.objective, config.model.image_size
   return optax.chain(
     geco(

@@ -5,19 +5,18 @@
 A checkpoint is a nested dictionary of numpy arrays (a `TrainState`), the configuration that made
 it, and checksums of both. Orbax is imported only when something is read.
 
-To pass a model on, `checkpoints/<step>.npz` holds its weights alone, as float16 (see
-`packed_weights`). All reads it like other checkpoints, but training cannot resume from it.
+What is made to be passed on is packed (see `packing`), and read like other checkpoints.
 """
 
 import json
 import pathlib
 import warnings
 import zlib
-from collections.abc import Iterator
 
 import ml_collections
 import numpy as np
 
+from genesis_jax import packing
 from genesis_jax.models import build_model
 
 FOLDER = "checkpoints"  # within a run's folder
@@ -28,6 +27,12 @@ WEIGHTS = ("params", "batch_stats")  # of a state, what its model is made of
 # when a checkpoint is read: what its class or its reader takes for absent must mean the same.
 AS_BEFORE = {
   "deterministic": False,
+  "init_from": None,
+  "time_limit": None,
+  "optimizer.clip_norm": None,
+  "optimizer.ema_decay": None,
+  "optimizer.schedule": "constant",
+  "optimizer.warmup_steps": 0,
   "test_fid_images": 0,
   "test_images": 0,
   "model.monte_carlo_kl": True,
@@ -48,16 +53,14 @@ def checkpoint_steps(workdir: str | pathlib.Path) -> list[int]:
   folder = pathlib.Path(workdir) / FOLDER
   if not folder.is_dir():
     return []
-  names = {path.name.removesuffix(".npz") for path in folder.iterdir()}
+  names = {packing.step_of(path.name) for path in folder.iterdir()}
   return sorted(int(name) for name in names if name.isdecimal())
 
 
-def _arrays(tree: dict, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-  for name, value in tree.items():
-    if isinstance(value, dict):
-      yield from _arrays(value, f"{prefix}{name}/")
-    elif value is not None:
-      yield prefix + name, np.asarray(value)
+def checkpoint_files(workdir: str | pathlib.Path, step: int) -> list[pathlib.Path]:
+  """What there is of a checkpoint: a folder of Orbax', or the files of a packed one."""
+  found = (pathlib.Path(workdir) / FOLDER).glob(f"{step}*")
+  return [path for path in found if packing.step_of(path.name) == str(step)]
 
 
 def checksums(state: dict, origin: dict) -> dict[str, str]:
@@ -69,10 +72,32 @@ def checksums(state: dict, origin: dict) -> dict[str, str]:
   sums = {
     f"state/{name}": f"{array.dtype}{list(array.shape)} "
     f"{zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8)):08x}"
-    for name, array in _arrays(state)
+    for name, array in packing.flat(state)
   }
   text = json.dumps(origin, sort_keys=True)
   return sums | {"origin": f"{zlib.crc32(text.encode()):08x}"}
+
+
+def variables(state: dict, raw_weights: bool = False) -> dict:
+  """What a model takes of a checkpoint's state: its params and batch_stats.
+
+  Args:
+    state: see `read_checkpoint`.
+    raw_weights: as they are trained, also where the optimizer keeps a moving average of them.
+  """
+  average = None if raw_weights else _average(state.get("opt_state") or {})
+  if average is None:
+    return {part: state[part] for part in WEIGHTS}
+  # Orbax leaves out what is empty.
+  return {part: average.get(f"average_{part}") or {} for part in WEIGHTS}
+
+
+def _average(opt_state: dict) -> dict | None:
+  """The state of `optimizers.average_weights` within an optimizer's."""
+  if "average_params" in opt_state:
+    return opt_state
+  nodes = (_average(node) for node in opt_state.values() if isinstance(node, dict))
+  return next((node for node in nodes if node is not None), None)
 
 
 def _check(state: dict, origin: dict, saved: dict[str, str]) -> None:
@@ -115,11 +140,13 @@ def read_checkpoint(workdir: str | pathlib.Path, step: int) -> tuple[dict, dict]
     Exception: whatever Orbax says of a damaged checkpoint; ValueError if it says nothing but the
       checksums are others.
   """
-  if (weights := weights_file(workdir, step)).exists():
-    return _read_weights(weights)
+  saved_to = pathlib.Path(workdir) / FOLDER
+  if files := packing.files(saved_to, step):
+    state, origin = packing.read(files)
+    return {part: {} for part in WEIGHTS} | state, _completed(origin)
   import orbax.checkpoint as ocp
 
-  folder = (pathlib.Path(workdir) / FOLDER / str(step)).resolve()
+  folder = (saved_to / str(step)).resolve()
   with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
     origin = reader.restore(folder / "origin")
   with ocp.StandardCheckpointer() as reader:
@@ -127,45 +154,6 @@ def read_checkpoint(workdir: str | pathlib.Path, step: int) -> tuple[dict, dict]
   if (folder / "checksums").is_dir():  # runs of earlier versions have none
     with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
       _check(state, origin, reader.restore(folder / "checksums"))
-  return state, _completed(origin)
-
-
-def weights_file(workdir: str | pathlib.Path, step: int) -> pathlib.Path:
-  """Where the weights of a checkpoint lie that was made to be passed on."""
-  return pathlib.Path(workdir) / FOLDER / f"{step}.npz"
-
-
-def packed_weights(state: dict, origin: dict) -> dict[str, np.ndarray]:
-  """The arrays of a `checkpoints/<step>.npz`: the weights of a checkpoint, as float16.
-
-  Args:
-    state, origin: see `read_checkpoint`.
-
-  Raises:
-    ValueError: if a number is not finite, or too large for float16.
-  """
-  arrays = {"origin": np.frombuffer(json.dumps(origin).encode(), np.uint8)}
-  for part in WEIGHTS:
-    for name, array in _arrays(state[part], f"{part}/"):
-      with np.errstate(over="ignore"):
-        arrays[name] = array.astype(np.float16)
-      if not np.isfinite(arrays[name]).all():
-        raise ValueError(f"{name} has numbers that float16 cannot hold, up to {abs(array).max()}")
-  return arrays
-
-
-def _read_weights(file: pathlib.Path) -> tuple[dict, dict]:
-  """What `packed_weights` packed, as float32; zip's own checksums find damage."""
-  state = {part: {} for part in WEIGHTS}
-  with np.load(file, allow_pickle=False) as arrays:
-    origin = json.loads(arrays["origin"].tobytes())
-    for path in arrays.files:
-      *outer, name = path.split("/")
-      if outer:
-        node = state
-        for key in outer:
-          node = node.setdefault(key, {})
-        node[name] = arrays[path].astype(np.float32)
   return state, _completed(origin)
 
 
@@ -205,11 +193,12 @@ def read_newest(workdir: str | pathlib.Path) -> tuple[int, dict, dict, dict[int,
   )
 
 
-def load(workdir: str | pathlib.Path):
+def load(workdir: str | pathlib.Path, raw_weights: bool = False):
   """The newest readable checkpoint of a run.
 
   Args:
     workdir: of the run, as given to the training program.
+    raw_weights: as they are trained, also where the run keeps a moving average of them.
 
   Returns:
     (model, variables, config): a module of `build_model`; {"params", "batch_stats"} as numpy
@@ -225,5 +214,4 @@ def load(workdir: str | pathlib.Path):
       f"checkpoint {bad_step} of {workdir} cannot be read ({reason}); using {step}", stacklevel=2
     )
   config = ml_collections.ConfigDict(origin["config"])
-  variables = {"params": state["params"], "batch_stats": state["batch_stats"]}
-  return build_model(config.model), variables, config
+  return build_model(config.model), variables(state, raw_weights), config

@@ -21,7 +21,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 import optax
 
-from genesis_jax import metrics, objective
+from genesis_jax import metrics, objective, optimizers
 from genesis_jax.contingency import count_pixels
 from genesis_jax.noise import draw_noise
 from genesis_jax.outputs import Outputs
@@ -42,8 +42,9 @@ class TrainState:
 
   @property
   def variables(self) -> dict:
-    """What `model.apply` takes."""
-    return {"params": self.params, "batch_stats": self.batch_stats}
+    """What `model.apply` takes, to evaluate: averaged where the optimizer keeps an average."""
+    raw = {"params": self.params, "batch_stats": self.batch_stats}
+    return optimizers.averaged(self.opt_state) or raw
 
 
 def to_float(images: chex.Array) -> chex.Array:
@@ -62,7 +63,7 @@ def create_train_state(key: chex.PRNGKey, model: nn.Module, tx) -> TrainState:
     step=jnp.zeros([], jnp.int32),
     params=variables["params"],
     batch_stats=variables.get("batch_stats", {}),
-    opt_state=tx.init(variables["params"]),
+    opt_state=optimizers.initial_state(tx, variables),
     key=jax.random.key_data(key_steps),
     diverged_at=jnp.full([], -1, jnp.int32),
   )
@@ -173,7 +174,9 @@ def train_step(
   )
   scalars = {name: value.mean() for name, value in image_scalars(out, images).items()}
   grads, scalars = _pmean((grads, scalars | {"loss": value}), axis_name)
-  updates, opt_state = tx.update(grads, state.opt_state, state.params, err=scalars["err"])
+  updates, opt_state = tx.update(
+    grads, state.opt_state, state.params, err=scalars["err"], batch_stats=batch_stats
+  )
   # Of one vector: the norms of all arrays would be a hundred small kernels on a GPU.
   grad_norm = jnp.linalg.norm(jax.flatten_util.ravel_pytree(grads)[0])
   scalars |= {"beta": beta, "grad_norm": grad_norm}

@@ -45,9 +45,9 @@ READS_CHECKPOINTS = "genesis_jax.runs"  # with Orbax, which it imports when it r
 # above its own in this list. Programs stand on all of them.
 ORDERS = {
   "genesis_jax": [
-    {"outputs", "noise", "convolutions", "norms", "objective", "contingency", "slot_matching",
-     "inception", "torch_files", "scenes"},
-    {"layers", "distributions", "editing", "metrics", "fid"},
+    {"outputs", "noise", "convolutions", "norms", "optimizers", "contingency", "slot_matching",
+     "inception", "torch_files", "packing", "scenes"},
+    {"layers", "distributions", "editing", "metrics", "fid", "objective"},
     {"networks"},
     {"slots", "priors"},
     {"models"},
@@ -78,6 +78,7 @@ ORDERS = {
     {"scoring"},
     {"features", "fid"},  # both draw images as scores do
     {"figures"},
+    {"diagnosis"},  # looks at what figures show
     {"reporting"},
     {"training"},
   ],
@@ -85,9 +86,9 @@ ORDERS = {
 
 MOST_ENTRIES = 14  # of a folder
 MORE_ENTRIES = {
-  "experiments": 25,  # 15 programs and the folders of what they share
+  "experiments": 28,  # 16 programs and the folders of what they share
   "configs": 40,  # one file a published experiment
-  "genesis_jax": 22,  # building blocks that are read as one list, from small to large
+  "genesis_jax": 24,  # building blocks that are read as one list, from small to large
 }
 
 

@@ -33,8 +33,6 @@ LOUD_BYTES = 2**31  # of files, from which on looking for their records is told
 Features = tuple[bytes, ...]
 
 
-
-
 class _ByNumber:
   """Loads images that are found by number."""
 

@@ -20,6 +20,7 @@ from experiments.stores.addresses import name_of
 entry = command_line.entry({UserError: 1, ConfigError: 2} | command_line.STATUS)
 
 
-def command(name: str, workdir: pathlib.Path) -> str:
+def command(name: str, workdir: pathlib.Path, *words: str) -> str:
   """A program's command line for a run, to paste into a shell."""
-  return f"python -m experiments.{name} {shlex.quote(f'--workdir={name_of(workdir)}')}"
+  words = ["python", "-m", f"experiments.{name}", *words, f"--workdir={name_of(workdir)}"]
+  return shlex.join(words)

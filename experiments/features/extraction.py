@@ -177,13 +177,16 @@ def extract(options: argparse.Namespace) -> tuple[pathlib.Path, dict]:
     UserError, DataError: in one line.
   """
   with explained():
-    step, model, variables, config = opened(options.workdir, options.step, options.data_dir)
+    step, model, variables, config = opened(
+      options.workdir, options.step, options.data_dir, options.raw_weights
+    )
     source = data_pipelines.resolve(config.data)
     batches, num_images = _batches(config, source, options)
   index = provenance(options, step, config, source, variables) | {"arrays": {}}
   if isinstance(batches, Sample):
     index |= dict(images=batches.words(), sample_seed=options.sample_seed, order_seed=None)
-  folder = options.out or options.workdir / "features" / f"{options.split}_{step}"
+  name = f"{options.split}_{step}{'_raw' * options.raw_weights}"
+  folder = options.out or options.workdir / "features" / name
   total = -(-num_images // options.batch_size)
   with Writer(folder, index) as writer, telling(), explained():
     running = _running(extractor(model), variables, batches, options, num_images)

@@ -37,6 +37,7 @@ class Settings(NamedTuple):
     seed: of the samples.
     sample_seed: of the choice of test images.
     original_prior_mean: sample as the original code of GENESIS does.
+    raw_weights: not their moving average, where the run keeps one.
     usual: see `num_images`.
   """
 
@@ -48,6 +49,7 @@ class Settings(NamedTuple):
   seed: int = 0
   sample_seed: int = 0
   original_prior_mean: bool = False
+  raw_weights: bool = False
   usual: int = NUM_FID_IMAGES
 
 
@@ -105,7 +107,7 @@ def notes(result: dict) -> list[str]:
 
 # Two results that agree in these are the same measurement.
 KEYS = ("step", "num_images", "dim", "seed", "sample_seed", "original_prior_mean",
-        "weights_sha256", "data")  # fmt: skip
+        "weights_sha256", "data", "raw_weights")  # fmt: skip
 
 
 def record(path: pathlib.Path, result: dict) -> None:
@@ -113,7 +115,7 @@ def record(path: pathlib.Path, result: dict) -> None:
   result = json.loads(json.dumps(result, default=str))
   with folder.alone_with(path):
     results = folder.read_json(path).get("results", [])
-    others = [old for old in results if any(old.get(key) != result[key] for key in KEYS)]
+    others = [old for old in results if any(old.get(key, False) != result[key] for key in KEYS)]
     results = sorted([*others, result], key=lambda old: old["step"])
     folder.write_json(path, {"definition": definition("fid"), "results": results})
 
@@ -171,6 +173,7 @@ def _described(checkpoint: Checkpoint, settings: Settings, reference, network: N
     seed=settings.seed,
     sample_seed=settings.sample_seed,
     original_prior_mean=settings.original_prior_mean,
+    raw_weights=settings.raw_weights,
     model=config.model.name,
     image_size=config.model.image_size,
     resize=config.data.resize,
@@ -201,7 +204,7 @@ def measure_run(
     UserError, DataError: in one line.
   """
   with explained():
-    checkpoint = Checkpoint(workdir, *opened(workdir, step, data_dir))
+    checkpoint = Checkpoint(workdir, *opened(workdir, step, data_dir, settings.raw_weights))
   files.check_writable(path.parent)  # and that what is there can be read: both before long work
   folder.read_json(path)
   result = measure(checkpoint, settings)

@@ -48,7 +48,9 @@ def draw(options: argparse.Namespace) -> None:
     UserError, DataError, OSError: in one line.
   """
   with explained():
-    step, model, variables, config = opened(options.workdir, options.step, options.data_dir)
+    step, model, variables, config = opened(
+      options.workdir, options.step, options.data_dir, options.raw_weights
+    )
     names = chosen_figures(model, options)
     source = data_pipelines.resolve(config.data)
     batch = chosen(config.data, options.split, options.num, options.seed)
@@ -72,8 +74,8 @@ def draw(options: argparse.Namespace) -> None:
     for name in names:
       if name == "film":
         steps = [s for s in runs.checkpoint_steps(options.workdir) if s <= step]
-        title = subject if titles else ""
-        folder.add_film(name, *films.film(options.workdir, steps, view, title, options.scale))
+        look = (subject if titles else "", options.scale, options.raw_weights)
+        folder.add_film(name, *films.film(options.workdir, steps, view, *look))
         continue
       for figure in galleries.drawn(name, view):
         folder.add(figure, f"{subject}, step {step}")

@@ -25,7 +25,12 @@ LAST = 2_000  # milliseconds of the last frame
 
 
 def film(
-  workdir: pathlib.Path, steps: list[int], view: View, title: str = "", scale: int = 1
+  workdir: pathlib.Path,
+  steps: list[int],
+  view: View,
+  title: str = "",
+  scale: int = 1,
+  raw_weights: bool = False,
 ) -> tuple[bytes, str]:
   """A GIF and its caption.
 
@@ -35,13 +40,15 @@ def film(
     view: of the last of them.
     title: above each frame.
     scale: of pictures, see `sheets`.
+    raw_weights: not their moving average, where the run keeps one.
   """
   frames, shown = [], []
   for step in with_progress(steps, len(steps), "film", "checkpoint", aside=True):
     now = view
     try:
       if step != steps[-1]:
-        now = dataclasses.replace(view, variables=opened(workdir, step)[2])
+        variables = opened(workdir, step, raw_weights=raw_weights)[2]
+        now = dataclasses.replace(view, variables=variables)
       frames.append(film_frame(now, step, title).image(scale))
       shown.append(step)
     except UserError as error:

@@ -126,6 +126,8 @@ def facts(record: Record) -> dict[str, list[tuple[str, str]]]:
          ("last started", labels.get("started", "unknown"))]  # fmt: skip
   if labels.get("resumed_from_step"):
     run.append(("resumed", f"from step {labels['resumed_from_step']:,}"))
+  if config.get("init_from"):
+    run.append(("first weights", f"of {config['init_from']}"))
   versions = labels.get("versions", {})
   return {
     "Model": [

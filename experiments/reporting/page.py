@@ -9,6 +9,7 @@ import plotly.offline
 
 from experiments.console.errors import explained
 from experiments.console.program import command
+from experiments.diagnosis import curves as diagnosis
 from experiments.reporting import curves, facts, galleries, scores
 from experiments.runs import folder, records
 from experiments.stores.addresses import name_of
@@ -36,6 +37,7 @@ def _content(record) -> dict:
     state=state,
     status=words,
     warnings=facts.warnings(record),
+    findings=[found.line for found in diagnosis.findings(config, record.rows) if found.is_problem],
     stand_in=bool(record.labels.get("stand_in")),
     headline=facts.headline(record),
     facts=facts.facts(record),

@@ -16,12 +16,14 @@ from data_pipelines.datasets import inventory
 from experiments.console.errors import UserError
 from experiments.runs import folder
 from genesis_jax import runs
+from genesis_jax.objective import AUTO
 
 # Fields that a resumed run may change. Any other makes it another experiment, ...
 MAY_CHANGE = (
   "deterministic",
   "num_steps",
   "steps_per_call",
+  "time_limit",
   "matmul_precision",
   "compilation_cache",
   "log_every",
@@ -42,7 +44,9 @@ MAY_CHANGE = (
   "model.module",  # and that of a model, whose arrays are compared
 )
 # ... except these, when named: a run that diverged may continue with another learning rate.
-MAY_CHANGE_WHEN_TOLD = ("batch_size", "seed", "optimizer.learning_rate", "objective.")
+MAY_CHANGE_WHEN_TOLD = (
+  "batch_size", "seed", "optimizer.learning_rate", "optimizer.clip_norm", "objective.",
+)  # fmt: skip
 
 
 def flat(tree: dict) -> dict:
@@ -74,8 +78,12 @@ def differences(saved: dict, current: dict) -> dict[str, str]:
   objective = current["config"]["objective"]
   if objective["geco"]:
     may_change |= {"objective.beta", "objective.beta_warmup"}  # nothing reads them
+    if objective.get("goal") == AUTO:
+      may_change.add("objective.goal")  # it is the number that the run found
   elif objective["beta_warmup"]:
     may_change.remove("num_steps")  # beta rises over a part of them
+  if current["config"].get("optimizer", {}).get("schedule", "constant") != "constant":
+    may_change.discard("num_steps")  # the learning rate falls over all of them
   old = flat(saved["config"]) | flat({"source": saved["source"]})
   new = flat(current["config"]) | flat({"source": current["source"]})
   changed = {}

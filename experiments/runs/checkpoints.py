@@ -219,8 +219,8 @@ class Checkpoints:
       raise UserError(f"{error}; restore them or choose another --workdir") from error
     if "opt_state" not in saved:
       raise UserError(
-        f"checkpoint {step} in {self._workdir} has weights only; training cannot resume from it; "
-        "choose another --workdir"
+        f"checkpoint {step} in {self._workdir} has weights only; training cannot resume from it, "
+        f"but begin with them: --config.init_from={self._workdir} and another --workdir"
       )
     changed = changes.of_config(origin, self._origin, self._told, self._workdir)
     data = changes.of_data(
@@ -245,8 +245,8 @@ class Checkpoints:
   def _set_aside(self, unreadable: dict[int, str], step: int) -> None:
     for bad_step, reason in unreadable.items():
       print(f"WARNING: checkpoint {bad_step} cannot be read ({reason}); resuming from {step}")
-      path = self._workdir / runs.FOLDER / str(bad_step)
-      os.replace(path, path.with_name(f"{bad_step}.unreadable"))
+      for path in runs.checkpoint_files(self._workdir, bad_step):
+        os.replace(path, path.with_name(f"{path.name}.unreadable"))
 
   def _would_diverge(self, step: int) -> UserError:
     half = self._origin["config"]["optimizer"]["learning_rate"] / 2

@@ -3,6 +3,7 @@
 workdir/
   run.json, config.json    what runs here, on what, with which versions
   data_files.json          which files the data has, see data_pipelines.datasets.inventory
+  beginning.json           what was found before the first step: GECO's goal, weights of another run
   checkpoints/<step>/      see checkpoints.py
   metrics.jsonl            one line for each logged step
   tensorboard/             the same and more, for TensorBoard
@@ -30,6 +31,7 @@ from data_pipelines.durable import Taken, locked, write_atomically
 from experiments.console.errors import UserError
 
 DATA_FILES = "data_files.json"
+BEGINNING = "beginning.json"
 PACKAGES = (
   "jax",
   "jaxlib",
@@ -86,6 +88,12 @@ def read_json(path: pathlib.Path) -> dict:
     return dictionary_in(path) if path.exists() else {}
   except ValueError as error:
     raise UserError(f"{path} is damaged ({error}); move it away and run this again") from error
+
+
+def note_beginning(workdir: pathlib.Path, name: str, content: dict) -> None:
+  """Notes in beginning.json what was found before the first step."""
+  path = workdir / BEGINNING
+  write_json(path, read_json(path) | {name: content})
 
 
 @contextlib.contextmanager

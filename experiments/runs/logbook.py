@@ -104,6 +104,13 @@ class Logbook:
         return found
     return {}
 
+  def lacks(self, step: int, prefix: str) -> bool:
+    """Whether a run that was logged before has no such values of a step; on other hosts False."""
+    if not self._active or not self._rows:
+      return False
+    rows = (row for row in self._rows if row["step"] == step)
+    return not any(name.startswith(prefix) for row in rows for name in row)
+
   def scalars(self, step: int, values: dict[str, float]) -> None:
     """Logs some numbers of a step; each step has one line, which later calls add to."""
     if not self._active or not values:

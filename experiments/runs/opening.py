@@ -13,13 +13,19 @@ from experiments.runs import checkpoints
 from genesis_jax import build_model, runs
 
 
-def opened(workdir: pathlib.Path, step: int | None, data_dir: str | None = None):
+def opened(
+  workdir: pathlib.Path,
+  step: int | None,
+  data_dir: str | None = None,
+  raw_weights: bool = False,
+):
   """A checkpoint of a run: (step, model, variables, config); devices are set up for it.
 
   Args:
     workdir: of the run.
     step: of the checkpoint; None: the newest.
     data_dir: where the data lies now, if not where the run found it.
+    raw_weights: as they are trained, also where the run keeps a moving average of them.
 
   Raises:
     ValueError: the configuration is not of this version.
@@ -38,7 +44,7 @@ def opened(workdir: pathlib.Path, step: int | None, data_dir: str | None = None)
       logging.warning("checkpoint %d cannot be read (%s); using %d", bad_step, reason, step)
   else:
     state, origin = checkpoints.read_checkpoint(workdir, step)
-  variables = {name: state[name] for name in ("params", "batch_stats")}
+  variables = runs.variables(state, raw_weights)
   for path, array in flax.traverse_util.flatten_dict(variables, sep="/").items():
     if not np.isfinite(array).all():
       raise UserError(f"checkpoint {step} of {workdir} has NaNs in {path}; choose another --step")

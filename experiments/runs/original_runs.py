@@ -16,7 +16,7 @@ import optax
 
 import genesis_jax
 from configs.experiment import compose
-from genesis_jax import objective, torch_names, training
+from genesis_jax import objective, optimizers, torch_names, training
 from genesis_jax.models import MODELS
 from genesis_jax.models.options import ORIGINAL_NAMES
 
@@ -220,8 +220,7 @@ def _train_state(config, checkpoint: Mapping[str, Any]) -> training.TrainState:
   model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
   variables = genesis_jax.from_torch(model, checkpoint["model_state_dict"])
   step = updates_done(checkpoint, config.num_steps)
-  shapes = jax.eval_shape(tx.init, variables["params"])
-  opt_state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+  opt_state = jax.tree.map(np.asarray, optimizers.initial_state(tx, variables))
   opt_state = _rule_state(opt_state, config.optimizer.name, model, checkpoint)
   return training.TrainState(
     step=np.int32(step),

@@ -166,7 +166,7 @@ def read(workdir: pathlib.Path) -> Record:
     final=files.read(workdir / "metrics.json", "step", "val"),
     imported=files.read(workdir / "imported.json"),
     evaluations=sorted(evaluations, key=lambda e: (e["step"], e["split"])),
-    fids=sorted(fids, key=lambda f: f["step"]),
+    fids=sorted((f for f in fids if not f.get("raw_weights")), key=lambda f: f["step"]),
     steps_done=max(steps),
     problems=files.problems,
   )

@@ -16,9 +16,11 @@ from experiments.scoring.summaries import csv_text, mean_and_spread, number, tex
 STAND_IN = "STAND-IN DATA: these numbers are not comparable with published results"
 
 
-def json_path(folder: pathlib.Path, step: int, split: str) -> pathlib.Path:
+def json_path(
+  folder: pathlib.Path, step: int, split: str, raw_weights: bool = False
+) -> pathlib.Path:
   """The file of one checkpoint's result; beside it lies a .csv."""
-  return folder / f"segmentation_step_{step}_{split}.json"
+  return folder / f"segmentation{'_raw' * raw_weights}_step_{step}_{split}.json"
 
 
 def check_writable(folder: pathlib.Path) -> None:
@@ -42,7 +44,7 @@ def write(result: dict, folder: pathlib.Path) -> list[pathlib.Path]:
   per_image = {
     name: [None if x != x else x for x in value.mean(0).tolist()] for name, value in values.items()
   }
-  path = json_path(folder, result["step"], result["split"])
+  path = json_path(folder, result["step"], result["split"], result.get("raw_weights", False))
   write_json(path, result | {"per_image": per_image})
   rows = [
     [index, repeat, *(float(value[repeat, image]) for value in values.values())]
@@ -118,7 +120,8 @@ def all_definitions(results: list[dict]) -> dict[str, str]:
 def write_table(results: list[dict], folder: pathlib.Path) -> list[pathlib.Path]:
   """Writes all checkpoints side by side, with mean and std over them; returns the files."""
   columns = _columns(results)
-  stem = folder / f"segmentation_table_{results[0]['split']}"
+  raw = "_raw" * results[0].get("raw_weights", False)
+  stem = folder / f"segmentation{raw}_table_{results[0]['split']}"
   rows = [
     [r["workdir"], r["step"], *(r["scores"].get(name, {}).get("mean") for name in columns)]
     for r in results

@@ -44,6 +44,7 @@ class Settings(NamedTuple):
     seed: of the noise.
     sample_seed: of the draw of images.
     usual: see `num_images`.
+    raw_weights: not their moving average, where the run keeps one.
   """
 
   split: str = "test"
@@ -53,6 +54,7 @@ class Settings(NamedTuple):
   seed: int = 0
   sample_seed: int = 0
   usual: int = NUM_SEGMENTATION_IMAGES
+  raw_weights: bool = False
 
 
 def absence(values: dict, source, model_name: str) -> str | None:
@@ -134,6 +136,7 @@ def _described(checkpoint: Checkpoint, settings: Settings, sample, source) -> di
     images=sample.words(),
     num_available=sample.total,
     sample_seed=settings.sample_seed,
+    raw_weights=settings.raw_weights,
     num_repeats=settings.num_repeats,
     seed=settings.seed,
     num_corrupt=sample.num_corrupt,
@@ -144,7 +147,10 @@ def _described(checkpoint: Checkpoint, settings: Settings, sample, source) -> di
 
 
 def _checkpoints(
-  workdirs: list[pathlib.Path], step: int | str | None, data_dir: str | None
+  workdirs: list[pathlib.Path],
+  step: int | str | None,
+  data_dir: str | None,
+  raw_weights: bool,
 ) -> Iterator[Checkpoint]:
   """The checkpoints of some runs; of all steps those that can be read."""
   for workdir in workdirs:
@@ -155,7 +161,7 @@ def _checkpoints(
     for one in steps:
       try:
         with explained():
-          checkpoint = Checkpoint(workdir, *opened(workdir, one, data_dir))
+          checkpoint = Checkpoint(workdir, *opened(workdir, one, data_dir, raw_weights))
       except UnreadableError as error:
         if step != "all" or one == steps[-1] and not found:
           raise
@@ -192,7 +198,7 @@ def measure_runs(
   if out and len(workdirs) > 1:
     folders = {workdir: out / "_".join(workdir.resolve().parts[1:]) for workdir in workdirs}
   results, evaluators, paths = [], {}, []
-  for checkpoint in _checkpoints(workdirs, step, data_dir):
+  for checkpoint in _checkpoints(workdirs, step, data_dir, settings.raw_weights):
     folder = folders[checkpoint.workdir]
     files.check_writable(folder)
     result = measure(checkpoint, settings, evaluators)

@@ -47,13 +47,12 @@ def latent_distributions(out) -> dict[str, np.ndarray]:
 
 
 def gradients(model):
-  """A compiled function (variables, images uint8 `[N,S,S,3]`, beta) -> gradient of the loss."""
+  """A compiled function (params, batch_stats, uint8 `[N,S,S,3]`, beta) -> gradient of the loss."""
 
   @jax.jit
-  def gradient(variables, images, beta):
+  def gradient(params, batch_stats, images, beta):
     noise = draw_noise(jax.random.key(0), model.noise_spec(), jnp.arange(len(images)))
     loss = functools.partial(training.loss, model=model, noise=noise)
-    params, batch_stats = variables["params"], variables["batch_stats"]
     return jax.grad(loss, has_aux=True)(params, batch_stats, training.to_float(images), beta)[0]
 
   return gradient
@@ -97,6 +96,6 @@ class Album:
     beta = geco.beta if self._schedule is None else self._schedule(state.step)
     trees = {
       "weights": state.params,
-      "gradients": self._gradients(state.variables, self._batch["image"], beta),
+      "gradients": self._gradients(state.params, state.batch_stats, self._batch["image"], beta),
     }
     return traverse_util.flatten_dict(jax.device_get(trees), sep="/")

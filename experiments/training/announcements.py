@@ -75,17 +75,18 @@ def finish(run, state) -> None:
   metrics, picture = run.workdir / "metrics.json", run.workdir / "pictures" / "final.png"
   if not picture.exists() or not _are_of(step, metrics):
     run.checkpoints.save(state)
-    values = run.validate(state, lambda: run.stop.asked)
-    if run.stop.asked:
-      print("stopped during the last validation; the same command finishes it", flush=True)
+    if run.stop.has_time_for("validation"):
+      values = run.validate(state, lambda: run.stop.asked)
+    if not run.stop.has_time_for("pictures"):
+      print(f"stopped during the last validation{run.stop.reason}; the same command finishes it")
       return
     run.album.add("final", state, run.logbook)
     run.checkpoints.wait()
     run.logbook.scalars(step, {f"val/{name}": value for name, value in values.items()})
     if devices.is_main_host():
       folder.write_json(metrics, _final_numbers(run, step, values))
-  if not final_scores.measure(run, state):
-    print("stopped while scoring test images; the same command finishes it", flush=True)
+  if not run.stop.has_time_for("scores") or not final_scores.measure(run, state):
+    print(f"stopped before all test images were scored{run.stop.reason}; the same command goes on")
   elif devices.is_main_host():
     _show_where(run, metrics, picture, _written_report(run.workdir))
 

@@ -11,7 +11,7 @@ import pytest
 import genesis_jax
 from configs import datasets, demo, experiment, genesis_gqn, models, small_genesis, small_genesis_v2
 from configs.loading import ConfigError, load_config
-from genesis_jax import objective, training
+from genesis_jax import objective, optimizers, training
 
 PAIRS = [(model, dataset) for model in models.names() for dataset in datasets.DATASETS]
 
@@ -59,7 +59,7 @@ def test_image_size_is_one_number():
   assert config.model.image_size == 32
 
 
-@pytest.mark.parametrize("name", objective.OPTIMIZERS)
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 def test_every_optimizer_works_with_and_without_geco(name):
   config = experiment.compose("vae", "gqn")
   config.optimizer.name = name

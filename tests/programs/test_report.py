@@ -108,6 +108,9 @@ def test_says_what_was_trained_on_what(run):
   assert "b" not in {tag for tag, _ in page.tags}  # what files say is text, never tags
   warnings = [a for a in page.all("p") if a.get("class") == "warning"]
   assert len(warnings) == 1 and "STAND-IN DATA: numbers are not comparable" in page.text
+  assert [a for a in page.all("p") if a.get("class") == "warning finding"] and (
+    "Some numbers are not finite, first at step 50. Try --config.optimizer.clip_norm=4" in page.text
+  )
 
 
 def test_leads_with_what_people_know(run):
