@@ -22,7 +22,6 @@ from experiments.figures.catalogue import FIGURES, impossible
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
 
 FORMATS = ("png", "pdf")
-POOL = 240  # leading images to choose from, since neighbours look alike
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -65,28 +64,6 @@ def _pair(text: str) -> tuple[int, int]:
   if len(numbers) != 2 or not all(n.isdecimal() and int(n) for n in numbers):
     raise argparse.ArgumentTypeError(f"{text!r} is not two numbers from 1 on, such as 1,2")
   return int(numbers[0]) - 1, int(numbers[1]) - 1
-
-
-def images(config, options: argparse.Namespace) -> dict:
-  """Some images of a split, drawn from its beginning; "image" and maybe "instances".
-
-  The first ones are the same however many are asked for.
-
-  Raises:
-    UserError: the split has fewer.
-    DataError: it cannot be read.
-  """
-  import numpy as np
-
-  from experiments.figures.data import read
-
-  batch = read(config.data, options.split, max(POOL, options.num), options.seed)
-  count = len(batch["image"])
-  if count < options.num:
-    raise UserError(f"--num={options.num}, but the {options.split} split has {count} images")
-  chosen = np.random.default_rng(options.seed).permutation(count)[: options.num]
-  names = batch.keys() & {"image", "instances"}
-  return {name: np.asarray(batch[name])[chosen] for name in names}
 
 
 def chosen_figures(model, options: argparse.Namespace) -> list[str]:
@@ -147,6 +124,7 @@ def make(options: argparse.Namespace) -> None:
     UserError, DataError, OSError: in one line.
   """
   from experiments.figures import galleries
+  from experiments.figures.data import chosen
   from experiments.figures.folder import Folder
   from experiments.figures.view import Network
   from experiments.runs.opening import opened
@@ -156,7 +134,7 @@ def make(options: argparse.Namespace) -> None:
     step, model, variables, config = opened(options.workdir, options.step, options.data_dir)
     names = chosen_figures(model, options)
     source = data_pipelines.resolve(config.data)
-    batch = images(config, options)
+    batch = chosen(config.data, options.split, options.num, options.seed)
   view = view_of(model, variables, Network(model, options.seed), batch, options)
   stand_in = ", STAND-IN DATA" if source.stand_in else ""
   subject = f"{config.model.name} on {config.data.name}, {options.split} split{stand_in}"

@@ -71,6 +71,17 @@ def with_masks(samples: Samples, log_masks: np.ndarray) -> Samples:
   return samples.replace(images=images, log_masks=log_masks)
 
 
+def in_front(samples: Samples, others: Samples, slot: int) -> Samples:
+  """Decoded images with a slot of others laid over them, as their last one; masks sum to one."""
+  log_mask = np.asarray(others.log_masks[:, slot : slot + 1], np.float32)
+  with np.errstate(divide="ignore"):  # of pixels that are covered wholly
+    log_left = np.log(-np.expm1(np.minimum(log_mask, 0)))
+  behind = np.maximum(samples.log_masks + log_left, NO_MASK)
+  components = [samples.components, others.components[:, slot : slot + 1]]
+  samples = samples.replace(components=np.concatenate(components, 1))
+  return with_masks(samples, np.concatenate([behind, log_mask], 1))
+
+
 def without(samples: Samples, slot: int) -> Samples:
   """Decoded images without one of their slots: the others' masks are renormalised.
 
@@ -89,11 +100,16 @@ def cumulative(samples: Samples) -> Iterator[np.ndarray]:
     yield total
 
 
-def nats_per_dim(latent: Latent) -> np.ndarray:
-  """Mean over images and slots of the KL of each number's posterior from its prior; `[D]`, nats."""
+def nats(latent: Latent) -> np.ndarray:
+  """KL of each number's posterior from its prior, shaped like the latent."""
   mean, std = np.asarray(latent.mean), np.asarray(latent.std)
   prior_mean = 0.0 if latent.prior_mean is None else np.asarray(latent.prior_mean)
   prior_std = 1.0 if latent.prior_std is None else np.asarray(latent.prior_std)
   ratio = std / prior_std
-  kl = 0.5 * (ratio**2 + ((mean - prior_mean) / prior_std) ** 2 - 1) - np.log(ratio)
+  return 0.5 * (ratio**2 + ((mean - prior_mean) / prior_std) ** 2 - 1) - np.log(ratio)
+
+
+def nats_per_dim(latent: Latent) -> np.ndarray:
+  """Mean over images and slots of `nats`; `[D]`."""
+  kl = nats(latent)
   return kl.reshape(-1, kl.shape[-1]).mean(0)

@@ -5,9 +5,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 import data_pipelines
 from data_pipelines.sources import DataError
+from experiments.console.errors import UserError
 from experiments.figures.panels import coloured_instances
 from experiments.figures.sheets import GAP, MARGIN, TILE, TITLE
 
+POOL = 240  # leading images to choose from, since neighbours look alike
 SHUFFLE_BUFFER = 256  # records; a picture need not wait for as many as training mixes
 WIDTH = 1600  # pixels of the picture, about
 LINE = 16  # pixels of a line of text
@@ -26,6 +28,23 @@ def read(config, split: str, num: int, seed: int) -> dict[str, np.ndarray]:
   if batch is None or not len(batch["image"]):
     raise DataError(f"the {split} split has no images")
   return batch
+
+
+def chosen(config, split: str, num: int, seed: int) -> dict[str, np.ndarray]:
+  """Some images of a split, drawn from its beginning; "image" and maybe "instances".
+
+  The first ones are the same however many are asked for.
+
+  Raises:
+    UserError: the split has fewer.
+    DataError: it cannot be read.
+  """
+  batch = read(config, split, max(POOL, num), seed)
+  count = len(batch["image"])
+  if count < num:
+    raise UserError(f"--num={num}, but the {split} split has {count} images")
+  rows = np.random.default_rng(seed).permutation(count)[:num]
+  return {name: np.asarray(batch[name])[rows] for name in batch.keys() & {"image", "instances"}}
 
 
 def captions(batch: dict[str, np.ndarray]) -> list[str]:

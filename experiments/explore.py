@@ -1,0 +1,67 @@
+"""A page in the browser to take scenes apart: hide, exchange, move and draw their slots.
+
+  python -m experiments.explore --workdir=runs/demo
+  python -m experiments.explore --workdir=runs/a --workdir=runs/b          # side by side
+
+Prints a link, and answers on this machine only until Ctrl-C. From another machine: `ssh -L
+8000:localhost:8000 HOST` there, and open the same link. In Jupyter on this machine:
+`IPython.display.IFrame("http://127.0.0.1:8000/", "100%", 900)`; behind jupyter-server-proxy start it
+with --token, and open the proxy's address with `?token=...` as printed. Exit status: 1 when
+something went wrong, 2 for a mistake on the command line.
+"""
+
+import argparse
+import importlib.util
+import secrets
+
+from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
+from data_pipelines.sources import SPLITS
+from experiments.console import bars, program, startup
+from experiments.console.errors import UserError
+
+# What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+  """Options; a mistake ends the program with one line and status 2."""
+  parser = Parser("experiments.explore", __doc__)
+  add = parser.add_argument
+  add("--workdir", type=path_name, action="append", required=True,
+      help="folder of a run; repeat it to compare runs")  # fmt: skip
+  add("--step", type=whole_number(0), action="append",
+      help="checkpoint; repeat it to compare checkpoints; default: the newest")  # fmt: skip
+  add("--num", type=whole_number(1), default=24, help="test images to choose from; default: 24")
+  add("--split", choices=SPLITS, default="test", help="of the data; default: test")
+  add("--seed", type=seed_number, default=0, help="which images")
+  add("--data_dir", metavar="DIR", help="if the data lies elsewhere than in training")
+  add("--host", default=LOCAL[0], help="address to listen on; default: this machine only")
+  add("--port", type=whole_number(1), help="default: the first that is free from 8000 on")
+  add("--token", action="store_true", help="ask for a token, which is in the link; always asked "
+      "for where other machines are listened to")  # fmt: skip
+  return parser.parse_args(argv)
+
+
+@program.entry
+def main(argv: list[str]) -> None:
+  """Opens the page."""
+  options = parse(argv)
+  if missing := [name for name in ("starlette", "uvicorn") if not importlib.util.find_spec(name)]:
+    raise UserError(f"{' and '.join(missing)} missing: pip install starlette uvicorn")
+  startup.prepare()
+  from experiments.touch import server
+  from experiments.touch.table import Table
+
+  with server.listening(options.host, options.port) as listener:
+    token = secrets.token_urlsafe() if options.token or options.host not in LOCAL else None
+    table = Table.open(options.workdir, options.step or [None], options.num, options.split,
+                       options.seed, options.data_dir)  # fmt: skip
+    for _ in bars.shown(table.compile(), "compiling", "programs", table.num_programs):
+      pass
+    print(f"open       {server.link(listener, token)}   (Ctrl-C ends)", flush=True)
+    server.serve(table, listener, token)
+
+
+if __name__ == "__main__":
+  program.run(main)
