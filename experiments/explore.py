@@ -1,13 +1,13 @@
-"""A page in the browser to take scenes apart: hide, exchange, move and draw their slots.
+"""A page in the browser where scenes are taken apart: hide, move, exchange and draw their slots.
 
   python -m experiments.explore --workdir=runs/demo
-  python -m experiments.explore --workdir=runs/a --workdir=runs/b          # side by side
+  python -m experiments.explore --workdir=runs/a --workdir=runs/b          # to compare them
 
-Prints a link, and answers on this machine only until Ctrl-C. From another machine: `ssh -L
-8000:localhost:8000 HOST` there, and open the same link. In Jupyter on this machine:
-`IPython.display.IFrame("http://127.0.0.1:8000/", "100%", 900)`; behind jupyter-server-proxy start it
-with --token, and open the proxy's address with `?token=...` as printed. Exit status: 1 when
-something went wrong, 2 for a mistake on the command line.
+Prints a link, and answers this machine only, until Ctrl-C. From elsewhere: `ssh -L
+8000:localhost:8000 HOST`, and open the same link. In Jupyter on this machine:
+`IPython.display.IFrame("http://127.0.0.1:8000/", "100%", 900)`; on another one start the program
+with --token, and add `?token=...` to the address of jupyter-server-proxy. Exit status: 1 when
+something went wrong, 2 for a mistake on the command line, 130 after Ctrl-C.
 """
 
 import argparse
@@ -36,10 +36,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
   add("--split", choices=SPLITS, default="test", help="of the data; default: test")
   add("--seed", type=seed_number, default=0, help="which images")
   add("--data_dir", metavar="DIR", help="if the data lies elsewhere than in training")
-  add("--host", default=LOCAL[0], help="address to listen on; default: this machine only")
+  add("--host", default=LOCAL[0], help="address to listen on; default: this machine's own")
   add("--port", type=whole_number(1), help="default: the first that is free from 8000 on")
-  add("--token", action="store_true", help="ask for a token, which is in the link; always asked "
-      "for where other machines are listened to")  # fmt: skip
+  add("--token", action="store_true",
+      help="answer those who have the link only; always so on another --host")  # fmt: skip
   return parser.parse_args(argv)
 
 
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
   """Opens the page."""
   options = parse(argv)
   if missing := [name for name in ("starlette", "uvicorn") if not importlib.util.find_spec(name)]:
-    raise UserError(f"{' and '.join(missing)} missing: pip install starlette uvicorn")
+    raise UserError(f"{missing[0]} is not installed: pip install starlette uvicorn")
   startup.prepare()
   from experiments.touch import server
   from experiments.touch.table import Table

@@ -16,6 +16,7 @@ import numpy as np
 from genesis_jax.outputs import Latent, Samples
 
 NO_MASK = -1e10  # log probability of a slot that is not there
+COVERED = 1e-6  # share of a pixel that is left to what lies behind a slot
 Latents = Mapping[str, np.ndarray]
 
 
@@ -74,12 +75,11 @@ def with_masks(samples: Samples, log_masks: np.ndarray) -> Samples:
 def in_front(samples: Samples, others: Samples, slot: int) -> Samples:
   """Decoded images with a slot of others laid over them, as their last one; masks sum to one."""
   log_mask = np.asarray(others.log_masks[:, slot : slot + 1], np.float32)
-  with np.errstate(divide="ignore"):  # of pixels that are covered wholly
-    log_left = np.log(-np.expm1(np.minimum(log_mask, 0)))
-  behind = np.maximum(samples.log_masks + log_left, NO_MASK)
-  components = [samples.components, others.components[:, slot : slot + 1]]
-  samples = samples.replace(components=np.concatenate(components, 1))
-  return with_masks(samples, np.concatenate([behind, log_mask], 1))
+  # What is covered keeps all but nothing, so that it is there again without the slot.
+  log_left = np.log(np.maximum(-np.expm1(np.minimum(log_mask, 0)), COVERED))
+  components = np.concatenate([samples.components, others.components[:, slot : slot + 1]], 1)
+  log_masks = np.concatenate([samples.log_masks + log_left, log_mask], 1)
+  return with_masks(samples.replace(components=components), log_masks)
 
 
 def without(samples: Samples, slot: int) -> Samples:

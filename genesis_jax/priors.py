@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Float
 
 from genesis_jax.layers import LSTM, Dense
 
-
 # Latents `[B,K,D]`, and which of the K slots keep them while others are drawn; None: none do.
 Given = tuple[Float[Array, "B K D"], Bool[Array, "K"]] | None
 

@@ -11,8 +11,6 @@ const make = (tag, properties = {}, ...children) => {
 const png = (data) => (data ? `data:image/png;base64,${data}` : "");
 const seed = () => Math.floor(Math.random() * 2 ** 32);
 const FIRST = 8; // numbers with a slider, until more are asked for
-const KEYS = { a: "[data-all=show_all]", r: "[data-all=draw_rest]", n: "[data-all=add]", h: "[data-do=hide]", s: "[data-do=solo]",
-  t: "[data-do=take_out]", d: "[data-do=draw]", c: "[data-do=copy]", l: "[data-do=lock]", g: "#take", p: "#put", x: "#swap" };
 
 let about; // what there is
 let states = []; // the history
@@ -43,8 +41,7 @@ const ask = async (name, wish) => {
     throw new Error("The program does not answer: was it ended?");
   }
   if (answer.ok) return answer;
-  const text = await answer.text();
-  throw new Error(text.startsWith("{") ? JSON.parse(text).error : text);
+  throw new Error((await answer.json().catch(() => ({}))).error ?? "Something went wrong: see the terminal.");
 };
 const asked = async (name, wish) => (await ask(name, wish)).json();
 
@@ -222,22 +219,22 @@ const newTile = (i) => {
 };
 const showActions = () => {
   const slot = shown.slots[selected];
-  const visible = shown.slots.filter((one) => !one.hidden).length;
+  const button = (name) => document.querySelector(`[data-do=${name}]`);
+  const disable = (name, off) => (button(name).disabled = off);
   $("slot-title").textContent = run().slots ? `Slot ${selected + 1}` : "The image";
   $("slot-title").style.setProperty("--colour", run().slots ? colour(selected) : "none");
-  all("[data-flag]").forEach((button) => button.setAttribute("aria-pressed", String(slot[button.dataset.flag])));
-  const solo = visible === 1 && !slot.hidden && shown.slots.length > 1;
-  document.querySelector("[data-do=solo]").setAttribute("aria-pressed", String(solo));
-  document.querySelector("[data-do=draw]").hidden = !slot.draws;
-  document.querySelector("[data-all=draw_rest]").hidden = !shown.slots.every((one) => one.draws);
-  document.querySelector("[data-all=draw_rest]").disabled = shown.slots.every((one) => one.locked);
-  document.querySelector("[data-all=add]").hidden = !run().draws || run().most <= run().num_slots;
-  document.querySelector("[data-all=add]").disabled = !shown.can_add;
-  document.querySelector("[data-all=show_all]").disabled = visible === shown.slots.length;
-  document.querySelector("[data-step='-1']").disabled = place === 0;
-  document.querySelector("[data-step='1']").disabled = place === states.length - 1;
+  ["hidden", "out", "locked"].forEach((how) => (button(how).ariaPressed = String(slot[how])));
+  button("solo").ariaPressed = String(isAlone());
+  button("draw").hidden = !slot.can_draw;
+  button("rest").hidden = !shown.slots.every((one) => one.can_draw);
+  button("add").hidden = !run().draws || run().counts.length < 2;
+  disable("rest", shown.slots.every((one) => one.locked));
+  disable("add", !shown.can_add);
+  disable("show", !marked("hidden").length);
+  disable("undo", place === 0);
+  disable("redo", place === states.length - 1);
   $("hand").hidden = !hand;
-  $("swap").hidden = hand?.state.start.run !== current().start.run;
+  button("swap").hidden = hand?.state.start.run !== current().start.run;
   $("drawing").hidden = !run().draws;
   $("run").value = current().start.run;
   $("beside").value = beside ?? "";
@@ -246,10 +243,10 @@ const showActions = () => {
 // Sliders; they stay while one of them is dragged.
 const showSliders = () => {
   const slot = shown.slots[selected];
-  const dims = run().dims.filter(([name]) => !slot.still.includes(name));
-  $("more").hidden = sliders >= dims.length;
+  const dims = run().dims.filter(([name]) => !(slot.is_rest && name === "mask"));
+  document.querySelector("[data-do=more]").hidden = sliders >= dims.length;
   $("hint").textContent = `The numbers that describe ${run().slots ? "this slot" : "the image"}, in standard deviations of the prior; those first that say most.` +
-    (slot.still.length ? " This slot takes what the others leave: no number moves its mask." : "");
+    (slot.is_rest ? " This slot takes what the others leave: no number moves its mask." : "");
   const key = JSON.stringify([selected, current().start, dims.length, sliders, shown.slots.length]);
   if ($("sliders").dataset.key !== key) {
     $("sliders").replaceChildren(...dims.slice(0, sliders).map(newSlider));
@@ -279,7 +276,7 @@ const newSlider = ([name, dim, nats], i) => {
     what.ariaExpanded = String(!strip.hidden);
     if (strip.hidden) return;
     try {
-      const images = await asked("strip", { state: current(), of: [selected, name, dim] });
+      const images = await asked("strip", { state: current(), slot: selected, latent: name, dim });
       strip.replaceChildren(...images.map((image, k) => {
         const words = `${about.steps[k] > 0 ? "+" : ""}${about.steps[k]}`;
         return make("button", { onclick: () => move(about.steps[k]), ariaLabel: `move to ${words}` }, make("img", { src: png(image), alt: "" }), words);
@@ -314,14 +311,39 @@ const save = async (what) => {
     say(error.message, true);
   }
 };
-const act = (button) => {
-  const slot = shown.slots[selected];
-  const { do: name, undo, flag } = button.dataset;
-  if (name === "solo") return edit(button.ariaPressed === "true" ? ["show_all"] : ["solo", selected]);
-  if (name === "draw") return edit(["draw", selected, seed()]);
-  if (name === "copy") return edit(["copy", selected], { slot: shown.slots.length, words: "The copy lies in front: move a number to tell them apart." });
-  edit([flag && slot[flag] ? undo : name, selected]);
+const marked = (how) => shown.slots.flatMap((slot, i) => (slot[how] ? [i] : []));
+const acts = {
+  hidden: () => toggle("hidden"),
+  out: () => toggle("out"),
+  locked: () => toggle("locked"),
+  solo: () => edit(["mark", "hidden", isAlone() ? [] : shown.slots.map((_, i) => i).filter((i) => i !== selected)]),
+  draw: () => edit(["draw", selected, seed()]),
+  copy: () => edit(["copy", selected], { slot: shown.slots.length, words: "The copy lies in front: move a number to tell them apart." }),
+  take: () => {
+    hand = { state: current(), slot: selected };
+    $("hand").querySelector("img").src = png(shown.slots[selected].masked);
+    showActions();
+    say("Now choose another image, and put it there.");
+  },
+  put: () => edit(["put", hand.state, hand.slot], { slot: shown.slots.length }),
+  swap: () => edit(["swap", selected, hand.state, hand.slot]),
+  show: () => edit(["mark", "hidden", []]),
+  rest: () => edit(["draw_rest", seed()]),
+  add: () => edit(["add", seed()], { slot: shown.slots.length }),
+  undo: () => todo({ step: -1 }),
+  redo: () => todo({ step: 1 }),
+  scene: () => todo({ start: { run: current().start.run, draw: seed(), ...(run().slots ? { slots: Number($("count").value) } : {}) } }),
+  more: () => {
+    sliders += 16;
+    showSliders();
+  },
+  link: async () => {
+    const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
+    say(copied ? "The link is copied: it restores exactly this." : "The address of this page is the link: copy it from above.");
+  },
 };
+const toggle = (how) => edit(["mark", how, shown.slots[selected][how] ? marked(how).filter((i) => i !== selected) : [...marked(how), selected]]);
+const isAlone = () => shown.slots.length > 1 && !shown.slots[selected].hidden && marked("hidden").length === shown.slots.length - 1;
 const listen = () => {
   const pictures = $("panels");
   pictures.addEventListener("pointermove", (event) => {
@@ -333,32 +355,13 @@ const listen = () => {
     const view = event.target.closest(".view");
     if (view && run().slots) select(slotAt(event, view));
   });
-  all("[data-do]").forEach((button) => (button.onclick = () => act(button)));
-  all("[data-step]").forEach((button) => (button.onclick = () => todo({ step: Number(button.dataset.step) })));
+  all("[data-do]").forEach((button) => (button.onclick = () => acts[button.dataset.do]()));
   all("[data-save]").forEach((button) => (button.onclick = () => save(button.dataset.save)));
-  all("[data-all]").forEach((button) => (button.onclick = () => edit([button.dataset.all, ...(button.dataset.all === "show_all" ? [] : [seed()])])));
-  $("draw").onclick = () => todo({ start: { run: current().start.run, draw: seed(), ...(run().slots ? { slots: Number($("count").value) } : {}) } });
   $("file").onchange = () => upload($("file").files[0]);
   $("run").onchange = () => todo({ start: { ...current().start, run: Number($("run").value), slots: undefined } });
   $("beside").onchange = () => {
     beside = $("beside").value === "" ? null : Number($("beside").value);
     todo({});
-  };
-  $("take").onclick = () => {
-    hand = { state: current(), slot: selected };
-    $("hand").querySelector("img").src = png(shown.slots[selected].masked);
-    showActions();
-    say("Now choose another image, and put it there.");
-  };
-  $("put").onclick = () => edit(["put", hand.state, hand.slot], { slot: shown.slots.length });
-  $("swap").onclick = () => edit(["swap", selected, hand.state, hand.slot]);
-  $("more").onclick = () => {
-    sliders += 16;
-    showSliders();
-  };
-  $("link").onclick = async () => {
-    const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
-    say(copied ? "The link is copied: it restores exactly this." : "The address of this page is the link: copy it from above.");
   };
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
@@ -372,7 +375,7 @@ const listen = () => {
     }
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select") || !shown || !run().slots) return;
     if (event.key >= "1" && event.key <= String(Math.min(9, shown.slots.length))) return select(Number(event.key) - 1);
-    const button = document.querySelector(KEYS[event.key.toLowerCase()] ?? "none");
+    const button = all("[data-do]").find(({ title }) => title.toLowerCase() === event.key.toLowerCase());
     if (button && !button.disabled && button.offsetParent) button.click();
   });
   window.addEventListener("hashchange", restore);
@@ -389,9 +392,7 @@ const begin = async () => {
   $("run").append(...about.runs.map(({ name }, i) => option(i, name)));
   $("beside").append(option("", "nothing"), ...about.runs.map(({ name }, i) => option(i, name)));
   $("model").hidden = $("compare").hidden = about.runs.length < 2;
-  const most = Math.max(...about.runs.map((stage) => stage.most));
-  for (let count = 2; count <= most; count++) $("count").append(option(count, count));
-  $("count").value = about.runs[0].num_slots;
+  $("count").append(...about.runs[0].counts.map((count) => option(count, count)));
   listen();
   restore();
 };

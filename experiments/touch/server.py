@@ -1,11 +1,11 @@
-"""The page's server: a thin shell around `Table`, for the people who were given the link only.
+"""The page's server: a thin shell around `Table`, for the person who was given the link.
 
 Starlette and uvicorn with a page of our own, rather than Gradio: slots are clicked in the picture
-itself, a link is the state, and nothing is fetched from anywhere.
+itself, and a link is the whole state.
 
-Nothing is written or kept: a page sends its whole state with each request, so that tabs know
-nothing of each other. Requests are answered only if they name this machine as their host, or bring
-the token; and never if a page from elsewhere sent them.
+Nothing is written or kept: a page sends its state with each request, so that tabs know nothing of
+each other. Requests must name this machine as their host, or bring the token; and those that a page
+from elsewhere sends are refused.
 """
 
 import json
@@ -13,6 +13,7 @@ import pathlib
 import secrets
 import socket
 import threading
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -28,65 +29,50 @@ from experiments.touch.scenes import SceneError
 from experiments.touch.table import Table, edited, encoded
 
 FILES = {"": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
-MOST_BYTES = 16 * 2**20  # of an upload
 LOCAL = ("localhost", "127.0.0.1", "::1")
-PORTS = range(8000, 8100)  # tried in turn
+PORTS = (*range(8000, 8100), 0)  # tried in turn
+MOST_BYTES = 16 * 2**20  # of a request
 HEADERS = {
-  "Content-Security-Policy": "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; "
+  "content-security-policy": "default-src 'none'; img-src data:; style-src 'self'; "
   "script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'",
-  "X-Content-Type-Options": "nosniff",
-  "Referrer-Policy": "no-referrer",
-  "Cache-Control": "no-store",
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer",
+  "cache-control": "no-store",
 }
 
 
-def refused(headers, token: str | None) -> str | None:
+def refusal(method: str, headers: Mapping[str, str], token: str | None) -> str | None:
   """Why a request is not answered; None where it is."""
-  host = headers.get("host", "")
-  origin = headers.get("origin")
-  if origin is not None and urlsplit(origin).netloc != host:
-    return f"requests from {origin} are not answered"
-  if token is not None:
-    given = headers.get("x-token", "")
-    return None if secrets.compare_digest(given.encode(), token.encode()) else "the token is wrong"
+  host, origin = headers.get("host", ""), headers.get("origin")
   try:
     name = urlsplit(f"//{host}").hostname
+    if origin is not None and urlsplit(origin).netloc != host:
+      return "pages from elsewhere are not answered"
   except ValueError:
-    name = None
-  return None if name in LOCAL else f"{host!r} is not this machine; see --token"
+    return "these are no addresses"
+  if token is None:
+    return None if name in LOCAL else "this machine has another name: see --token"
+  # The page itself is no secret, and is asked for without headers.
+  given = headers.get("x-token", "")
+  right = method == "GET" or secrets.compare_digest(given.encode(), token.encode())
+  return None if right else "the token in the link is missing or wrong"
 
 
 class Guard:
-  """Answers 403 to what is refused, and sets headers that keep the page to itself."""
+  """Refuses, and sets headers that keep the page to itself."""
 
   def __init__(self, app, token: str | None):
     self._app, self._token = app, token
 
   async def __call__(self, scope, receive, send):
-    if scope["type"] != "http":
-      return await self._app(scope, receive, send)
-    request = Request(scope)
-    # The page's own files are no secret, and cannot bring a header.
-    token = None if request.method == "GET" else self._token
-    reason = refused(request.headers, token) if self._token is None or token else None
-
     async def send_with_headers(message):
       if message["type"] == "http.response.start":
-        message["headers"] += [(k.lower().encode(), v.encode()) for k, v in HEADERS.items()]
+        message["headers"] += [(name.encode(), text.encode()) for name, text in HEADERS.items()]
       await send(message)
 
-    app = self._app if reason is None else PlainTextResponse(f"{reason}\n", 403)
+    reason = refusal(scope["method"], Request(scope).headers, self._token)
+    app = self._app if reason is None else JSONResponse({"error": reason}, 403)
     await app(scope, receive, send_with_headers)
-
-
-async def body(request: Request) -> bytes:
-  """What was sent; SceneError as soon as it is too much."""
-  data = bytearray()
-  async for chunk in request.stream():
-    data += chunk
-    if len(data) > MOST_BYTES:
-      raise SceneError(f"This file cannot be used: it has more than {MOST_BYTES >> 20} MiB.")
-  return bytes(data)
 
 
 def application(table: Table, token: str | None = None) -> Starlette:
@@ -100,52 +86,48 @@ def application(table: Table, token: str | None = None) -> Starlette:
     return Response((folder / (name or "page.html")).read_bytes(), media_type=FILES[name])
 
   def picture(wish: dict) -> dict:
-    state = wish["state"] if "edit" not in wish else edited(wish["state"], wish["edit"])
+    state = edited(wish["state"], wish["edit"]) if "edit" in wish else wish["state"]
     return {"state": state, **table.pictures(state)}
 
   answers = {
-    "about": lambda wish: table.about(),
-    "picture": picture,
-    "strip": lambda wish: table.strip(wish["state"], *wish["of"]),
-    "save": lambda wish: table.saved(wish["state"], wish["what"]),
+    "about": lambda data: table.about(),
+    "upload": lambda data: {"png": encoded(table.cropped(data))},
+    "picture": lambda data: picture(json.loads(data)),
+    "strip": lambda data: table.strip(**json.loads(data)),
+    "save": lambda data: table.saved(**json.loads(data)),
   }
 
   def answered(name: str, data: bytes) -> Response:
     try:
-      with lock:  # the cores are shared out within a scene
-        if name == "upload":
-          return JSONResponse({"png": encoded(table.cropped(data))})
-        answer = answers[name](json.loads(data))
-    except SceneError as error:
+      with lock:  # each scene takes all cores
+        answer = answers[name](data)
+      return Response(answer) if isinstance(answer, bytes) else JSONResponse(answer)
+    except (SceneError, UserError) as error:
       return JSONResponse({"error": str(error)}, 400)
-    except (KeyError, TypeError, ValueError, RecursionError):
-      return JSONResponse({"error": "This is no request of the page."}, 400)
-    return Response(answer) if isinstance(answer, bytes) else JSONResponse(answer)
+    except (TypeError, ValueError, LookupError, RecursionError):
+      return JSONResponse({"error": "This is nothing that the page asks for."}, 400)
 
   async def answer(request: Request) -> Response:
-    try:
-      data = await body(request)
-    except SceneError as error:
-      return JSONResponse({"error": str(error)}, 413)
-    return await run_in_threadpool(answered, request.path_params["name"], data)
+    data = bytearray()
+    async for chunk in request.stream():
+      data += chunk
+      if len(data) > MOST_BYTES:
+        return JSONResponse({"error": f"The file has more than {MOST_BYTES >> 20} MiB."}, 413)
+    return await run_in_threadpool(answered, request.path_params["name"], bytes(data))
 
-  routes = [
-    Route("/", page),
-    Route("/{name:str}", page),
-    Route("/{name:str}", answer, methods=["POST"]),
-  ]
+  routes = [Route(path, page) for path in ("/", "/{name}")]
+  routes.append(Route("/{name}", answer, methods=["POST"]))
   return Starlette(routes=routes, middleware=[Middleware(Guard, token=token)])
 
 
 def listening(host: str, port: int | None) -> socket.socket:
-  """A socket on a port, or on the first free one.
+  """A socket on a port, or on the first that is free.
 
   Raises:
-    UserError: it cannot be had.
+    UserError: there is none.
   """
-  family = socket.AF_INET6 if ":" in host else socket.AF_INET
-  for number in (*PORTS, 0) if port is None else (port,):
-    listener = socket.socket(family)
+  for number in PORTS if port is None else (port,):
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
       listener.bind((host, number))
@@ -159,14 +141,13 @@ def listening(host: str, port: int | None) -> socket.socket:
 def link(listener: socket.socket, token: str | None) -> str:
   """What to open in a browser."""
   host, port = listener.getsockname()[:2]
-  host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
-  host = f"[{host}]" if ":" in host else host
+  host = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
   return f"http://{host}:{port}/" + (f"?token={token}" if token else "")
 
 
 def serve(table: Table, listener: socket.socket, token: str | None) -> None:
   """Answers until Ctrl-C."""
   config = uvicorn.Config(
-    application(table, token), log_level="warning", timeout_graceful_shutdown=1, lifespan="off"
+    application(table, token), log_level="warning", lifespan="off", timeout_graceful_shutdown=1
   )
   uvicorn.Server(config).run(sockets=[listener])

@@ -1,6 +1,6 @@
 """One checkpoint, ready to edit scenes with: inference, decoding and drawing, one scene at a time.
 
-Models without slots are given one here, the whole image.
+Models without slots have one here, the whole image.
 """
 
 import dataclasses
@@ -20,12 +20,9 @@ EXTRA = 3  # slots that may be added to those in training
 
 @functools.cache
 def _programs(model):
-  """Compiled functions, shared by all checkpoints of a model."""
-
-  def redraw(variables, latents, keep, noise):
-    return model.apply(variables, latents, keep, noise, method="redraw")
-
-  return Network(model, chunk=1), jax.jit(redraw)
+  # Compiled once for all checkpoints of a model.
+  redraw = jax.jit(lambda variables, *args: model.apply(variables, *args, method="redraw"))
+  return Network(model, chunk=1), redraw
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,7 +30,7 @@ class Stage:
   """A checkpoint; latents `[1,K,D]` go in and come out, also of a model without slots.
 
   Attributes:
-    name: for people, such as "genesis, step 500".
+    name: for people.
     model, variables: of `genesis_jax.load`.
     images: uint8 `[N,S,S,3]`; what they say of the latents orders these.
     resize: how its training images were resized.
@@ -51,14 +48,15 @@ class Stage:
     return hasattr(self.model, "num_slots")
 
   @property
-  def num_slots(self) -> int:
-    """K, in training."""
-    return getattr(self.model, "num_slots", 1)
+  def counts(self) -> range:
+    """Numbers of slots that scenes may have, from that in training on."""
+    count = getattr(self.model, "num_slots", 1)
+    return range(count, count + (EXTRA if count > 1 else 0) + 1)
 
-  @property
-  def most(self) -> int:
-    """The largest number of slots that scenes may have."""
-    return self.num_slots + EXTRA if self.num_slots > 1 else 1
+  @functools.cached_property
+  def outs(self) -> list[Outputs]:
+    """What is inferred of each image."""
+    return [self.infer(image) for image in self.images]
 
   @property
   def keeps_attention(self) -> bool:
@@ -68,77 +66,63 @@ class Stage:
   @property
   def draws(self) -> bool:
     """Whether its prior can be drawn from: it is N(0, 1), or the model knows how."""
-    knows = type(self.model).redraw is not Model.redraw
-    return knows or all(z.prior_mean is None for z in self.outs[0].latents.values())
+    standard = all(latent.prior_mean is None for latent in self.outs[0].latents.values())
+    return standard or type(self.model).redraw is not Model.redraw
 
   @functools.cached_property
-  def outs(self) -> list[Outputs]:
-    """What is inferred of each image."""
-    return [self.infer(image) for image in self.images]
+  def _latents(self) -> dict:
+    return jax.tree.map(lambda *z: np.concatenate(z), *(out.latents for out in self.outs))
 
   @functools.cached_property
   def stds(self) -> dict[str, np.ndarray]:
     """The unit that latents are moved in, `[D]`: their priors' mean standard deviations."""
-    together = self._together
     return {
-      n: np.ones(z.mean.shape[-1]) if z.prior_std is None else z.prior_std.mean((0, 1))
-      for n, z in together.items()
+      name: np.ones(z.mean.shape[-1]) if z.prior_std is None else z.prior_std.mean((0, 1))
+      for name, z in self._latents.items()
     }
 
   @functools.cached_property
   def dims(self) -> list[tuple[str, int, float]]:
     """All numbers of the latents, those first that say most: (latent, which, nats)."""
-    found = [
-      (name, dim, round(float(nats), 3))
-      for name, latent in self._together.items()
-      for dim, nats in enumerate(editing.nats_per_dim(latent))
-    ]
-    return sorted(found, key=lambda row: -row[2])
-
-  @functools.cached_property
-  def _together(self) -> dict:
-    latents = [out.latents for out in self.outs]
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *latents)
+    nats = {name: editing.nats_per_dim(latent) for name, latent in self._latents.items()}
+    rows = [(name, i, float(value)) for name in nats for i, value in enumerate(nats[name])]
+    return sorted(rows, key=lambda row: -row[2])
 
   def compile(self) -> Iterator[None]:
-    """Compiles whatever scenes need; yields `num_programs` times."""
-    for count in range(self.num_slots, self.most + 1):
-      zeros = {n: np.zeros((1, count, len(std)), np.float32) for n, std in self.stds.items()}
+    """Compiles all that scenes need; yields once for each of `counts`."""
+    for count in self.counts:
+      zeros = self.zeros(count)
       self.decode(zeros)
-      yield
       if self.draws:
         self.drawn(zeros, np.ones(count, bool), 0)
       yield
 
-  @property
-  def num_programs(self) -> int:
-    """How often `compile` yields."""
-    return 2 * (self.most - self.num_slots + 1)
+  def zeros(self, count: int) -> dict[str, np.ndarray]:
+    """Latents of so many slots."""
+    return {name: np.zeros((1, count, len(std)), np.float32) for name, std in self.stds.items()}
 
   def infer(self, image: np.ndarray) -> Outputs:
     """Of uint8 `[S,S,3]`, with latents at their means."""
     out = _programs(self.model)[0].infer(self.variables, image[None])
     if self.has_slots:
       return out
-    latents = jax.tree.map(lambda z: z[:, None], out.latents)
-    return out.replace(latents=latents)
-
-  def _latents(self, latents: dict) -> dict:
-    return latents if self.has_slots else {name: z[:, 0] for name, z in latents.items()}
+    return out.replace(latents=jax.tree.map(lambda z: z[:, None], out.latents))
 
   def decode(self, latents: dict[str, np.ndarray]) -> Samples:
     """The scene of latents."""
-    samples = _programs(self.model)[0].decode(self.variables, self._latents(latents))
+    samples = _programs(self.model)[0].decode(self.variables, self._given(latents))
     if self.has_slots:
       return samples
-    images = samples.images
-    log_masks = np.zeros((1, 1, *images.shape[1:3]), np.float32)
-    return samples.replace(components=images[:, None], log_masks=log_masks)
+    log_masks = np.zeros((1, 1, *samples.images.shape[1:3]), np.float32)
+    return samples.replace(components=samples.images[:, None], log_masks=log_masks)
 
   def drawn(self, latents: dict[str, np.ndarray], keep: np.ndarray, seed: int) -> dict:
     """Latents of which all but those to keep, bool `[K]`, are drawn given those before them."""
     rng = np.random.default_rng(seed)
     noise = {n: rng.standard_normal(z.shape, np.float32) for n, z in sorted(latents.items())}
     redraw = _programs(self.model)[1]
-    z = redraw(self.variables, self._latents(latents), keep, self._latents(noise))
-    return {n: np.asarray(x).reshape(latents[n].shape) for n, x in z.items()}
+    drawn = redraw(self.variables, self._given(latents), keep, self._given(noise))
+    return {name: np.asarray(z).reshape(latents[name].shape) for name, z in drawn.items()}
+
+  def _given(self, latents: dict) -> dict:
+    return latents if self.has_slots else {name: z[:, 0] for name, z in latents.items()}
