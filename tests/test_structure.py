@@ -75,6 +75,7 @@ ORDERS = {
     {"scoring"},
     {"features", "fid"},  # both draw images as scores do
     {"figures"},
+    {"touch"},
     {"reporting"},
     {"training"},
   ],
@@ -82,7 +83,7 @@ ORDERS = {
 
 MOST_ENTRIES = 14  # of a folder
 MORE_ENTRIES = {
-  "experiments": 24,  # 15 programs and the folders of what they share
+  "experiments": 25,  # 15 programs and the folders of what they share
   "configs": 40,  # one file a published experiment
   "genesis_jax": 22,  # building blocks that are read as one list, from small to large
 }

@@ -166,7 +166,15 @@ class Table:
       for stage in self.stages
     ]  # fmt: skip
     images = [encoded(image) for image in self.images]
-    return {"images": images, "palette": PALETTE.tolist(), "steps": STEPS, "runs": runs}
+    found = {"images": images, "palette": PALETTE.tolist(), "steps": STEPS, "runs": runs}
+    return found | {"first": self._busiest()}
+
+  def _busiest(self) -> int:
+    """The image that most slots have a part of."""
+    starts = [
+      self.scene({"start": {"run": 0, "image": i}, "edits": []}) for i in range(len(self.images))
+    ]
+    return int(np.argmax([len(np.unique(scene.ids)) for scene in starts]))
 
   def pictures(self, state: dict) -> dict:
     """What a state looks like, as JSON."""
