@@ -57,23 +57,25 @@ const one = async ({ edit, drag, start, step = 0, slot, words }) => {
   if (!states[place + step]) return;
   if (drag) drag.base ??= current(); // a drag is one edit
   const state = start ? { start, edits: [] } : (drag?.base ?? states[place + step]);
-  const answer = await ask("picture", edit ? { state, edit } : { state });
+  const answer = await ask("picture", edit ? { state, edit } : { state }).catch((error) => {
+    if (shown || start) throw error;
+    begin({ run: 0, image: about.first }, error.message);
+  });
+  if (!answer) return;
   place += step;
   if (drag?.begun) states[place] = answer.state;
   else if (edit || start) states = [...states.slice(0, ++place), answer.state];
   if (drag) drag.begun = true;
+  const fresh = start || !shown;
   shown = answer;
-  selected = slot ?? (start || !edit ? mostObvious(selected) : selected);
+  selected = slot ?? (fresh ? mostObvious() : Math.min(selected, shown.slots.length - 1));
   show();
   const used = shown.slots.filter((one) => one.share > 0.005).length;
   if (!drag) say(words ?? (start && run().slots ? `${used} of ${shown.slots.length} slots are in use.` : ""));
   await compare();
 };
 // What is not the background, most likely.
-const mostObvious = (before) =>
-  shown.slots.length > 1 && !shown.state.edits.length
-    ? shown.slots.map(({ share }, i) => [share, i]).sort(([a], [b]) => b - a)[1][1]
-    : Math.min(before, shown.slots.length - 1);
+const mostObvious = () => shown.slots.map(({ share }, i) => [share, i]).sort(([a], [b]) => b - a)[Math.min(1, shown.slots.length - 1)][1];
 
 // A link.
 const restore = () => {
@@ -81,6 +83,7 @@ const restore = () => {
   let words;
   try {
     if (location.hash) ({ beside, ...state } = JSON.parse(decodeURIComponent(location.hash.slice(1))));
+    if (!about.runs[state.start.run]) throw new Error();
     states = state.edits.map((_, i) => ({ ...state, edits: state.edits.slice(0, i) }));
   } catch {
     words = "This link does not describe a scene.";
@@ -328,7 +331,7 @@ const listen = () => {
     saying(upload(event.dataTransfer.files[0]));
   });
   document.addEventListener("keydown", press);
-  window.addEventListener("hashchange", restore);
+  window.addEventListener("hashchange", () => location.reload());
 };
 
 saying((async () => {

@@ -165,16 +165,10 @@ class Table:
            size=stage.images.shape[1], resize=stage.resize, dims=stage.dims)
       for stage in self.stages
     ]  # fmt: skip
-    images = [encoded(image) for image in self.images]
-    found = {"images": images, "palette": PALETTE.tolist(), "steps": STEPS, "runs": runs}
-    return found | {"first": self._busiest()}
-
-  def _busiest(self) -> int:
-    """The image that most slots have a part of."""
-    starts = [
-      self.scene({"start": {"run": 0, "image": i}, "edits": []}) for i in range(len(self.images))
-    ]
-    return int(np.argmax([len(np.unique(scene.ids)) for scene in starts]))
+    images, outs = [encoded(image) for image in self.images], self.stages[0].outs
+    busy = [len(np.unique(out.log_masks.argmax(1))) for out in outs if out.log_masks is not None]
+    return {"images": images, "palette": PALETTE.tolist(), "steps": STEPS, "runs": runs,
+            "first": int(np.argmax([*busy, 0]))}  # fmt: skip
 
   def pictures(self, state: dict) -> dict:
     """What a state looks like, as JSON."""

@@ -132,11 +132,11 @@ class Browser:
     return answer["result"].get("value")
 
   def press(self, key: str) -> None:
-    """Presses and releases a key, such as "ArrowRight"."""
+    """Presses and releases a key, such as "ArrowRight" or "a"."""
     codes = {"ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35, "Escape": 27, "Enter": 13}
     for kind in ("keyDown", "keyUp"):
       self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key,
-               windowsVirtualKeyCode=codes[key])  # fmt: skip
+               windowsVirtualKeyCode=codes.get(key) or ord(key.upper()))  # fmt: skip
 
   def point_at(self, selector: str) -> None:
     """Moves the mouse to the middle of an element, which is scrolled into view."""
