@@ -121,17 +121,20 @@ class Scene:
 
   # What can be.
 
+  def owner(self, slot: int) -> tuple["Scene", int]:
+    """The scene that a slot comes from, and its number among that scene's own."""
+    scene, number = self.parts[slot]
+    return (self, number) if scene is None else scene.owner(number)
+
   def is_rest(self, slot: int) -> bool:
     """Whether a slot takes what the others leave, so that its mask latent moves nothing."""
-    scene, number = self.parts[slot]
-    if scene is not None:
-      return scene.is_rest(number)
-    return number == self.order[-1] and self.latents.keys() >= {"mask", "component"}
+    scene, number = self.owner(slot)
+    return number == scene.order[-1] and scene.latents.keys() >= {"mask", "component"}
 
   def can_draw(self, slot: int) -> bool:
     """Whether a prior says what else a slot might be: not of masks that come from an image."""
-    scene, number = self.parts[slot]
-    return self.stage.draws and self.log_masks is None if scene is None else scene.can_draw(number)
+    scene, _ = self.owner(slot)
+    return scene.stage.draws and scene.log_masks is None
 
   @property
   def can_add(self) -> bool:

@@ -34,7 +34,8 @@ PORTS = (*range(8000, 8100), 0)  # tried in turn
 MOST_BYTES = 16 * 2**20  # of a request
 HEADERS = {
   "content-security-policy": "default-src 'none'; img-src data:; style-src 'self'; "
-  "script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'",
+  "script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+  "frame-ancestors 'self' http://localhost:* http://127.0.0.1:*",  # such as Jupyter
   "x-content-type-options": "nosniff",
   "referrer-policy": "no-referrer",
   "cache-control": "no-store",

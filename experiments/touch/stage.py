@@ -5,7 +5,7 @@ Models without slots have one here, the whole image.
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -88,14 +88,11 @@ class Stage:
     rows = [(name, i, float(value)) for name in nats for i, value in enumerate(nats[name])]
     return sorted(rows, key=lambda row: -row[2])
 
-  def compile(self) -> Iterator[None]:
-    """Compiles all that scenes need; yields once for each of `counts`."""
-    for count in self.counts:
-      zeros = self.zeros(count)
-      self.decode(zeros)
-      if self.draws:
-        self.drawn(zeros, np.ones(count, bool), 0)
-      yield
+  def programs(self) -> list[Callable[[], object]]:
+    """Compile all that scenes need."""
+    decode = [functools.partial(self.decode, self.zeros(count)) for count in self.counts]
+    keep = [np.ones(count, bool) for count in self.counts if self.draws]
+    return decode + [functools.partial(self.drawn, self.zeros(len(k)), k, 0) for k in keep]
 
   def zeros(self, count: int) -> dict[str, np.ndarray]:
     """Latents of so many slots."""

@@ -15,7 +15,7 @@ import base64
 import io
 import json
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -92,15 +92,9 @@ class Table:
         stages.append(Stage(name, model, jax.device_put(variables), np.stack(own), method))
     return cls(stages, images, f"Table.open({arguments})")
 
-  def compile(self) -> Iterator[None]:
-    """Does once what would be waited for later; yields `num_programs` times."""
-    for stage in self.stages:
-      yield from stage.compile()
-
-  @property
-  def num_programs(self) -> int:
-    """How often `compile` yields."""
-    return sum(len(stage.counts) for stage in self.stages)
+  def programs(self) -> list[Callable[[], object]]:
+    """What to call once, so that nobody waits for it later."""
+    return [program for stage in self.stages for program in stage.programs()]
 
   # Scenes.
 
@@ -187,7 +181,7 @@ class Table:
 
   def _slot(self, scene: Scene, slot: int) -> dict:
     mask, appearance = scene.alone(slot)
-    owner, number = _root(scene, slot)
+    owner, number = scene.owner(slot)
     nats = owner.nats[number]
     return {
       "mask": encoded(grey(mask)),
@@ -243,12 +237,6 @@ class Table:
     ])  # fmt: skip
 
 
-def _root(scene: Scene, slot: int) -> tuple[Scene, int]:
-  """The scene that a slot belongs to, and its number among that scene's own."""
-  source, number = scene.parts[slot]
-  return (scene, number) if source is None else _root(source, number)
-
-
 def _palette_png(scene: Scene) -> bytes:
   image = Image.fromarray(scene.ids.astype(np.uint8))
   image.putpalette(PALETTE.ravel().tolist())
@@ -256,7 +244,7 @@ def _palette_png(scene: Scene) -> bytes:
 
 
 def _npz(scene: Scene) -> bytes:
-  rows = [_root(scene, slot) for slot in range(len(scene.parts))]
+  rows = [scene.owner(slot) for slot in range(len(scene.parts))]
   arrays = {name: np.stack([z.moved[name][0, k] for z, k in rows]) for name in scene.latents}
   buffer = io.BytesIO()
   np.savez(buffer, **arrays, log_masks=scene.samples.log_masks[0], order=scene.order)

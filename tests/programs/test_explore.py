@@ -27,7 +27,7 @@ from experiments.figures.panels import to_uint8
 from experiments.touch import scenes, server
 from experiments.touch.scenes import SceneError
 from experiments.touch.stage import Stage
-from experiments.touch.table import Table, edited
+from experiments.touch.table import Table
 from genesis_jax import editing
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +103,7 @@ def test_a_scene_is_what_the_model_makes_of_an_image(name):
   assert run["slots"] == (name != "vae") and run["counts"] == (
     [1] if name == "vae" else [3, 4, 5, 6]
   )
-  assert [nats for _, _, nats in run["dims"]] == sorted((row[2] for row in run["dims"]))[::-1]
+  assert [nats for _, _, nats in run["dims"]] == sorted(row[2] for row in run["dims"])[::-1]
   json.dumps(look.about())
 
 
@@ -223,12 +223,13 @@ def test_what_is_saved_makes_the_same_picture():
   "wish",
   [
     None, [], {}, {"start": {"run": 0}}, state(["jump"]), state(["_drawn", [0], 1]), state("ab"),
-    state(["mark", "out", [0, 1, 2]]), state(["mark", "out", [3]]), state(["move", 9, "mask", 0, 1]),
+    state(["mark", "out", [0, 1, 2]]), state(["mark", "out", [3]]), state(["draw"]),
+    state(["move", 9, "mask", 0, 1]), state(run=7),
     state(["move", 0, "mask", -1, 1.0]), state(["move", 0, "mask", 0, float("nan")]),
-    state(["move", 0, "scene", 0, 1.0]), state(["draw", 0, -1]), state(["put", {}, 0]), state(run=7),
+    state(["move", 0, "scene", 0, 1.0]), state(["draw", 0, -1]), state(["put", {}, 0]),
     state(image=99), state(png="#"), state(png="aaaa"), state(draw=1, slots=99), state(draw="x"),
     state(nothing=1), state(*[["copy", 0]] * 14), state(*[["mark", "out", []]] * 301),
-    state(["mark", ["hidden"], [0]]), state(["draw"]),
+    state(["mark", ["hidden"], [0]]),
   ],
 )  # fmt: skip
 def test_damaged_states_are_refused(wish):
@@ -302,11 +303,10 @@ def test_uploads_are_cropped_or_refused():
     wide.save(buffer, kind)
     image = pixels(upload(buffer.getvalue()).json()["png"])
     assert image.shape == (SIZE, SIZE, 3) and (image[:, 4:-4].argmax(-1) == 2).all()
-  header = b"\x89PNG\r\n\x1a\n" + buffer.getvalue()[:0]
-  bomb = io.BytesIO()
+  tiff, bomb = buffer.getvalue(), io.BytesIO()
   Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
-  for data, words in [(b"", "no PNG"), (b"%PDF-1.4", "no PNG"), (header, "used"),
-                      (buffer.getvalue()[:60], "used"), (bomb.getvalue(), "too large")]:  # fmt: skip
+  for data, words in [(b"", "no PNG"), (b"%PDF-1.4", "no PNG"), (b"\x89PNG\r\n\x1a\n", "used"),
+                      (tiff[:60], "used"), (bomb.getvalue(), "too large")]:  # fmt: skip
     answer = upload(data)
     assert answer.status_code == 400 and words in answer.json()["error"], answer.json()
   answer = upload(bytes(server.MOST_BYTES + 1))
@@ -350,8 +350,9 @@ def test_ctrl_c_ends_it():
     "    server.serve(None, listener, None)\n"
     "program.run(main)"
   )
-  process = subprocess.Popen([sys.executable, "-c", f"import sys; sys.argv = ['-m']\n{code}"],
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)  # fmt: skip
+  command = [sys.executable, "-c", f"import sys; sys.argv = ['-m']\n{code}"]
+  pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+  process = subprocess.Popen(command, cwd=ROOT, **pipes)
   assert process.stdout.readline().startswith("http://127.0.0.1:")
   process.send_signal(signal.SIGINT)
   _, errors = process.communicate(timeout=60)
