@@ -57,9 +57,9 @@ def main(argv: list[str]) -> None:
     token = secrets.token_urlsafe() if options.token or options.host not in LOCAL else None
     table = Table.open(options.workdir, options.step or [None], options.num, options.split,
                        options.seed, options.data_dir)  # fmt: skip
-    programs = table.programs()
-    for compile_one in bars.shown(programs, "compiling", "programs", len(programs)):
-      compile_one()
+    sizes = [(stage, count) for stage in table.stages for count in stage.counts]
+    for stage, count in bars.shown(sizes, "compiling", "programs", len(sizes)):
+      stage.compile(count)
     print(f"open       {server.link(listener, token)}   (Ctrl-C ends)", flush=True)
     server.serve(table, listener, token)
 

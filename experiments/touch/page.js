@@ -50,12 +50,13 @@ const todo = async (item) => {
   while (queue.length) await saying(one(queue.shift()));
   working = false;
 };
-const edit = (edit, more = {}) => todo({ edit, ...more });
+const edit = (edit, more = {}) => todo({ edit, ...more }); // or what gives it, when its turn has come
 const begin = (start, words) => todo({ start: { run: current().start.run, ...start }, words });
 
-const one = async ({ edit, drag, start, step = 0, slot, words }) => {
+const one = async ({ edit: given, drag, start, step = 0, last, words }) => {
   if (!states[place + step]) return;
   if (drag) drag.base ??= current(); // a drag is one edit
+  const edit = typeof given === "function" ? given() : given;
   const state = start ? { start, edits: [] } : (drag?.base ?? states[place + step]);
   const answer = await ask("picture", edit ? { state, edit } : { state }).catch((error) => {
     if (shown || start) throw error;
@@ -68,10 +69,12 @@ const one = async ({ edit, drag, start, step = 0, slot, words }) => {
   if (drag) drag.begun = true;
   const fresh = start || !shown;
   shown = answer;
-  selected = slot ?? (fresh ? mostObvious() : Math.min(selected, shown.slots.length - 1));
+  selected = fresh ? mostObvious() : last ? shown.slots.length - 1 : Math.min(selected, shown.slots.length - 1);
   show();
   const used = shown.slots.filter((one) => one.share > 0.005).length;
-  if (!drag) say(words ?? (start && run().slots ? `${used} of ${shown.slots.length} slots are in use.` : ""));
+  if (drag) return; // browsers take a few addresses a second
+  history.replaceState(null, "", `#${encodeURIComponent(JSON.stringify({ ...current(), beside }))}`);
+  say(words ?? (start && run().slots ? `${used} of ${shown.slots.length} slots are in use.` : ""));
   await compare();
 };
 // What is not the background, most likely.
@@ -170,9 +173,8 @@ const select = (slot) => {
 // All that is shown of a state.
 const colour = (slot) => `rgb(${about.palette[slot % about.palette.length]})`;
 const marked = (how) => shown.slots.flatMap((slot, i) => (slot[how] ? [i] : []));
-const isAlone = () => shown.slots.length > 1 && !shown.slots[selected].hidden && marked("hidden").length === shown.slots.length - 1;
+const isAlone = (slot) => shown.slots.length > 1 && !shown.slots[slot].hidden && marked("hidden").length === shown.slots.length - 1;
 const show = () => {
-  history.replaceState(null, "", `#${encodeURIComponent(JSON.stringify({ ...current(), beside }))}`);
   document.body.classList.toggle("slots", run().slots);
   fill($("panels"), shown, run());
   [...$("images").children].forEach((button, i) => (button.ariaPressed = String(current().start.image === i)));
@@ -208,7 +210,7 @@ const showActions = () => {
   $("title").textContent = run().slots ? `Slot ${selected + 1}` : "The image";
   document.querySelector(".chosen").style.setProperty("--colour", run().slots ? colour(selected) : "var(--link)");
   ["hidden", "out", "locked"].forEach((how) => (button(how).ariaPressed = String(slot[how])));
-  button("solo").ariaPressed = String(isAlone());
+  button("solo").ariaPressed = String(isAlone(selected));
   const absent = { scene: !run().draws, draw: !slot.can_draw, rest: !shown.slots.every((one) => one.can_draw),
     add: !run().draws || run().counts.length < 2, swap: hand?.state.start.run !== current().start.run };
   const idle = { undo: !place, redo: place === states.length - 1, show: !marked("hidden").length, add: !shown.can_add,
@@ -246,7 +248,10 @@ const newSlider = ([latent, dim, nats], i) => {
     output.textContent = Number(input.value).toFixed(1);
     edit(["move", slot, latent, dim, Number(input.value)], { drag: (input.drag ??= {}) });
   };
-  input.onchange = () => (input.drag = undefined);
+  input.onchange = () => {
+    input.drag = undefined;
+    todo({});
+  };
   const step = (by, image) => make("button", { onclick: () => edit(["move", slot, latent, dim, by]), ariaLabel: `move by ${by}` }, make("img", { src: png(image), alt: "" }), String(by));
   what.onclick = () => saying((async () => {
     strip.hidden = !strip.hidden;
@@ -259,19 +264,20 @@ const newSlider = ([latent, dim, nats], i) => {
 };
 
 // What one can do.
-const toggle = (how) => edit(["mark", how, shown.slots[selected][how] ? marked(how).filter((i) => i !== selected) : [...marked(how), selected]]);
-const others = () => shown.slots.map((_, i) => i).filter((i) => i !== selected);
+const toggle = (how, slot = selected) =>
+  edit(() => ["mark", how, shown.slots[slot][how] ? marked(how).filter((i) => i !== slot) : [...marked(how), slot]]);
+const solo = (slot = selected) => edit(() => ["mark", "hidden", isAlone(slot) ? [] : [...shown.slots.keys()].filter((i) => i !== slot)]);
 const acts = {
   hidden: () => toggle("hidden"),
   out: () => toggle("out"),
   locked: () => toggle("locked"),
-  solo: () => edit(["mark", "hidden", isAlone() ? [] : others()]),
+  solo: () => solo(),
   show: () => edit(["mark", "hidden", []]),
   draw: () => edit(["draw", selected, seed()]),
   rest: () => edit(["draw_rest", seed()]),
-  add: () => edit(["add", seed()], { slot: shown.slots.length }),
-  copy: () => edit(["copy", selected], { slot: shown.slots.length, words: "The copy lies in front: move a number to tell them apart." }),
-  put: () => edit(["put", hand.state, hand.slot], { slot: shown.slots.length }),
+  add: () => edit(["add", seed()], { last: true }),
+  copy: () => edit(["copy", selected], { last: true, words: "The copy lies in front: move a number to tell them apart." }),
+  put: () => edit(["put", hand.state, hand.slot], { last: true }),
   swap: () => edit(["swap", selected, hand.state, hand.slot]),
   undo: () => todo({ step: -1 }),
   redo: () => todo({ step: 1 }),

@@ -5,7 +5,6 @@ Models without slots have one here, the whole image.
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -88,11 +87,12 @@ class Stage:
     rows = [(name, i, float(value)) for name in nats for i, value in enumerate(nats[name])]
     return sorted(rows, key=lambda row: -row[2])
 
-  def programs(self) -> list[Callable[[], object]]:
-    """Compile all that scenes need."""
-    decode = [functools.partial(self.decode, self.zeros(count)) for count in self.counts]
-    keep = [np.ones(count, bool) for count in self.counts if self.draws]
-    return decode + [functools.partial(self.drawn, self.zeros(len(k)), k, 0) for k in keep]
+  def compile(self, count: int) -> None:
+    """Compiles all that scenes of so many slots need, so that nobody waits for it later."""
+    zeros = self.zeros(count)
+    self.decode(zeros)
+    if self.draws:
+      self.drawn(zeros, np.ones(count, bool), 0)
 
   def zeros(self, count: int) -> dict[str, np.ndarray]:
     """Latents of so many slots."""

@@ -15,7 +15,7 @@ import base64
 import io
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -91,10 +91,6 @@ class Table:
         name = f"{config.model.name}, {workdir.name}, step {step}"
         stages.append(Stage(name, model, jax.device_put(variables), np.stack(own), method))
     return cls(stages, images, f"Table.open({arguments})")
-
-  def programs(self) -> list[Callable[[], object]]:
-    """What to call once, so that nobody waits for it later."""
-    return [program for stage in self.stages for program in stage.programs()]
 
   # Scenes.
 

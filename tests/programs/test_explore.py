@@ -1,5 +1,6 @@
 """The page where slots are touched: edits without a browser, the server's caution, a visit."""
 
+import asyncio
 import base64
 import functools
 import io
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import chromium
+import httpx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,6 @@ import pytest
 import uvicorn
 from image_trees import picture
 from PIL import Image
-from starlette.testclient import TestClient
 
 import genesis_jax
 from experiments import explore
@@ -121,7 +122,7 @@ def test_slots_are_hidden_taken_out_moved_put_and_swapped(name):
 
   move = ["move", 0, "component", 2, 1.5]
   moved = look.scene(state(["move", 0, "component", 2, -3], move))  # the last counts
-  value = plain.latents["component"][0, 0, 2] + 1.5 * model.stds["component"][2]
+  value = float(plain.latents["component"][0, 0, 2] + 1.5 * model.stds["component"][2])
   z = editing.moved(plain.latents, "component", 0, 2, [value])
   np.testing.assert_allclose(moved.moved["component"], z["component"], rtol=1e-6)
   decoded = model.decode(z)
@@ -192,7 +193,7 @@ def test_an_image_without_slots_is_moved_and_drawn():
   look = table("vae")
   moved = look.scene(state(["move", 0, "latent", 3, 2.0]))
   z = editing.moved({"latent": moved.latents["latent"][:, 0]}, "latent", None, 3,
-                    [moved.latents["latent"][0, 0, 3] + 2])  # fmt: skip
+                    [float(moved.latents["latent"][0, 0, 3] + 2)])  # fmt: skip
   model = stage("vae").model
   expected = model.apply(stage("vae").variables, z, method="decode").images
   np.testing.assert_allclose(moved.samples.images, expected, atol=1e-5)
@@ -247,37 +248,44 @@ def test_a_model_with_a_prior_of_its_own_is_not_drawn_from(monkeypatch):
 # The server.
 
 
-def client(token=None, **headers) -> TestClient:
+def ask(method: str, path: str, token=None, content=b"", **headers) -> httpx.Response:
+  """What the application answers, without a network."""
   base = {"host": "localhost:9000", "origin": "http://localhost:9000"}
-  return TestClient(server.application(table("genesis"), token), headers=base | headers)
+
+  async def send():
+    transport = httpx.ASGITransport(server.application(table("genesis"), token))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+      return await client.request(method, path, content=content, headers=base | headers)
+
+  return asyncio.run(send())
 
 
 def test_pages_from_elsewhere_are_not_answered():
   for headers in ({"host": "evil.example"}, {"origin": "http://evil.example"}, {"origin": "null"},
                   {"origin": "http://localhost:1"}, {"host": "localhost.evil.example:9000"},
                   {"host": "[", "origin": "http://["}):  # fmt: skip
-    for answer in (client(**headers).get("/"), client(**headers).post("/about")):
+    for answer in (ask("GET", "/", **headers), ask("POST", "/about", **headers)):
       assert answer.status_code == 403 and "error" in answer.json()
-  assert client().post("/about").json()["runs"][0]["name"] == "genesis"
-  # Through an SSH tunnel the port is another one, and some browsers send no origin.
-  assert client(host="127.0.0.1:1234", origin="http://127.0.0.1:1234").get("/").status_code == 200
-  listened = client("secret", host="gpu7:8000", origin="http://gpu7:8000")
-  assert listened.get("/?token=secret").status_code == 200
-  assert listened.post("/about").status_code == 403
-  assert listened.post("/about", headers={"X-Token": "sécret".encode()}).status_code == 403
-  assert listened.post("/about", headers={"X-Token": "secret"}).status_code == 200
-  elsewhere = listened.post(
-    "/about", headers={"X-Token": "secret", "Origin": "http://evil.example"}
-  )
-  assert elsewhere.status_code == 403
+  assert ask("POST", "/about").json()["runs"][0]["name"] == "genesis"
+  # Through an SSH tunnel the port is another one.
+  tunnel = dict(host="127.0.0.1:1234", origin="http://127.0.0.1:1234")
+  assert ask("GET", "/", **tunnel).status_code == 200
+  there = dict(token="secret", host="gpu7:8000", origin="http://gpu7:8000")
+  right = {"x-token": "secret"}
+  assert ask("GET", "/?token=secret", **there).status_code == 200
+  assert ask("POST", "/about", **there, **right).status_code == 200
+  assert ask("POST", "/about", **there).status_code == 403
+  assert ask("POST", "/about", **there, **{"x-token": "sécret".encode()}).status_code == 403
+  there["origin"] = "http://evil.example"
+  assert ask("POST", "/about", **there, **right).status_code == 403
 
 
 def test_nothing_but_the_page_is_served():
-  page = client().get("/")
+  page = ask("GET", "/")
   assert "default-src 'none'" in page.headers["content-security-policy"]
   assert page.headers["cache-control"] == "no-store" and "http" not in page.text
   for name in ("page.css", "page.js"):
-    answer = client().get(f"/{name}")
+    answer = ask("GET", f"/{name}")
     assert answer.status_code == 200 and answer.headers["x-content-type-options"] == "nosniff"
     assert "url(http" not in answer.text and "import(" not in answer.text
   for path in (
@@ -288,13 +296,13 @@ def test_nothing_but_the_page_is_served():
     "etc/passwd",
     "about",
   ):
-    assert client().get(f"/{path}").status_code in (404, 405)
-  assert client().put("/about").status_code == 405
+    assert ask("GET", f"/{path}").status_code in (404, 405)
+  assert ask("PUT", "/about").status_code == 405
 
 
 def test_uploads_are_cropped_or_refused():
   def upload(data: bytes):
-    return client().post("/upload", content=data)
+    return ask("POST", "/upload", content=data)
 
   wide = Image.new("RGB", (90, 30), "red")
   wide.paste("blue", (30, 0, 60, 30))
@@ -319,7 +327,7 @@ def test_odd_requests_are_refused():
                      ("strip", b"{}"), ("save", b'{"state": 1, "what": "/etc/passwd"}'),
                      ("save", json.dumps({"state": state(), "what": "../x"}).encode()),
                      ("nothing", b"{}")]:  # fmt: skip
-    answer = client().post(f"/{name}", content=data)
+    answer = ask("POST", f"/{name}", content=data)
     assert answer.status_code == 400 and answer.json()["error"].endswith(".")
 
 
