@@ -132,6 +132,7 @@ def listening(host: str, port: int | None) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
       listener.bind((host, number))
+      listener.listen()  # until then others may have the same
       return listener
     except (OSError, OverflowError) as error:
       listener.close()
