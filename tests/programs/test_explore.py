@@ -192,11 +192,8 @@ def test_slots_are_drawn_given_those_before_them(name):
 def test_an_image_without_slots_is_moved_and_drawn():
   look = table("vae")
   moved = look.scene(state(["move", 0, "latent", 3, 2.0]))
-  z = {"latent": moved.latents["latent"][:, 0]}
-  z = editing.moved(z, "latent", None, 3,
-                    [float(moved.latents["latent"][0, 0, 3] + 2)])  # fmt: skip
+  z = {"latent": jnp.asarray(moved.latents["latent"][:, 0]).at[0, 3].add(2.0)}
   model = stage("vae").model
-  z = {"latent": jnp.asarray(z["latent"])}
   expected = model.apply(stage("vae").variables, z, method="decode").images
   np.testing.assert_allclose(moved.samples.images, expected, atol=1e-5)
   drawn = [look.scene(state(draw=seed)).picture for seed in (1, 2, 1)]
@@ -434,6 +431,13 @@ def test_a_visit(address, tmp_path):
     assert page.do("[data-do=undo]")["state"]["edits"] == [] and page.run(pressed) == "false"
     assert page.do("[data-do=redo]")["state"] == hidden["state"]
     page.do("[data-do=undo]")
+
+    # Two slots are hidden faster than the first is answered.
+    page.run("acts.hidden(); selected = (selected + 1) % 3; acts.hidden()")
+    assert len(page.settled()["state"]["edits"][-1][2]) == 2
+    page.do("[data-do=undo]")
+    page.do("[data-do=undo]")
+    page.do("#panels figure:nth-child(2) .view")
 
     # Ten quick drags: one edit, and the last state.
     page.drag(".slider input", *((x, 0.5) for x in np.linspace(0.5, 0.95, 10)))
