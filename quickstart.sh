@@ -3,12 +3,13 @@
 #   ./quickstart.sh         installs into .venv, trains the demo on the CPU, names its report
 #   ./quickstart.sh test    installs into .venv, runs the tests
 #   ./quickstart.sh pretrained    installs into .venv, shows models that are trained already
+#   ./quickstart.sh explore       installs into .venv, opens a page to edit scenes with these models
 # Further arguments go to the program: ./quickstart.sh demo --workdir=runs/another
 set -eu
 cd "$(dirname "$0")"
 
 usage() {
-  echo "usage: ./quickstart.sh [demo | test | pretrained | install] [arguments]" >&2
+  echo "usage: ./quickstart.sh [demo | test | pretrained | explore | install] [arguments]" >&2
   exit 2
 }
 
@@ -58,6 +59,9 @@ case "$command" in
   # Two processes: most of the time goes into compiling, which uses one core.
   test) install; exec .venv/bin/python -m pytest -q -n 2 --dist loadfile "$@" ;;
   pretrained) install; pretrained "$@" ;;
+  explore) install; exec .venv/bin/python -m experiments.explore \
+    --workdir=examples/pretrained/genesis_multi_dsprites \
+    --workdir=examples/pretrained/monet_multi_dsprites "$@" ;;
   install) install ;;
   *) usage ;;
 esac

@@ -16,6 +16,7 @@ import numpy as np
 from genesis_jax.outputs import Latent, Samples
 
 NO_MASK = -1e10  # log probability of a slot that is not there
+COVERED = 1e-6  # share of a pixel that is left to what lies behind a slot
 Latents = Mapping[str, np.ndarray]
 
 
@@ -71,6 +72,16 @@ def with_masks(samples: Samples, log_masks: np.ndarray) -> Samples:
   return samples.replace(images=images, log_masks=log_masks)
 
 
+def in_front(samples: Samples, others: Samples, slot: int) -> Samples:
+  """Decoded images with a slot of others laid over them, as their last one; masks sum to one."""
+  log_mask = np.asarray(others.log_masks[:, slot : slot + 1], np.float32)
+  # What is covered keeps all but nothing, so that it is there again without the slot.
+  log_left = np.log(np.maximum(-np.expm1(np.minimum(log_mask, 0)), COVERED))
+  components = np.concatenate([samples.components, others.components[:, slot : slot + 1]], 1)
+  log_masks = np.concatenate([samples.log_masks + log_left, log_mask], 1)
+  return with_masks(samples.replace(components=components), log_masks)
+
+
 def without(samples: Samples, slot: int) -> Samples:
   """Decoded images without one of their slots: the others' masks are renormalised.
 
@@ -89,11 +100,16 @@ def cumulative(samples: Samples) -> Iterator[np.ndarray]:
     yield total
 
 
-def nats_per_dim(latent: Latent) -> np.ndarray:
-  """Mean over images and slots of the KL of each number's posterior from its prior; `[D]`, nats."""
+def nats(latent: Latent) -> np.ndarray:
+  """KL of each number's posterior from its prior, shaped like the latent."""
   mean, std = np.asarray(latent.mean), np.asarray(latent.std)
   prior_mean = 0.0 if latent.prior_mean is None else np.asarray(latent.prior_mean)
   prior_std = 1.0 if latent.prior_std is None else np.asarray(latent.prior_std)
   ratio = std / prior_std
-  kl = 0.5 * (ratio**2 + ((mean - prior_mean) / prior_std) ** 2 - 1) - np.log(ratio)
+  return 0.5 * (ratio**2 + ((mean - prior_mean) / prior_std) ** 2 - 1) - np.log(ratio)
+
+
+def nats_per_dim(latent: Latent) -> np.ndarray:
+  """Mean over images and slots of `nats`; `[D]`."""
+  kl = nats(latent)
   return kl.reshape(-1, kl.shape[-1]).mean(0)

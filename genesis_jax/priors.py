@@ -6,9 +6,17 @@ Each prior has one function from what came before to (mean, std); the KL and sam
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from genesis_jax.layers import LSTM, Dense
+
+# Latents `[B,K,D]`, and which of the K slots keep them while others are drawn; None: none do.
+Given = tuple[Float[Array, "B K D"], Bool[Array, "K"]] | None
+
+
+def kept(drawn: Float[Array, "B *KD"], given: tuple | None) -> Float[Array, "B *KD"]:
+  """What is drawn, but for the slots that are given, see `Given`."""
+  return drawn if given is None else jnp.where(given[1][:, None], given[0], drawn)
 
 
 def prior_std(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -41,13 +49,14 @@ class AutoregressivePrior(nn.Module):
     first = jnp.zeros_like(z[:, :1])
     return jnp.concatenate([first, mean], 1), jnp.concatenate([first + 1, std], 1)
 
-  def sample(self, noise: Float[Array, "B K D"], bounded_mean: bool = True):
-    """Latents `[B,K,D]`, ancestrally from standard normal noise."""
-    carry, z = self.lstm.initial_carry(len(noise)), [noise[:, 0]]
+  def sample(self, noise: Float[Array, "B K D"], bounded_mean: bool = True, given: Given = None):
+    """Latents `[B,K,D]`, ancestrally from standard normal noise; slots that are given stay."""
+    carry, z = self.lstm.initial_carry(len(noise)), [kept(noise, given)[:, 0]]
     for k in range(1, noise.shape[1]):
       carry, out = self.lstm(carry, z[-1])
       mean, std = self._head(out, bounded_mean)
-      z.append(mean + std * noise[:, k])
+      drawn = mean + std * noise[:, k]
+      z.append(drawn if given is None else jnp.where(given[1][k], given[0][:, k], drawn))
     return jnp.stack(z, 1)
 
 

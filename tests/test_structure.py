@@ -78,7 +78,7 @@ ORDERS = {
     {"scoring"},
     {"features", "fid"},  # both draw images as scores do
     {"figures"},
-    {"diagnosis"},  # looks at what figures show
+    {"touch", "diagnosis"},  # both look at what figures show
     {"reporting"},
     {"training"},
   ],
@@ -86,7 +86,7 @@ ORDERS = {
 
 MOST_ENTRIES = 14  # of a folder
 MORE_ENTRIES = {
-  "experiments": 28,  # 16 programs and the folders of what they share
+  "experiments": 30,  # 17 programs and the folders of what they share
   "configs": 40,  # one file a published experiment
   "genesis_jax": 24,  # building blocks that are read as one list, from small to large
 }

@@ -20,7 +20,7 @@ from genesis_jax.outputs import Outputs, Samples
 from genesis_jax.slot_matching import matched_labels
 from genesis_jax.training import to_float
 
-CHUNK = 16  # images decoded at a time
+CHUNK = 16  # images decoded at a time, where nobody waits for one
 
 
 class Network:
@@ -29,9 +29,11 @@ class Network:
   Args:
     model: of `genesis_jax.build_model`.
     seed: of all that is drawn.
+    chunk: how many images are decoded at a time.
   """
 
-  def __init__(self, model, seed: int = 0):
+  def __init__(self, model, seed: int = 0, chunk: int = CHUNK):
+    self._chunk = chunk
     self._key = key = jax.random.key(seed)
     latents = model.latent_names()
 
@@ -65,8 +67,8 @@ class Network:
     """Images of latents, in chunks of one size."""
     count = len(next(iter(latents.values())))
     chunks = []
-    for first in range(0, count, CHUNK):
-      rows = np.minimum(first + np.arange(CHUNK), count - 1)  # the last one fills up
+    for first in range(0, count, self._chunk):
+      rows = np.minimum(first + np.arange(self._chunk), count - 1)  # the last one fills up
       chunks.append(
         jax.device_get(self._decode(variables, {n: z[rows] for n, z in latents.items()}))
       )

@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from genesis_jax.layers import Dtype
 from genesis_jax.noise import NoiseSpec, draw_noise
 from genesis_jax.outputs import Samples
+from genesis_jax.priors import kept
 
 
 def mix(
@@ -76,6 +77,18 @@ class Model(nn.Module):
         f"latents are {sorted(latents)}; {type(self).__name__} decodes {list(self.latent_names())}"
       )
     return self._decode(dict(latents))
+
+  def redraw(self, latents: dict, keep: Bool[Array, "K"], noise: dict) -> dict:
+    """Latents with some slots drawn from the prior, each given the slots before it.
+
+    Here the prior is N(0, 1); a model that learns one has a `redraw` of its own.
+
+    Args:
+      latents: name -> `[B,K,D]`, or `[B,D]` where there are no slots: K is 1 then.
+      keep: the slots that stay as they are.
+      noise: standard normal, shaped like `latents`.
+    """
+    return {name: kept(noise[name], (z, keep)) for name, z in latents.items()}
 
   def _decode(self, latents: dict) -> Samples:
     """`decode` of latents whose names are right."""

@@ -2,14 +2,14 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from genesis_jax.distributions import mixture_nll, sampled_kl, slot_stds
 from genesis_jax.layers import elu
 from genesis_jax.models.common import Model, mix
 from genesis_jax.networks import BroadcastDecoder, ComponentVAE
 from genesis_jax.outputs import Latent, Outputs, Samples
-from genesis_jax.priors import AutoregressivePrior, ComponentPrior
+from genesis_jax.priors import AutoregressivePrior, ComponentPrior, kept
 from genesis_jax.slots import LatentAttention, undivided
 
 
@@ -181,18 +181,26 @@ class Genesis(Model):
         when it samples; for comparison with its published FID.
     """
     noise = self.noise_or_draw(noise, num_images, num_slots)
-    if not self.has_masks:
-      return self.decode(noise)
-    z_mask = noise["mask"]
-    if self.autoregressive_prior:
-      z_mask = self.mask_prior.sample(z_mask, bounded_mean=not original_prior_mean)
-    latents = {"mask": z_mask}
+    return self.decode(self._ancestral(noise, {}, not original_prior_mean))
+
+  def redraw(self, latents: dict, keep: Bool[Array, "K"], noise: dict) -> dict:
+    """See `Model.redraw`."""
+    return self._ancestral(noise, {name: (z, keep) for name, z in latents.items()})
+
+  def _ancestral(self, noise: dict, given: dict, bounded_mean: bool = True) -> dict:
+    """Latents drawn one after the other; `given`: name -> `priors.Given`."""
+    latents = {}
+    if self.has_masks and self.autoregressive_prior:
+      latents["mask"] = self.mask_prior.sample(noise["mask"], bounded_mean, given.get("mask"))
+    elif self.has_masks:
+      latents["mask"] = kept(noise["mask"], given.get("mask"))
     if self.two_stage:
-      latents["component"] = noise["component"]
-      if self.component_prior:
-        mean, std = self.component_latent_prior(z_mask)
-        latents["component"] = mean + std * noise["component"]
-    return self.decode(latents)
+      drawn = noise["component"]
+      if self.component_prior and self.has_masks:
+        mean, std = self.component_latent_prior(latents["mask"])
+        drawn = mean + std * drawn
+      latents["component"] = kept(drawn, given.get("component"))
+    return latents
 
   def _decode(self, latents: dict) -> Samples:
     """Masks of the mask latents; appearances of the component latents, or of the same."""

@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from genesis_jax.distributions import categorical_kl, mixture_nll, sampled_kl, slot_stds
 from genesis_jax.layers import Conv, ConvTranspose, Dense, Dtype, coordinates, softplus_std
@@ -161,6 +161,13 @@ class GenesisV2(Model):
     if self.has_learned_prior:
       z = self.prior.sample(z)
     return self.decode({"component": z})
+
+  def redraw(self, latents: dict, keep: Bool[Array, "K"], noise: dict) -> dict:
+    """See `Model.redraw`."""
+    if not self.has_learned_prior:
+      return super().redraw(latents, keep, noise)
+    z = self.prior.sample(noise["component"], given=(latents["component"], keep))
+    return {"component": z}
 
   def _decode(self, latents: dict) -> Samples:
     """Masks and appearances of the component latents."""

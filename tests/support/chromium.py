@@ -113,10 +113,11 @@ class Browser:
       case "Page.loadEventFired":
         self._loaded = True
 
-  def open(self, path: pathlib.Path) -> None:
-    """Opens a file, and waits until it is loaded."""
+  def open(self, path: pathlib.Path | str) -> None:
+    """Opens a file or an address, and waits until it is loaded."""
     self._loaded, self.messages, self.requests = False, [], []
-    self.ask("Page.navigate", url=path.resolve().as_uri())
+    url = path if isinstance(path, str) else path.resolve().as_uri()
+    self.ask("Page.navigate", url=url)
     end = time.monotonic() + SECONDS
     while not self._loaded:
       self._note(self._next(end))
@@ -131,20 +132,46 @@ class Browser:
     return answer["result"].get("value")
 
   def press(self, key: str) -> None:
-    """Presses and releases a key, such as "ArrowRight"."""
+    """Presses and releases a key, such as "ArrowRight" or "a"."""
     codes = {"ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35, "Escape": 27, "Enter": 13}
     for kind in ("keyDown", "keyUp"):
       self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key,
-               windowsVirtualKeyCode=codes[key])  # fmt: skip
+               windowsVirtualKeyCode=codes.get(key) or ord(key.upper()))  # fmt: skip
 
   def point_at(self, selector: str) -> None:
     """Moves the mouse to the middle of an element, which is scrolled into view."""
-    x, y = self.run(
+    x, y = self.place_of(selector)
+    self.ask("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+  def place_of(self, selector: str, right: float = 0.5, down: float = 0.5) -> tuple[float, float]:
+    """Where in the window a point of an element is, which is scrolled into view."""
+    return self.run(
       f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
       "e.scrollIntoView({block: 'center', behavior: 'instant'});"
-      "const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+      "const r = e.getBoundingClientRect();"
+      f"return [r.x + {right} * r.width, r.y + {down} * r.height]; }})()"
     )
-    self.ask("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+  def drag(self, selector: str, *stops: tuple[float, float]) -> None:
+    """Presses the mouse at the first point of an element, and lets it go at the last."""
+    for number, stop in enumerate(stops):
+      x, y = self.place_of(selector, *stop)
+      kinds = ["mousePressed"] if number == 0 else ["mouseMoved"]
+      for kind in kinds + ["mouseReleased"] * (number == len(stops) - 1):
+        self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1,
+                 clickCount=1)  # fmt: skip
+
+  def click(self, selector: str) -> None:
+    """Clicks in the middle of an element."""
+    self.point_at(selector)
+    self.drag(selector, (0.5, 0.5))
+
+  def drop(self, selector: str, path: pathlib.Path) -> None:
+    """Drops a file on an element."""
+    x, y = self.place_of(selector)
+    data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+      self.ask("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
 
   def show_as(self, width: int, height: int, dark: bool = False) -> None:
     """Sets the size of the window and the colour scheme."""
