@@ -47,7 +47,7 @@ ABANDONED_SECONDS = 24 * 3600  # after which nobody goes on with a copy
 SPARE = 10**9  # bytes of the disk that are left to others
 FULL = 0.9  # of the limit is left when files were removed
 RECOUNT_SECONDS = 1  # after which others may have added to the cache
-STRIPES = 256  # locks of files that come
+STRIPES = 4096  # locks of files that come
 AT_ONCE = ("STAND_IN.json", "prepared.json")  # files that say what others are
 COMMON_NAMES = {"default", "train"}  # of variants, and of folders that are none
 WAIT_SECONDS = 24 * 3600  # for another program that brings the same file
@@ -73,7 +73,6 @@ def _time_of(file: Remote) -> int:
 def _replace_by_empty(path: str, size: int, changed: int) -> None:
   """Puts a file without content in place of another, or of none; readers keep what they opened."""
   new = Path(home(), STATE, secrets.token_hex(8))
-  new.parent.mkdir(parents=True, exist_ok=True)
   with open(new, "wb") as file:
     os.chmod(new, EMPTY if size else WHOLE)
     file.truncate(size)
@@ -92,15 +91,16 @@ class _Cache:
     self._held: OrderedDict[str, int] = OrderedDict()  # path -> descriptor with a lock
     self._wanted: dict[str, None] = {}  # in order
     self._coming: dict[str, Call] = {}
-    self._lock = threading.RLock()
+    self._lock, self._laying_out = threading.RLock(), threading.Lock()
     self._used, self._counted = 0, -1e9  # bytes of all copies, and when they were counted
 
   def lay_out(self, url: str, within: tuple[str, ...], limit: int) -> Path:
     """See `folder`."""
-    with self._lock:
+    with self._laying_out:
       self._limit = limit
       if (url, within) not in self._roots:
         logging.info("looking through %s", url)
+        (home() / STATE).mkdir(parents=True, exist_ok=True)
         names = [name for name in remote.folders(url) if name in within] if within else []
         top = home() / url.replace("://", "/", 1)
         for part in names or [""]:
@@ -122,8 +122,8 @@ class _Cache:
         if (stat.st_size, int(stat.st_mtime)) == (file.size, _time_of(file)):
           continue
       _replace_by_empty(path, file.size, _time_of(file))
-    for path in gone:
-      os.unlink(path)
+    for path in map(Path, gone):
+      path.unlink(missing_ok=True)
     for path in self.files:
       if os.path.basename(path) in AT_ONCE and path.startswith(str(top)):
         self.bring(path)
@@ -162,7 +162,7 @@ class _Cache:
       if coming:
         coming.join()
       self.bring(path)
-      with contextlib.suppress(OSError):
+      with contextlib.suppress(FileNotFoundError, PermissionError):  # emptied at this moment
         descriptor = os.open(path, os.O_RDONLY)
         if self._keep(path, descriptor):
           return
@@ -175,13 +175,12 @@ class _Cache:
     except OSError as error:
       if error.errno not in NO_LOCKS:
         return False
-    if not _is_whole(descriptor) or os.fstat(descriptor).st_ino != os.stat(path).st_ino:
+    if not _is_whole(descriptor) or not os.path.samestat(os.fstat(descriptor), os.stat(path)):
       return False
-    os.utime(path, (time.time(), _time_of(self.files[path])))
+    os.utime(descriptor, (time.time(), _time_of(self.files[path])))
     with self._lock:
-      if path in self._held:  # by another thread
-        os.close(descriptor)
-        return True
+      if (other := self._held.pop(path, None)) is not None:  # of another thread, or outdated
+        os.close(other)
       self._held[path] = descriptor
       most, size = self._limit // 2, sum(self.files[held].size for held in self._held)
       while len(self._held) > 1 and (len(self._held) > HELD or size > most):
