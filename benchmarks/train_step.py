@@ -4,10 +4,12 @@
   python -m benchmarks.train_step --model=genesis --size=64 --slots=5 --batch=32 --dtype=bfloat16
   python -m benchmarks.train_step --model=genesis_v2 --compare=dtype=bfloat16
   python -m benchmarks.train_step --config.seed=1 --compare=optimizer.name=rmsprop,size=32
+  python -m benchmarks.train_step --original=../genesis
 
 Images are random and already on the device. `--compare` measures a second setting that differs in
-what it names (flags, or fields of the configuration), in rounds that alternate with the first
-one's, so that other load on the machine falls on both.
+what it names (flags, or fields of the configuration), and `--original` the original's own model
+from a checkout of its repository, in rounds that alternate with the first setting's, so that other
+load on the machine falls on all.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import statistics
 import time
 
 from configs import loading, models
-from data_pipelines.command_line import Misuse, Parser, checked_arguments, whole_number
+from data_pipelines.command_line import Misuse, Parser, checked_arguments, path_name, whole_number
 from experiments.console import program, startup
 from experiments.console.errors import explained
 
@@ -50,6 +52,7 @@ def parse(argv: list[str] | None = None) -> tuple[argparse.Namespace, list[str]]
   """Options, and overrides of the configuration; a mistake ends the program with status 2."""
   parser = settings_parser("benchmarks.train_step", __doc__)
   parser.add_argument("--compare", metavar="NAME=VALUE,...", help="of a second setting")
+  parser.add_argument("--original", type=path_name, help="checkout of the original's repository")
   parser.add_argument("--rounds", type=whole_number(1), default=5, help="to take the median of (5)")
   parser.add_argument("--seconds", type=float, default=1.0, help="least duration of a round (1)")
   return parse_settings(parser, argv)
@@ -70,10 +73,11 @@ def parse_settings(parser: argparse.ArgumentParser, argv: list[str] | None):
   loading.check_overrides(parser, overrides)
   given = ((flag, getattr(options, flag)) for flag in FIELDS)
   values = DEFAULTS | {flag: value for flag, value in given if value is not None}
-  return options, [*_overrides(values.items()), *overrides]
+  return options, [*as_overrides(values.items()), *overrides]
 
 
-def _overrides(values) -> list[str]:
+def as_overrides(values) -> list[str]:
+  """Overrides of the configuration from pairs of a flag or field and its value."""
   return [f"--config.{FIELDS.get(name, name)}={value}" for name, value in values]
 
 
@@ -102,21 +106,23 @@ def settings(options: argparse.Namespace, overrides: list[str]) -> list[list[tup
     ConfigError: if an override does not fit.
     Misuse: if --compare is not of the form NAME=VALUE,...
   """
-  second = [change.partition("=") for change in (options.compare or "").split(",") if change]
-  if wrong := [name for name, equals, _ in second if not equals]:
+  pairs = [change.partition("=") for change in (options.compare or "").split(",") if change]
+  if wrong := [name for name, equals, _ in pairs if not equals]:
     raise Misuse(f"--compare: {wrong[0]!r} is not NAME=VALUE")
-  changes = [(name, value) for name, _, value in second]
+  changes = [(name, value) for name, _, value in pairs]
   groups = []
   for model in options.model or MODELS:
     group = [(model, read_config(model, overrides))]
     if changes:
-      group.append((f"  {options.compare}", read_config(model, [*overrides, *_overrides(changes)])))
+      group.append(
+        (f"  {options.compare}", read_config(model, [*overrides, *as_overrides(changes)]))
+      )
     groups.append(group)
   return groups
 
 
 class Case:
-  """A configuration's compiled step, with its state and a batch on the device."""
+  """A configuration's training step, its state and a batch on the device; to be compiled."""
 
   def __init__(self, config):
     import jax
@@ -125,7 +131,7 @@ class Case:
     import genesis_jax
     from genesis_jax import objective, training
 
-    self.config = config
+    self.config, self.steps = config, config.steps_per_call
     model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
     self._state = training.initial_state(0, model, tx)
     side = config.model.image_size
@@ -136,13 +142,21 @@ class Case:
     start = time.perf_counter()
     with jax.default_matmul_precision(config.matmul_precision):
       steps = functools.partial(training.train_steps, step, num_steps=config.steps_per_call)
-      lowered = jax.jit(steps, donate_argnums=0).lower(self._state, self._batches)
-      # Of what is to be compiled: libraries that a GPU calls do not tell theirs. What is in a loop
-      # is counted once, so it is of one step.
-      self._flops = lowered.cost_analysis().get("flops", float("nan"))
-      self._compiled = lowered.compile()
+      self._lowered = jax.jit(steps, donate_argnums=0).lower(self._state, self._batches)
+    # Of what is to be compiled: libraries that a GPU calls do not tell theirs. What is in a loop is
+    # counted once, so it is of one step.
+    self._flops = self._lowered.cost_analysis().get("flops", float("nan"))
     self._compile_seconds = time.perf_counter() - start
+
+  def compile(self) -> "Case":
+    """Compiles the step, and does it once; several threads may each compile one."""
+    import jax
+
+    start = time.perf_counter()
+    self._compiled = self._lowered.compile()
+    self._compile_seconds += time.perf_counter() - start
     jax.block_until_ready(self.call())
+    return self
 
   def call(self):
     """Does the steps of one call; returns something to wait for."""
@@ -193,19 +207,30 @@ def measure(cases: list[Case], rounds: int, least: float) -> list[list[float]]:
   return [list(column) for column in zip(*times, strict=True)]
 
 
+def ratio(times: list[list[float]], cases: list) -> str:
+  """The second case's steps/s in units of the first one's: median and range of the rounds."""
+  steps = [case.steps for case in cases]
+  ratios = [a / steps[0] / (b / steps[1]) for a, b in zip(*times, strict=True)]
+  return f"{statistics.median(ratios):.2f} x ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
 def show(group: list[tuple], options: argparse.Namespace, matmul, memory: float) -> None:
-  """Measures one setting, or two and their ratio, and prints a row for each."""
-  cases = [Case(config) for _, config in group]
+  """Measures one setting, or several and their ratios, and prints a row for each."""
+  names, cases = [name for name, _ in group], [Case(config).compile() for _, config in group]
+  if options.original:
+    from benchmarks.original import OriginalCase
+
+    names.append("  the original")
+    cases.append(OriginalCase(options.original, group[0][1]))
   times = measure(cases, options.rounds, options.seconds)
-  for (name, config), case, seconds in zip(group, cases, times, strict=True):
-    ceiling = matmul(config.model.dtype, config.matmul_precision)
-    row = zip(COLUMNS, case.row(statistics.median(seconds), ceiling, memory), strict=True)
-    print("  ".join([f"{name:<24}", *(f"{value:>{form}}" for (_, form), value in row)]), flush=True)
-  if len(group) == 2:
-    steps = [case.config.steps_per_call for case in cases]
-    ratios = [a / steps[0] / (b / steps[1]) for a, b in zip(*times, strict=True)]
-    print(f"{'':<24}  {statistics.median(ratios):.2f} x the steps/s of the first "
-          f"({min(ratios):.2f} to {max(ratios):.2f})", flush=True)  # fmt: skip
+  for name, case, seconds in zip(names, cases, times, strict=True):
+    ceiling = matmul(case.config.model.dtype, case.config.matmul_precision)
+    values = case.row(statistics.median(seconds), ceiling, memory)
+    cells = [f"{value:>{form}}" for (_, form), value in zip(COLUMNS, values, strict=False)]
+    print("  ".join([f"{name:<24}", *cells]), flush=True)
+  for name, case, seconds in list(zip(names, cases, times, strict=True))[1:]:
+    print(f"{name:<24}  {ratio([times[0], seconds], [cases[0], case])} the steps/s of the first",
+          flush=True)  # fmt: skip
 
 
 @program.entry

@@ -20,12 +20,12 @@ from experiments.runs.records import read_rows
 
 
 def clu_writer(folder: pathlib.Path):
-  """CLU's writer of TensorBoard's files, or None where TensorFlow is not installed.
+  """CLU's writer of TensorBoard's files, or None where CLU or TensorFlow is not installed.
 
   Raises:
     UserError: the folder cannot be written.
   """
-  if importlib.util.find_spec("tensorflow") is None:
+  if not all(importlib.util.find_spec(name) for name in ("tensorflow", "clu")):
     return None
   from clu import metric_writers  # imports TensorFlow
 

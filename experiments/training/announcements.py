@@ -1,12 +1,12 @@
 """What a run prints: before training, what it will do; after it, the results."""
 
+import importlib.util
 import pathlib
 import shlex
 
 import jax
 import numpy as np
 from absl import logging
-from clu import parameter_overview
 
 from experiments.console.errors import UserError
 from experiments.console.program import command
@@ -47,7 +47,10 @@ def introduce(run, state) -> None:
   folder.write_labels(
     run.workdir, config, run.source, num_parameters, run.first, run.files, run.checkpoints.change
   )
-  print(parameter_overview.get_parameter_overview(state.params, include_stats=False))
+  if importlib.util.find_spec("clu"):  # else training goes on without this table
+    from clu import parameter_overview
+
+    print(parameter_overview.get_parameter_overview(state.params, include_stats=False))
   if run.source.stand_in:
     print("*" * 80)
     print("*  STAND-IN DATA: rendered here; results are not comparable with published ones.")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import genesis_jax
+from benchmarks import gradients
 from configs.experiment import compose
 from genesis_jax import convolutions, layers, objective, training
-from genesis_jax.noise import draw_noise
 
 MODELS = ("genesis", "genesis_v2", "monet", "vae")
 BACKENDS = {"cpu": "cpu", "cuda": "gpu", "tpu": "tpu"}  # platform of a program -> JAX's name
@@ -132,46 +132,16 @@ def test_sums_in_16_bits_are_found():
     assert any("stablehlo.reduce" in line for line in sums_of_16_bits(lowered))
 
 
-@functools.cache
-def gradients(side, batch, **options) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-  """Name -> gradients in float32 and in bfloat16, of the same parameters, images and noise."""
-  model = genesis_jax.build_model(options | dict(image_size=side))
-  coarse = jax.random.uniform(jax.random.key(7), (batch, 8, 8, 3))
-  images = jnp.repeat(jnp.repeat(coarse, side // 8, 1), side // 8, 2)
-  keys = {"params": jax.random.key(0), "noise": jax.random.key(1)}
-  variables = jax.jit(lambda: model.init(keys, images[:1], train=False))()
-  noise = draw_noise(jax.random.key(2), model.noise_spec(), jnp.arange(batch))
-  if "seed" in noise:
-    # Far apart, so that rounding does not make another pixel the largest, and another seed.
-    noise["seed"] = noise["seed"] ** 1000
-
-  def of(model):
-    def loss(params):
-      out, _ = model.apply(
-        variables | {"params": params}, images, train=True, noise=noise, mutable=["batch_stats"]
-      )
-      return out.err.mean() + training.total_kl(out).mean()
-
-    return jax.jit(jax.grad(loss))(variables["params"])
-
-  exact, coarse = of(model), of(model.clone(dtype=jnp.bfloat16))
-  assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(coarse))
-  flat = jax.tree_util.tree_leaves_with_path(exact)
-  return {
-    jax.tree_util.keystr(path): (np.float64(a), np.float64(b))
-    for (path, a), b in zip(flat, jax.tree.leaves(coarse), strict=True)
-  }
+gradients_of = functools.cache(gradients.gradients)
 
 
 def check_gradients(side, batch, cosine=0.998, bias=0.1, **options):
-  pairs = gradients(side, batch, **options)
-  exact, coarse = (np.concatenate([pair[i].ravel() for pair in pairs.values()]) for i in (0, 1))
-  length, norm = np.linalg.norm(exact), np.linalg.norm
-  assert exact @ coarse / length / norm(coarse) >= cosine
-  assert norm(coarse) / length == pytest.approx(1, abs=0.02)
-  for name, (a, b) in pairs.items():
-    if "bias" in name and norm(a) >= 0.01 * length:
-      assert norm(b - a) < bias * norm(a), name
+  pairs = gradients_of(side, batch, **options)
+  assert {gradient.dtype for pair in pairs.values() for gradient in pair} == {np.dtype("float32")}
+  found = gradients.compare(pairs)
+  assert found.cosine >= cosine
+  assert found.norm == pytest.approx(1, abs=0.02)
+  assert found.bias_error < bias, found.bias
 
 
 @pytest.mark.slow

@@ -1,12 +1,17 @@
 """The benchmarks run, and refuse what they cannot measure; nothing here is about speed."""
 
 import importlib.util
+import json
+import subprocess
 import sys
 
+import numpy as np
 import pytest
-from conftest import TINY_RUN
+from conftest import ON_ONE_DEVICE, TINY_RUN
 
-from benchmarks import compiled, metrics, train_step, whole_program
+import genesis_jax
+from benchmarks import accelerator, compiled, gradients, metrics, parts, train_step, whole_program
+from experiments.console.errors import UserError
 
 SMALL = ["--config.model.latent_dim=4", "--size=32", "--batch=8", "--rounds=1", "--seconds=0"]
 
@@ -117,3 +122,94 @@ def test_compiling_for_what_is_not_there(run, target, monkeypatch):
 def test_mistakes_in_compiling(run, arguments, message):
   status, printed = run(compiled, *arguments)
   assert status == 2 and message in printed.splitlines()[-1]
+
+
+class Clock:
+  """A machine on which a part takes the seconds that the test says."""
+
+  def __init__(self, monkeypatch):
+    self.now = 0.0
+    monkeypatch.setattr(accelerator.time, "monotonic", lambda: self.now)
+
+
+def a_part(name, least, run):
+  return parts.Part(name, f"What {name} is", least, 100, run)
+
+
+def test_parts_are_done_while_there_is_time_and_only_once(monkeypatch, run, tmp_path):
+  clock, asked = Clock(monkeypatch), []
+
+  def works(machine):
+    asked.append(machine.left)
+    clock.now += 40
+    return [{"steps/s": 12.34567, "of": "a"}, {"of": "b"}]
+
+  def fails(machine):
+    raise UserError("it is\nbroken")
+
+  listed = (a_part("first", 1, works), a_part("second", 1, fails), a_part("third", 90, works),
+            a_part(parts.TRAINING, 1, lambda machine: works(machine)))  # fmt: skip
+  monkeypatch.setattr(accelerator, "ALL", {part.name: part for part in listed})
+  words = ("--minutes=2", f"--out={tmp_path}", "--train_share=0.1")
+  status, printed = run(accelerator, *words)
+  assert status == 0 and asked == [100, 80]  # a part's limit; all that is left
+  page = (tmp_path / "RESULTS.md").read_text()
+  assert "| 12.35 | a |\n|  | b |" in page and "What first is" in printed
+  assert "Missing: it failed (it is broken)." in page
+  assert "Missing: 68 s were left, and it needs 90 s." in page
+  asked.clear()
+  status, _ = run(accelerator, *words)  # what is missing, and more training
+  assert status == 0 and len(asked) == 2
+
+
+def test_an_accelerator_report_that_cannot_be_gone_on_with(run, tmp_path):
+  (tmp_path / "results.json").write_text("{")
+  status, printed = run(accelerator, "--minutes=1", f"--out={tmp_path}")
+  assert status == 1 and "cannot be used" in printed and printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments, message", [
+  (["--minutes=0"], "--minutes is 0.0; it must be positive"),
+  (["--minutes=1", "--train_share=2"], "--train_share is 2.0; it must be from 0 to 1"),
+  (["--minutes=1", "--part=everything"], "invalid choice: 'everything'"),
+])  # fmt: skip
+def test_mistakes_of_an_accelerator_report(run, tmp_path, arguments, message):
+  status, printed = run(accelerator, *arguments, f"--out={tmp_path}")
+  assert status == 2 and message in printed.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_report_of_this_machine(tmp_path):
+  """Its parts for real, but tiny: what needs an accelerator to be of use runs on a CPU, too."""
+  words = ["--model=vae", "--size=32", "--batch=2", "--steps_per_call=2", "--seconds=0"]
+  scenes = "--config.data.source=generator --config.data.num_val=8 --config.data.num_test=8"
+  tiny = "--config.model.latent_dim=2 --config.batch_size=2 --config.num_validation_images=8"
+  training = f"--train=configs/experiment.py:vae,multi_dsprites {scenes} {tiny}"
+  limits = ["--minutes=4", "--train_share=0.4", "--part=speed", "--part=training"]
+  program = [sys.executable, "-m", "benchmarks.accelerator", f"--out={tmp_path}"]
+  done = subprocess.run(
+    [*program, *limits, *words, training],
+    capture_output=True, text=True, timeout=500, env=ON_ONE_DEVICE,
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  found = json.loads((tmp_path / "results.json").read_text())
+  assert found["speed"]["rows"][0]["steps/s"] > 0, done.stdout
+  (trained,) = found["training"]["rows"]
+  assert trained["step"] > 0
+  assert genesis_jax.load(tmp_path / "exported" / trained["run"]).model.latent_dim == 2
+
+
+@pytest.mark.parametrize("checkout", ["nowhere", "models"])
+def test_an_original_that_is_none(run, tmp_path, checkout):
+  pytest.importorskip("torch")
+  (tmp_path / "models").mkdir()
+  status, printed = run(train_step, "--model=vae", *SMALL, f"--original={tmp_path / checkout}")
+  assert status == 1 and "models/vae_config.py" in printed.splitlines()[-1]
+
+
+def test_gradients_that_differ():
+  exact, coarse = np.array([3.0, 4.0]), np.array([3.0, 0.0])
+  found = gradients.compare({"['a']['bias']": (exact, coarse), "['b']": (exact, exact)})
+  assert found.cosine == pytest.approx((9 + 25) / np.sqrt(50 * 34))
+  assert found.norm == pytest.approx(np.sqrt(34 / 50))
+  assert (found.bias, found.bias_error) == ("['a']['bias']", pytest.approx(4 / 5))
