@@ -29,10 +29,10 @@ from data_pipelines.command_line import (
   run,
   show_progress,
 )
-from data_pipelines.datasets.published import PUBLISHED, published
 from data_pipelines.durable import Taken, locked
 from data_pipelines.sources import DataError, check_choice
 from data_pipelines.stores.jobs import STATE, Job, planned
+from data_pipelines.stores.published import PUBLISHED, published
 from data_pipelines.stores.threads import in_order
 
 FILES_AT_ONCE = 4

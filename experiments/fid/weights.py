@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from data_pipelines.datasets.published import PUBLISHED
 from data_pipelines.durable import own_cache, write_atomically
 from data_pipelines.stores.copies import copy
+from data_pipelines.stores.published import PUBLISHED
 from data_pipelines.stores.remote import found
 from experiments.console.errors import DAMAGED_NPZ, UserError, explained
 from genesis_jax.fid import inception_from_torch

@@ -17,8 +17,8 @@ from web_server import WebServer
 import data_pipelines
 from configs.settings import settings
 from data_pipelines import datasets, fetch
-from data_pipelines.datasets.published import PUBLISHED, command, published
 from data_pipelines.stores import archives, copies, files, jobs, remote
+from data_pipelines.stores.published import PUBLISHED, command, published
 from tests.data_pipelines.test_apc import write_shelves
 from tests.data_pipelines.test_multi_object import example, features
 from tests.data_pipelines.test_multi_object import write as write_objects

@@ -19,7 +19,6 @@ import re
 from functools import partial
 from pathlib import Path
 
-from data_pipelines.datasets.published import command
 from data_pipelines.reading.file_trees import Archive, Folder, open_tree
 from data_pipelines.reading.images import (
   decode_batch,
@@ -31,6 +30,7 @@ from data_pipelines.reading.images import (
 )
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.sources import DataError, Source
+from data_pipelines.stores.published import command
 
 VARIANTS = ("default",)
 FOLDERS = ("training", "processed")

@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from data_pipelines.datasets.published import command
 from data_pipelines.reading.record_files import is_empty, left_out
 from data_pipelines.sources import DataError
+from data_pipelines.stores.published import command
 
 
 class Variant(NamedTuple):

@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines.datasets.published import command
 from data_pipelines.reading.progress import with_progress
 from data_pipelines.sources import DataError, check_choice
 from data_pipelines.stores.cache import here
+from data_pipelines.stores.published import command
 
 ARCHIVE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 SIDE = 64  # of the images, pixels

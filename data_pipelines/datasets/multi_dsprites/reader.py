@@ -18,7 +18,6 @@ import tensorflow as tf
 
 from data_pipelines.datasets.multi_dsprites import draws as dsprites
 from data_pipelines.datasets.multi_dsprites.draws import ARCHIVE, SIDE, SIZES
-from data_pipelines.datasets.published import command
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.sources import (
   SPLITS,
@@ -28,6 +27,7 @@ from data_pipelines.sources import (
   resize_images,
 )
 from data_pipelines.stores.cache import here
+from data_pipelines.stores.published import command
 
 PLACES = ("data/multi_dsprites", "data")  # searched when no data_dir is given
 VARIANTS = dsprites.VARIANTS

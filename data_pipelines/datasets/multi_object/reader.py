@@ -21,11 +21,11 @@ from absl import logging
 
 from data_pipelines.datasets.multi_object import protocols, wire
 from data_pipelines.datasets.multi_object.codec import GREY, RGB, Codec, Factor, Form
-from data_pipelines.datasets.published import command
 from data_pipelines.reading import gzipped, tfrecords
 from data_pipelines.reading.record_files import is_empty, left_out
 from data_pipelines.reading.records import Range, Records, check_not_empty
 from data_pipelines.sources import DataError, Source, check_config, stand_in_notes
+from data_pipelines.stores.published import command
 
 
 class Layout(NamedTuple):

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.datasets.published import command
 from data_pipelines.reading.file_trees import Folder
 from data_pipelines.reading.images import (
   centre_cropped,
@@ -37,6 +36,7 @@ from data_pipelines.sources import (
   Source,
 )
 from data_pipelines.stores.cache import here
+from data_pipelines.stores.published import command
 
 VARIANTS = ("default", "blocks_all", "ccs_all")
 LISTS = {"train": "train.txt", "val": "eval.txt", "test": "test.txt"}

@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from data_pipelines.datasets.published import command
 from data_pipelines.reading.headers import jpeg_size, png_header
 from data_pipelines.reading.record_files import is_empty, left_out
 from data_pipelines.reading.records import Range, Records, check_not_empty
 from data_pipelines.reading.tfrecords import bytes_feature, example_features
 from data_pipelines.sources import DataError, Source, resize_ids, resize_images
+from data_pipelines.stores.published import command
 
 VARIANTS = ("default",)
 PLACES = ("data/sketchy",)  # searched when no data_dir is given
