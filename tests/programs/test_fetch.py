@@ -203,6 +203,12 @@ def test_mistakes_are_one_line(words, status, message, tmp_path, monkeypatch, ca
               and path.parent.name != jobs.STATE]  # fmt: skip
 
 
+def test_neither_tensorflow_nor_libraries_of_stores_are_imported_to_begin():
+  program = "import sys, data_pipelines.fetch; print(*sys.modules)"
+  done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+  assert not {"tensorflow", "jax", "fsspec", "gcsfs", "aiohttp"} & set(done.stdout.split())
+
+
 def test_the_table_knows_every_data_set_and_its_variants(tmp_path):
   assert set(data_pipelines.DATASETS) - {"image_folder", "tfds"} <= set(PUBLISHED)
   for name in set(data_pipelines.DATASETS) & set(PUBLISHED):
