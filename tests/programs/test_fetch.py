@@ -84,7 +84,7 @@ def test_the_beginning_of_a_packed_file_is_read_up_to_the_cut(tmp_path, capsys):
   content = path.read_bytes()
   out = tmp_path / "objects_room"
   with WebServer({path.name: content}) as server:
-    words = ["objects_room", "--source", f"{server.url}/{path.name}", "--out", str(out)]
+    words = ["objects_room", "--source", server.url, "--out", str(out)]
     assert fetch.main([*words, "--max_gb", str(len(content) / 2e9)]) == 0
     assert "of which" not in capsys.readouterr().err
     part = images("objects_room", out, num_test=4, num_val=4)
