@@ -149,13 +149,13 @@ def main(argv: list[str]) -> None:
     variant = arguments.variant or PUBLISHED[name].variants[0]
     check_choice("--variant", variant, PUBLISHED[name].variants)
   row = published(name, variant)
-  row = row._replace(urls=tuple(arguments.source or row.urls))
+  sources = tuple(arguments.source or row.urls)
   out = arguments.out or Path(row.out)
   show_progress()
   most = None if arguments.max_gb is None else int(arguments.max_gb * 1e9)
   with checked_arguments():
-    todo = planned(row, out, arguments.num_files, most)
-  total = _say_cost(todo, f"{name} {variant} from {' '.join(row.urls)}", out)
+    todo = planned(row, sources, out, arguments.num_files, most)
+  total = _say_cost(todo, f"{name} {variant} from {' '.join(sources)}", out)
   (out / STATE).mkdir(parents=True, exist_ok=True)
   try:
     with locked(out / STATE / "lock"):

@@ -1,6 +1,6 @@
 """What is to be done to fetch a published data set: one job for each file that is needed.
 
-for job in planned(published("gqn", "jaco"), Path("data/gqn/jaco"), num_files=20):
+for job in planned(row, row.urls, Path("data/gqn/jaco"), num_files=20):
   job.carry_out(told)
 """
 
@@ -119,10 +119,10 @@ class Job:
       raise DataError(f"{self.file.url} has nothing of what is needed; name more, or another place")
 
 
-def _found(row: Published) -> list[Remote]:
-  """The files that are needed at a row's addresses, archives included."""
+def _found(row: Published, sources: tuple[str, ...]) -> list[Remote]:
+  """The files of a row that are at these addresses, archives included."""
   found, names = [], [url.rpartition("/")[2] for url in row.urls]
-  for url in row.urls:
+  for url in sources:
     files = remote.listed(url)
     if len(files) > 1 and row.needed:
       files = [f for f in files if re.fullmatch(row.needed, f.name) or ARCHIVE.search(f.name)]
@@ -156,12 +156,17 @@ def _chosen(files: list[Remote], num: int | None, most: int | None) -> list[Remo
 
 
 def planned(
-  row: Published, out: Path, num_files: int | None = None, most: int | None = None
+  row: Published,
+  sources: tuple[str, ...],
+  out: Path,
+  num_files: int | None = None,
+  most: int | None = None,
 ) -> list[Job]:
   """What to do, in this order.
 
   Args:
     row: of a variant.
+    sources: addresses, those of the row or others.
     out: folder.
     num_files: of sets of many files, the first so many.
     most: bytes.
@@ -171,7 +176,7 @@ def planned(
     StoreError: a store cannot be asked.
     ValueError: the set cannot be had in such a part.
   """
-  files, needed = _found(row), row.needed and re.compile(row.needed)
+  files, needed = _found(row, sources), row.needed and re.compile(row.needed)
   if needed and all(needed.fullmatch(file.name) for file in files):
     chosen = _chosen(files, num_files, most)
     return [Job(file, out / needed.fullmatch(file.name)["path"]) for file in chosen]
@@ -187,6 +192,7 @@ def planned(
       break
     left = None if left is None else left - limit
     base = re.sub(r"[^\w.-]", "_", file.name.rpartition("/")[2])[-100:]
+    base = base if needed else row.urls[0].rpartition("/")[2]  # by which readers know it
     if needed and base.endswith(".zip"):
       jobs.append(Job(file, out, zipped=Zipped(file, needed, out, limit)))
     elif needed:

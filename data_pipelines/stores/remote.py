@@ -7,7 +7,6 @@ file.read(0, 1000)                        # bytes, after as many tries as it tak
 """
 
 import base64
-import contextlib
 import dataclasses
 import hashlib
 import io
@@ -171,9 +170,12 @@ def listed(url: str) -> list[Remote]:
     StoreError: there are none, or they cannot be listed.
   """
   url = address(url)
+  none = StoreError(explained(FileNotFoundError(url), url))
   if url.startswith(_WEB):
-    with contextlib.suppress(StoreError):  # unless it is a page of links
+    try:
       return [found(url)]
+    except StoreError as error:  # it may be a page of links
+      none = error
   system, path = open_store(url)
   root = system._strip_protocol(path).rstrip("/")
   below = retried(lambda: system.find(root, detail=True), url)
@@ -189,7 +191,7 @@ def listed(url: str) -> list[Remote]:
       dataclasses.replace(new, name=old.name) for new, old in zip(looked, files, strict=True)
     ]
   if not files:
-    raise StoreError(explained(FileNotFoundError(url), url))
+    raise none
   return sorted(files, key=lambda file: file.name)
 
 

@@ -80,15 +80,15 @@ def test_gqn_comes_from_a_bucket_in_part_or_all(gqn_root, tmp_path, monkeypatch,
 
 
 def test_the_beginning_of_a_packed_file_is_read_up_to_the_cut(tmp_path, capsys):
-  path = write_objects(tmp_path / "served", [example(features(i)) for i in range(40)])
+  path = write_objects(tmp_path / "served", [example(features(i)) for i in range(24)])
   content = path.read_bytes()
   out = tmp_path / "objects_room"
   with WebServer({path.name: content}) as server:
-    words = ["objects_room", "--source", f"{server.url}/{path.name}", "--out", str(out)]
+    words = ["objects_room", "--source", server.url, "--out", str(out)]
     assert fetch.main([*words, "--max_gb", str(len(content) / 2e9)]) == 0
     assert "of which" not in capsys.readouterr().err
     part = images("objects_room", out, num_test=4, num_val=4)
-    assert 5 < len(part) < 20
+    assert 1 <= len(part) < 10
     config = settings("objects_room", data_dir=str(out))
     assert "only the beginning" in data_pipelines.resolve(config).description
     assert fetch.main([*words, "--max_gb", str(len(content) / 1.5e9)]) == 0
@@ -96,7 +96,7 @@ def test_the_beginning_of_a_packed_file_is_read_up_to_the_cut(tmp_path, capsys):
     assert fetch.main(words) == 0
     assert server.sent[path.name] < 1.1 * len(content)  # each time the rest alone
   assert (out / path.name).read_bytes() == content
-  assert len(images("objects_room", out, num_test=4, num_val=4)) == 32
+  assert len(images("objects_room", out, num_test=4, num_val=4)) == 16
   assert bytes_below(out).keys() == {path.name, ".fetched/lock"}
 
 
@@ -203,8 +203,14 @@ def test_mistakes_are_one_line(words, status, message, tmp_path, monkeypatch, ca
               and path.parent.name != jobs.STATE]  # fmt: skip
 
 
+def test_neither_tensorflow_nor_libraries_of_stores_are_imported_to_begin():
+  program = "import sys, data_pipelines.fetch; print(*sys.modules)"
+  done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+  assert not {"tensorflow", "jax", "fsspec", "gcsfs", "aiohttp"} & set(done.stdout.split())
+
+
 def test_the_table_knows_every_data_set_and_its_variants(tmp_path):
-  assert set(data_pipelines.DATASETS) - {"image_folder"} <= set(PUBLISHED)
+  assert set(data_pipelines.DATASETS) - {"image_folder", "tfds"} <= set(PUBLISHED)
   for name in set(data_pipelines.DATASETS) & set(PUBLISHED):
     config = settings(name)
     row = published(name, config.variant)
