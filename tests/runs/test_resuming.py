@@ -203,7 +203,7 @@ def test_not_everything_may_change(copy, name):
 
 def test_addresses_and_backslashes_in_workdir(copy, tmp_path):
   config, _, _ = copy
-  with pytest.raises(UserError, match="gx://bucket/run begins with no known gx://"):
+  with pytest.raises(UserError, match="gx://bucket/run is no address of a store"):
     loop.train(config, "gx://bucket/run")
   with pytest.raises(UserError, match=r"contains \\,"):
     loop.train(config, tmp_path / "a\\b")
