@@ -99,6 +99,8 @@ class Plan:
 
   Attributes:
     sizes: bytes of each lane.
+    is_small: whether all records are counted at once.
+    damaged: files whose last records cannot be found, of those counted -> where the damage begins.
 
   Raises:
     OSError: a file is gone.
@@ -111,6 +113,7 @@ class Plan:
       self._lanes[lane].append(part)
     self.sizes = [sum(part.size for part in parts) for parts in self._lanes]
     self.is_small = sum(self.sizes) <= SMALL_BYTES
+    self.damaged: dict[int, int] = {}
     self._counts: dict[Part, int] = {}
     self._counting: list[threading.Thread] = []
     self._failure: OSError | None = None
@@ -163,6 +166,8 @@ class Plan:
     """How many records of a part can be found."""
     if part not in self._counts:
       begins, is_damaged = self.starts(part)
+      if is_damaged:
+        self.damaged[part.file] = int(begins[-1])
       self.learn(part, len(begins) - is_damaged)
     return self._counts[part]
 
