@@ -12,11 +12,10 @@ import tensorflow as tf
 
 from data_pipelines import DataError
 from data_pipelines.reading.batches import Batches
-from data_pipelines.reading.lanes import index
+from data_pipelines.reading.lanes import files, index
 from data_pipelines.reading.lanes import plan as planning
 from data_pipelines.reading.lanes.pipeline import LanePipeline
 from data_pipelines.reading.lanes.plan import Plan
-from data_pipelines.reading.pipeline import Pipeline
 from data_pipelines.reading.records import Range, Records
 
 VIEWS, ROWS = 3, 24
@@ -120,22 +119,22 @@ def test_records_too_uneven_to_share_are_an_error(tmp_path, monkeypatch):
     draw(records_of([large, small]), epochs=1, batch_size=2, shuffle_buffer=2)
 
 
-def test_files_are_told_in_the_order_in_which_they_are_wanted(ranges):
-  records = records_of(ranges)
-  opened = []
-  for count in (1, 4):
-    seen = []
-    for host in range(count):
-      stream = Batches(records, batch_size=8, seed=1, shuffle=True, epochs=2,
-                       shard_index=host, shard_count=count)  # fmt: skip
-      opened = list(stream.files())
-      seen += opened
-    assert set(seen) == {part.path for part in ranges}
-  halfway = Batches(records, batch_size=8, seed=1, shuffle=True, epochs=2, first_batch=40)
-  assert len(list(halfway.files())) < len(list(Batches(records, batch_size=8, seed=1, shuffle=True,
-                                                       epochs=2).files()))  # fmt: skip
-  before = Pipeline(records, seed=1, epochs=1, shuffle=True, shuffle_buffer=9, skip_corrupt=False)
-  assert sorted(before.files(8, 0)) == sorted(part.path for part in ranges)
+def test_files_are_told_in_the_order_in_which_they_are_wanted(ranges, monkeypatch):
+  records, opened = records_of(ranges), []
+  read = files.records
+  monkeypatch.setattr(files, "records", lambda path, *at: opened.append(path) or read(path, *at))
+
+  def stream(**arguments):
+    return Batches(records, **dict(batch_size=8, seed=1, shuffle=True, epochs=1) | arguments)
+
+  hosts = [set(stream(shard_index=host, shard_count=4).files()) for host in range(4)]
+  assert set.union(*hosts) == {part.path for part in ranges}
+  assert all(len(found) < len(ranges) for found in hosts)
+  list(stream(batch_size=1))
+  assert [*dict.fromkeys(stream(batch_size=1).files())] == [*dict.fromkeys(opened)]
+  assert len(list(stream(first_batch=40).files())) < len(list(stream().files()))
+  before = stream(lanes=False).files()
+  assert sorted(before) == sorted(part.path for part in ranges)
 
 
 def test_where_records_lie_is_kept(tmp_path, monkeypatch):
