@@ -80,6 +80,7 @@ def make_config(root, **changes):
     resize="nearest",
     on_corrupt="error",
     limit=0,
+    order="lanes",
     shuffle_buffer=10_000,
     standin_scenes=20,
     num_val=10_000,
@@ -147,7 +148,7 @@ def test_starting_skips_whole_groups(whole, monkeypatch):
   unpacked = []
   unpack = gqn._unpack
   monkeypatch.setattr(gqn, "_unpack", lambda *a, **k: unpacked.append(1) or unpack(*a, **k))
-  config = make_config(whole)
+  config = make_config(whole, order="buffer")
   expected = draw(config, epochs=1)[10:]
   unpacked.clear()
   assert draw(config, epochs=1, first_batch=10) == expected
@@ -299,11 +300,12 @@ def test_damage_is_an_error_with_its_place(tmp_path, case):
   assert "--config.data.on_corrupt=skip" in message and "\n" not in message
 
 
+@pytest.mark.parametrize("order", ["lanes", "buffer"])
 @pytest.mark.parametrize("case", DAMAGE)
-def test_damage_can_be_skipped(tmp_path, case):
+def test_damage_can_be_skipped(tmp_path, case, order):
   damage, _, lost = DAMAGE[case]
   config = damaged_whole(tmp_path, damage)
-  config.on_corrupt = "skip"
+  config.on_corrupt, config.order = "skip", order
   stream = data_pipelines.batches(config, split="train", batch_size=32, epochs=2)
   batches = [identify(batch["image"]) for batch in stream]
   left = sorted(set(range(2 * RECORDS)) - set(lost))

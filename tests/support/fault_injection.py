@@ -57,12 +57,12 @@ SETTINGS = {
 # Run by Python before the program: what a slow disk and a clock that is set back look like.
 SLOW_DATA = """
 import builtins, time
-import data_pipelines.reading.pipeline as pipeline
-fast = pipeline.Pipeline._open
-def slow(self, file):
-  time.sleep(1.5)
-  return fast(self, file)
-pipeline.Pipeline._open = slow
+import data_pipelines.reading.lanes.files as files
+fast = files._Bytes.__init__
+def slow(self, *arguments):
+  time.sleep(0.1)
+  fast(self, *arguments)
+files._Bytes.__init__ = slow
 """
 CLOCK_BACK = """
 import time
@@ -365,7 +365,7 @@ def vanishing_data(bench: Bench) -> str:
 
 
 def slow_data(bench: Bench) -> str:
-  """Every file takes seconds to open."""
+  """Every part of a file takes long to open."""
   workdir = bench.folder / "slow"
   bench.start(workdir, before=SLOW_DATA).finish()
   bench.assert_exact(workdir)

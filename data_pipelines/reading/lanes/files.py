@@ -15,7 +15,7 @@ from data_pipelines.reading import tfrecords
 from data_pipelines.reading.gzipped import BAD_LENGTH, ENDS_INSIDE, has_valid_length, masked_crc
 from data_pipelines.reading.tfrecords import BAD_DATA, FOOTER, HEADER
 
-BLOCK = 2**18  # bytes that are read at once
+FIRST, BLOCK = 2**14, 2**18  # bytes that are read at once: more each time, up to a block
 
 
 class Found(NamedTuple):
@@ -35,7 +35,7 @@ class Found(NamedTuple):
 
 
 class _Bytes:
-  """The bytes of a file from one on, without reading more than a block past `end`.
+  """The bytes of a file from one on; past `end` no more than what is asked for.
 
   A plain file is opened for each block: there may be a thousand lanes, each with a file of its own.
   """
@@ -43,6 +43,7 @@ class _Bytes:
   def __init__(self, path: Path, begin: int, end: int):
     self._path, self._end, self._held, self._used = path, end, b"", 0
     self.at = begin  # of the byte that comes next
+    self._block = FIRST
     self._packed = gzip.open(path) if tfrecords.compression(path) else None
     if self._packed:
       self._packed.seek(begin)
@@ -63,15 +64,16 @@ class _Bytes:
     if self._packed:
       return self._packed.read(max(least, BLOCK))
     begin = self.at + len(self._held) - self._used
-    size = max(least, min(BLOCK, self._end - begin))
+    size = max(least, min(self._block, self._end - begin))
     file = os.open(self._path, os.O_RDONLY)
     try:
       found = os.pread(file, size, begin)
       ahead = min(BLOCK, self._end - begin - size)
-      if ahead > 0:
+      if self._block == BLOCK and ahead > 0:
         os.posix_fadvise(file, begin + size, ahead, os.POSIX_FADV_WILLNEED)
     finally:
       os.close(file)
+    self._block = min(2 * self._block, BLOCK)
     return found
 
 

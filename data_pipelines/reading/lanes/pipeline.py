@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.lanes import files, index
-from data_pipelines.reading.lanes.plan import STREAM, SURE, Part, Plan
+from data_pipelines.reading.lanes.plan import STREAM, SURE, Part, Plan, Shares
 from data_pipelines.reading.pipeline import FOREVER, GROUP_VIEWS, MAX_BUFFERED_VIEWS
 from data_pipelines.reading.records import PLACES, DamageLog, Records
 from data_pipelines.reading.tfrecords import HEADER
@@ -140,7 +140,8 @@ class LanePipeline:
       while group := list(itertools.islice(whole, GROUP_VIEWS)):
         yield group
     except OSError as error:
-      self.damage.failure = tfrecords.unreadable(Path(error.filename), error)
+      path = Path(error.filename or self._records.ranges[0].path.parent)
+      self.damage.failure = tfrecords.unreadable(path, error)
       raise
     except DataError as error:
       self.damage.failure = error
@@ -208,15 +209,24 @@ class LanePipeline:
     if not first or self._records.last_views:
       return 0
     if plan.is_small or plan.reached(lane, epoch, first // self._records.views) >= SURE:
-      first = min(first, int(plan.shares(epoch).taken[lane]))
+      first = min(first, int(self._shares(plan, epoch).taken[lane]))
     return first // size
+
+  def _shares(self, plan: Plan, epoch: int) -> Shares:
+    """See `Plan.shares`; damage that hides records is met here, as lanes may end before it."""
+    shares = plan.shares(epoch)
+    for file, begin in list(plan.damaged.items()):
+      path = self._records.ranges[file].path
+      if not tfrecords.is_cut(path):
+        self.damage.note(file * PLACES + begin, index.frames(path).damage.cause)
+    return shares
 
   def _of_row(self, plan: Plan, lane: int, epoch: int, first: int) -> Iterator[list[Image | None]]:
     """The images of a row in an epoch in the order of files, from one on, record by record."""
     taken = None
     for read, images in self._of_lane(plan, lane, epoch, first):
       if taken is None and (plan.is_small or read >= SURE * plan.sizes[lane]):
-        taken = int(plan.shares(epoch).taken[lane])
+        taken = int(self._shares(plan, epoch).taken[lane])
         plan.check_even(lane, first, taken)
       if taken is not None:
         images = images[: taken - first]
@@ -225,7 +235,7 @@ class LanePipeline:
       first += len(images)
       if first == taken:
         break
-    for gift in plan.shares(epoch).gifts.get(lane, ()):
+    for gift in self._shares(plan, epoch).gifts.get(lane, ()):
       left = gift.count
       for _, images in self._of_lane(plan, gift.lane, epoch, gift.first):
         yield images[:left]

@@ -31,7 +31,7 @@ import numpy as np
 
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.lanes import index
-from data_pipelines.reading.records import Range, Records
+from data_pipelines.reading.records import Range, Records, check_not_empty
 from data_pipelines.reading.tfrecords import FOOTER, HEADER
 from data_pipelines.sources import DataError
 
@@ -80,13 +80,13 @@ def _span(part: Range) -> tuple[int, int, int]:
   if not part.first and part.count is None:
     return 0, NO_END, part.path.stat().st_size
   frames = index.frames(part.path)
-  last = len(frames.offsets) if part.count is None else part.first + part.count
-  begin, end = (
-    int(frames.offsets[i]) - HEADER if i < len(frames.offsets) else NO_END
-    for i in (part.first, last)
-  )
-  lengths = frames.lengths[part.first : last]
-  return begin, end, int(lengths.sum()) + (HEADER + FOOTER) * len(lengths)
+  last = NO_END if part.count is None else part.first + part.count
+  offsets, lengths = frames.offsets[part.first : last], frames.lengths[part.first : last]
+  if not len(offsets):
+    return 0, 0, 0
+  is_whole = len(offsets) == part.count  # what follows has no influence then
+  end = int(offsets[-1] + lengths[-1]) + FOOTER if is_whole else NO_END
+  return int(offsets[0]) - HEADER, end, int(lengths.sum()) + (HEADER + FOOTER) * len(lengths)
 
 
 class Plan:
@@ -99,18 +99,23 @@ class Plan:
 
   Attributes:
     sizes: bytes of each lane.
+    is_small: whether all records are counted at once.
+    damaged: files whose last records cannot be found, of those counted -> where the damage begins.
 
   Raises:
+    DataError: there are no records.
     OSError: a file is gone.
   """
 
   def __init__(self, records: Records, seed: int, num_lanes: int):
     self._records, self._seed, self.num_lanes = records, seed, num_lanes
+    check_not_empty(records.ranges, "the split has no records")
     self._lanes = [[] for _ in range(num_lanes)]
     for lane, part in self._cut():
       self._lanes[lane].append(part)
     self.sizes = [sum(part.size for part in parts) for parts in self._lanes]
     self.is_small = sum(self.sizes) <= SMALL_BYTES
+    self.damaged: dict[int, int] = {}
     self._counts: dict[Part, int] = {}
     self._counting: list[threading.Thread] = []
     self._failure: OSError | None = None
@@ -163,6 +168,8 @@ class Plan:
     """How many records of a part can be found."""
     if part not in self._counts:
       begins, is_damaged = self.starts(part)
+      if is_damaged:
+        self.damaged[part.file] = int(begins[-1])
       self.learn(part, len(begins) - is_damaged)
     return self._counts[part]
 
