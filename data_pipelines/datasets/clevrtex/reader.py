@@ -17,7 +17,9 @@ the objects, [B, 10] in the order of their ids from 1: material, shape, size and
 codes from 1, 0 where there is none, see names.py; rotation in degrees; and `ground_material` [B].
 """
 
+import functools
 import json
+import os
 import re
 from functools import partial
 from pathlib import Path
@@ -26,7 +28,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipelines.datasets.clevrtex.names import COLORS, MATERIALS, SHAPES, SIZES, code
-from data_pipelines.reading.file_trees import Folder
+from data_pipelines.reading.file_trees import Folder, stamps
 from data_pipelines.reading.images import (
   decode_batch,
   encode,
@@ -78,6 +80,13 @@ def missing(folder: Path, config) -> tuple[str, str]:
 
 def _paths(root: Path, variant: str) -> list[str]:
   """All images of a variant, by number."""
+  folders = (root, *(entry.path for entry in os.scandir(root) if entry.is_dir()))
+  return _listed(root, variant, tuple(sorted(stamps(folders).items())))
+
+
+@functools.lru_cache(maxsize=8)  # of some 400,000 files, and each validation asks again
+def _listed(root: Path, variant: str, changed: tuple) -> list[str]:
+  del changed  # tells when an earlier answer is outdated
   pattern = _pattern(variant)
   found = [(pattern.fullmatch(path), path) for path in Folder(root).paths()]
   return [path for match, path in sorted((int(m[1]), p) for m, p in found if m)]
