@@ -20,7 +20,7 @@ def get_config(workdir: str):
   path = pathlib.Path(workdir) / "config.json"
   if not path.is_file():
     raise ValueError(f"{workdir} is not a run: it has no {path}")
-  saved = json.loads(path.read_text())
+  saved = json.loads(path.read_text()) | {"time_limit": None}  # of a program, not of the run
   # Of what somebody brings along a run knows all options; in runs num_slots is the model's alone.
   parts = saved["model"], {"num_slots": 1} | saved["data"]
   config = compose(*(ConfigDict(x) if "module" in x else x["name"] for x in parts))

@@ -16,7 +16,7 @@ from experiments.training.progress import RUN_AHEAD
 
 _IMPORTED = time.monotonic()
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-MARGIN = 2.0  # seconds for the end of the program itself
+MARGIN = 2.0  # seconds
 SPREAD = 1.2  # times as long as it took the last time something may take the next time
 SLOW_DISK = 20e6  # bytes a second
 AGREE_EVERY = 20  # calls after which several hosts compare their clocks
@@ -76,6 +76,8 @@ class Stop:
 
   def __init__(self, limit: float | None = None, steps_per_call: int = 1):
     self._limit, self._steps_per_call = limit, steps_per_call
+    # The end of a program, files closed and threads joined, takes less than its beginning.
+    self._closing = MARGIN + program_age() / 2
     self._is_over, self._signalled = False, False
     self._previous = {}
     self._took, self._calls = {}, 0
@@ -138,7 +140,7 @@ class Stop:
     needed = self._took.get(what, self._took.get("first call", 0))
     needed += RUN_AHEAD * self._took.get("call", 0)  # for which saving waits
     needed += self._took.get("saving", 0)
-    return self._limit - program_age() < MARGIN + SPREAD * needed
+    return self._limit - program_age() < self._closing + SPREAD * needed
 
   def _ask(self, number, frame):
     del frame

@@ -11,16 +11,23 @@ from configs import of_run
 from configs.experiment import compose
 from experiments import export
 from experiments.console.errors import UserError
-from experiments.runs import changes, folder, records
+from experiments.hardware import devices
+from experiments.runs import changes, folder, opening, records
 from experiments.training import loop, pilot, stop, transfer
 from genesis_jax import packing, runs, training
 
 LEVERS = {"warmup_steps": 2, "schedule": "cosine", "clip_norm": 10.0, "ema_decay": 0.9}
 
 
+def do_steps(config, workdir):
+  """A training without what ends it."""
+  with loop.opened(config, workdir) as (run, state):
+    loop.run_steps(run, devices.replicate(state))
+
+
 @pytest.fixture(scope="module")
 def pieces(tmp_path_factory):
-  """The same run with all levers: whole, in two pieces, and its second piece elsewhere."""
+  """The same run with all levers: whole, and in two pieces, the second one elsewhere."""
   folders = tmp_path_factory.mktemp("pieces")
   config = compose("vae", "multi_dsprites")
   config.update_from_flattened_dict(
@@ -28,7 +35,7 @@ def pieces(tmp_path_factory):
   )
   config.num_steps, config.validate_every, config.model.latent_dim = 4, 2, 4
   config.optimizer.update(LEVERS)
-  loop.train(config, folders / "whole")
+  do_steps(config, folders / "whole")
   age, listen = [0.0], stop.Stop.listen
 
   def late_after_two(self):
@@ -39,30 +46,31 @@ def pieces(tmp_path_factory):
     patch.setattr(stop, "program_age", lambda: age[0])
     patch.setattr(stop.Stop, "listen", late_after_two)
     config.time_limit = "1m40s"
-    loop.train(config, folders / "cut")
-  at_stop = runs.checkpoint_steps(folders / "cut")
+    do_steps(config, folders / "cut")
   words = [f"--workdir={folders / 'cut'}", f"--out={folders / 'copy'}", "--with_optimizer"]
   assert export.main(words) == 0
-  config.time_limit = None
-  loop.train(config, folders / "cut")
-  loop.train(of_run.get_config(str(folders / "copy")), folders / "copy")
+  with loop.opened(config, folders / "cut") as (run, state):
+    assert run.first == 2
+    at_stop = runs.checkpoint_steps(folders / "cut"), jax.tree.map(np.asarray, state)
+  do_steps(of_run.get_config(str(folders / "copy")), folders / "copy")
   return folders, at_stop
 
 
 @pytest.mark.slow
 def test_pieces_are_the_whole(pieces):
-  folders, at_stop = pieces
-  assert at_stop == [2]
-  assert [path.name for path in (folders / "copy" / runs.FOLDER).glob("2*")] == ["2.state-1-of-1"]
+  folders, (steps, resumed) = pieces
+  assert steps == [2]
+  copied = runs.checkpoint_files(folders / "copy", 2)
+  assert len(copied) == 4 and all(path.stat().st_size <= packing.PART_BYTES for path in copied)
+  saved, _ = runs.read_checkpoint(folders / "copy", 2)
+  jax.tree.map(np.testing.assert_array_equal, resumed.variables, runs.variables(saved))
   whole, _ = runs.read_checkpoint(folders / "whole", 4)
-  validated = records.read(folders / "whole").rows[0]
-  for name in ("cut", "copy"):
-    part, _ = runs.read_checkpoint(folders / name, 4)
-    jax.tree.map(np.testing.assert_array_equal, whole, part)
-    # The first piece had no time for it: the second one makes up for it.
-    row = records.read(folders / name).rows[0]
-    assert row["step"] == 2 and row["val/elbo"] == validated["val/elbo"]
-    assert row["train/elbo"] == validated["train/elbo"]
+  parts, _ = runs.read_checkpoint(folders / "copy", 4)
+  jax.tree.map(np.testing.assert_array_equal, whole, parts)
+  # The first piece had no time for a validation: the second one makes up for it.
+  one, two = (records.read(folders / name).rows[0] for name in ("whole", "copy"))
+  assert one["step"] == two["step"] == 2 and one["val/elbo"] == two["val/elbo"]
+  assert "val/elbo" not in records.read(folders / "cut").rows[0]
 
 
 @pytest.mark.slow
@@ -72,6 +80,8 @@ def test_the_average_is_what_is_loaded(pieces):
   state, _ = runs.read_checkpoint(workdir, 4)
   raw = genesis_jax.load(workdir, raw_weights=True)[1]["params"]
   jax.tree.map(np.testing.assert_array_equal, raw, state["params"])
+  opened = opening.opened(workdir, 4, raw_weights=True)[2]["params"]
+  jax.tree.map(np.testing.assert_array_equal, opened, raw)
   _, average, _ = genesis_jax.load(workdir)
   export.export(workdir, None, folders / "small")
   small = genesis_jax.load(folders / "small")[1]
@@ -101,16 +111,17 @@ def test_time_runs_out_before_the_state_can_no_longer_be_saved(monkeypatch):
   asked = stop.Stop(100.0)
   asked._took = {"first call": 20.0, "call": 1.0, "saving": 10.0, "validation": 30.0}
   assert asked.has_time_for("validation") and not asked.asked
-  age[0] = 70.0  # 13 seconds and a margin are needed to go on
+  age[0] = 70.0  # 13 seconds and a margin are needed to go on, and 5 to end as it began
   assert not asked.asked and not asked.has_time_for("pictures")  # which may compile for 20
   assert asked.asked and "time_limit" in asked.reason
+  age[0] = 10.0
   asked = stop.Stop(100.0, steps_per_call=10)
   with asked.timed("call"):
     pass
   asked.expect_saving(10 * stop.SLOW_DISK)
-  age[0] = 85.0
+  age[0] = 80.0
   assert not asked.asked
-  age[0] = 87.0
+  age[0] = 82.0
   assert asked.asked
 
 
