@@ -84,7 +84,9 @@ class Table:
           step, model, variables, config = opened(workdir, step, data_dir)
           if images is None:
             images = chosen(config.data, split, num, seed)["image"]
-        if jax.default_backend() == "cpu":  # where bfloat16 takes ten times as long
+        if jax.default_backend() == "cpu" and hasattr(
+          model, "dtype"
+        ):  # where bfloat16 takes ten times as long
           model = model.clone(dtype=jnp.float32)
         size, method = config.model.image_size, config.data.resize
         own = [files.fitted_rgb(Image.fromarray(image), size, method) for image in images]
