@@ -343,7 +343,7 @@ def test_ports_and_links():
 
 def test_the_program_opens_what_it_is_told(monkeypatch, capsys):
   look, served = stage("vae"), []
-  data, model = SimpleNamespace(resize="area"), SimpleNamespace(name="vae", image_size=SIZE)
+  data, model = SimpleNamespace(resize="protocol"), SimpleNamespace(name="vae", image_size=SIZE)
   config = SimpleNamespace(data=data, model=model)
 
   def opened(workdir, step, data_dir):
