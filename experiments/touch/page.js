@@ -301,7 +301,7 @@ const acts = {
 const upload = async (file) => {
   if (!file) return;
   const { png } = await ask("upload", file);
-  begin({ png }, `Your image: its central square, resized to ${run().size}x${run().size} (${run().resize}), as in training.`);
+  begin({ png }, `Your image: its central square, resized to ${run().size}x${run().size} (${run().resize}), the size in training.`);
 };
 const save = async (what) => {
   const link = make("a", { href: URL.createObjectURL(await ask("save", { state: current(), what })), download: what });

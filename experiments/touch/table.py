@@ -106,7 +106,7 @@ class Table:
     return from_image(stage, pixels)
 
   def cropped(self, data: bytes, run: int = 0) -> np.ndarray:
-    """A file as an image for a model: its central square, resized as in training.
+    """A file as an image for a model: its central square, resized to the size in training.
 
     Raises:
       SceneError: it is too large, or no image that can be read.
