@@ -104,7 +104,7 @@ const newPanel = () => {
   const view = make("div", { className: "view" }, make("img"), document.createElementNS(NS, "svg"));
   return make("figure", {}, view, make("figcaption", {}, make("b"), " ", make("span")));
 };
-const fill = (element, answer, stage, name = "") => {
+const fill = (element, answer, stage) => {
   if (!element.children.length) element.append(...Object.keys(TITLES).map(newPanel));
   const { start, edits } = answer.state;
   const middle = edits.length ? "Your scene" : start.draw === undefined ? "Reconstruction" : "A scene from the prior";
@@ -115,16 +115,17 @@ const fill = (element, answer, stage, name = "") => {
     figure.querySelector("img").src = png(answer[key]);
     figure.querySelector("img").alt = title;
     figure.querySelector("svg").setAttribute("viewBox", `0 0 ${stage.size} ${stage.size}`);
-    figure.querySelector("b").textContent = name + (i === 1 ? middle : title);
+    figure.querySelector("b").textContent = i === 1 ? middle : title;
     figure.querySelector("span").textContent = ["", error, "a colour for each slot"][i];
   });
 };
 const compare = async () => {
-  $("other").hidden = typeof beside !== "number" || beside === current().start.run;
-  if ($("other").hidden) return;
-  const { slots, ...start } = current().start;
   const stage = about.runs[beside];
-  fill($("other"), await ask("picture", { state: { start: { ...start, run: beside }, edits: [] } }), stage, `${stage.name.split(",")[0]}: `);
+  $("other").hidden = !stage || beside === current().start.run;
+  if ($("other").hidden) return;
+  const start = { ...current().start, run: beside, slots: undefined };
+  fill($("other"), await ask("picture", { state: { start, edits: [] } }), stage);
+  $("other").ariaLabel = stage.name;
 };
 const outline = (slot) => {
   const { size } = run();
@@ -300,7 +301,7 @@ const acts = {
 const upload = async (file) => {
   if (!file) return;
   const { png } = await ask("upload", file);
-  begin({ png }, `Your image: its central square, resized to ${run().size}x${run().size} (${run().resize}), as in training.`);
+  begin({ png }, `Your image: its central square, resized to ${run().size}x${run().size} (${run().resize}), the size in training.`);
 };
 const save = async (what) => {
   const link = make("a", { href: URL.createObjectURL(await ask("save", { state: current(), what })), download: what });

@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.reading import images as files
+from data_pipelines.sources import RESIZE
 from experiments.console.errors import explained
 from experiments.figures.data import chosen
 from experiments.figures.galleries import STEPS
@@ -84,9 +85,11 @@ class Table:
           step, model, variables, config = opened(workdir, step, data_dir)
           if images is None:
             images = chosen(config.data, split, num, seed)["image"]
-        if jax.default_backend() == "cpu":  # where bfloat16 takes ten times as long
+        # On CPUs bfloat16 takes ten times as long.
+        if jax.default_backend() == "cpu" and hasattr(model, "dtype"):
           model = model.clone(dtype=jnp.float32)
         size, method = config.model.image_size, config.data.resize
+        method = method if method in RESIZE else "area"  # a protocol of its data set
         own = [files.fitted_rgb(Image.fromarray(image), size, method) for image in images]
         name = f"{config.model.name}, {workdir.name}, step {step}"
         stages.append(Stage(name, model, jax.device_put(variables), np.stack(own), method))
@@ -103,7 +106,7 @@ class Table:
     return from_image(stage, pixels)
 
   def cropped(self, data: bytes, run: int = 0) -> np.ndarray:
-    """A file as an image for a model: its central square, resized as in training.
+    """A file as an image for a model: its central square, resized to the size in training.
 
     Raises:
       SceneError: it is too large, or no image that can be read.

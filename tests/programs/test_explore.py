@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import chromium
 import httpx
@@ -26,6 +27,7 @@ import genesis_jax
 from experiments import explore
 from experiments.figures.panels import to_uint8
 from experiments.touch import scenes, server
+from experiments.touch import table as tables
 from experiments.touch.scenes import SceneError
 from experiments.touch.stage import Stage
 from experiments.touch.table import Table
@@ -337,6 +339,29 @@ def test_ports_and_links():
     assert server.link(one, "t").endswith("/?token=t")
     with pytest.raises(server.UserError, match="another --port"):
       server.listening("127.0.0.1", one.getsockname()[1])
+
+
+def test_the_program_opens_what_it_is_told(monkeypatch, capsys):
+  look, served = stage("vae"), []
+  data, model = SimpleNamespace(resize="protocol"), SimpleNamespace(name="vae", image_size=SIZE)
+  config = SimpleNamespace(data=data, model=model)
+
+  def opened(workdir, step, data_dir):
+    return step or 7, look.model, look.variables, config
+
+  monkeypatch.setattr(tables, "opened", opened)
+  monkeypatch.setattr(tables, "chosen", lambda *args: {"image": look.images[: args[2]]})
+  monkeypatch.setattr(server, "serve", lambda *args: served.append(args))
+  assert explore.main(["--workdir=a", "--step=3", "--step=5", "--num=2"]) == 0
+  found, _, token = served.pop()
+  assert [one.name for one in found.stages] == ["vae, a, step 3", "vae, a, step 5"]
+  assert token is None and "open       http://127.0.0.1:80" in capsys.readouterr().out
+  wish = {"start": {"run": 1, "image": 1}, "edits": [["move", 0, "latent", 1, 2.0]]}
+  names = {}
+  exec(found.lines(wish), names)
+  np.testing.assert_array_equal(names["image"], found.scene(wish).picture)
+  assert explore.main(["--workdir=a", "--num=2", "--host=0.0.0.0"]) == 0
+  assert f"?token={served.pop()[2]}" in capsys.readouterr().out
 
 
 def test_what_is_missing_is_told_in_one_line(monkeypatch, capsys):
