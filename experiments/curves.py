@@ -9,6 +9,7 @@ something went wrong, 2 for a mistake on the command line.
 """
 
 import argparse
+import os
 
 from data_pipelines.command_line import Parser, file_name, place
 from experiments.console import program

@@ -15,8 +15,9 @@ import importlib.util
 import secrets
 
 from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
+from data_pipelines.reading.progress import with_progress
 from data_pipelines.sources import SPLITS
-from experiments.console import bars, program, startup
+from experiments.console import program, startup
 from experiments.console.errors import UserError
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
@@ -58,7 +59,7 @@ def main(argv: list[str]) -> None:
     table = Table.open(options.workdir, options.step or [None], options.num, options.split,
                        options.seed, options.data_dir)  # fmt: skip
     sizes = [(stage, count) for stage in table.stages for count in stage.counts]
-    for stage, count in bars.shown(sizes, "compiling", "programs", len(sizes)):
+    for stage, count in with_progress(sizes, len(sizes), "compiling", "program", aside=True):
       stage.compile(count)
     print(f"open       {server.link(listener, token)}   (Ctrl-C ends)", flush=True)
     server.serve(table, listener, token)
