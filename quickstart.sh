@@ -56,8 +56,11 @@ command=${1:-demo}
 [ $# -eq 0 ] || shift
 case "$command" in
   demo) install; exec .venv/bin/python -m experiments.main --config=configs/demo.py "$@" ;;
-  # Two processes: most of the time goes into compiling, which uses one core.
-  test) install; exec .venv/bin/python -m pytest -q -n 2 --dist loadfile "$@" ;;
+  # Two processes: most of the time goes into compiling, which uses one core. Files of many slow
+  # tests come first (tests/conftest.py).
+  test)
+    install
+    exec .venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder "$@" ;;
   pretrained) install; pretrained "$@" ;;
   explore) install; exec .venv/bin/python -m experiments.explore \
     --workdir=examples/pretrained/genesis_multi_dsprites \

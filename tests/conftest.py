@@ -1,19 +1,16 @@
-"""Eight virtual devices for all tests, a private cache, and tiny records in GQN's layout.
+"""Eight virtual devices for all tests, a private cache, and tiny records in GQN's layout."""
 
-Nearly all of the tests' time is compiling: the backend's optimisations are off, which halves it.
-"""
-
+import collections
 import io
 import os
 import pathlib
 import sys
 import tempfile
 
+from tests.support import compiler
+
 # Both are read when JAX is imported.
-os.environ["XLA_FLAGS"] = (
-  os.environ.get("XLA_FLAGS", "")
-  + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-)
+os.environ["XLA_FLAGS"] = compiler.xla_flags(num_devices=8)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import jaxtyping  # noqa: E402
@@ -42,15 +39,17 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # which has its parent's
   os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 # For programs in processes of their own.
-ON_ONE_DEVICE = {
-  **os.environ,
-  "XLA_FLAGS": "--xla_backend_optimization_level=0",
-  "JAX_PLATFORMS": "cpu",
-}
+ON_ONE_DEVICE = compiler.environment()
 
 RECORDS_PER_FILE = 4
 VIEWS = 10  # of rooms_ring_camera
 TEST_IMAGES = RECORDS_PER_FILE * VIEWS
+
+
+def pytest_collection_modifyitems(items):
+  """Files with the most slow tests come first: one of them at the end would leave a core idle."""
+  slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
+  items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="module", autouse=True)

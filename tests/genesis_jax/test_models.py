@@ -47,7 +47,8 @@ def images_of(kind: str = "random"):
   if kind == "random":
     coarse = jax.random.uniform(jax.random.key(7), (BATCH, 4, 4, 3))
     return jnp.repeat(jnp.repeat(coarse, SIZE // 4, 1), SIZE // 4, 2)
-  return jnp.full(shape, {"black": 0.0, "white": 1.0}[kind])
+  # With its type, or the gradient would be compiled once more for one that is weak.
+  return jnp.full(shape, {"black": 0.0, "white": 1.0}[kind], jnp.float32)
 
 
 class Built:

@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 import shutil
 import signal
@@ -29,6 +28,7 @@ import numpy as np
 from flax import traverse_util
 
 from genesis_jax import runs
+from tests.support import compiler
 
 ROOT = pathlib.Path(__file__).parents[2]
 VARIANT = "rooms_ring_camera"
@@ -83,11 +83,7 @@ class Program:
       runner += "runpy.run_module('experiments.main', run_name='__main__')"
       command = ["-c", runner, command[2]]
     self.log = bench.folder / f"log_{bench.next_number()}.txt"
-    environment = os.environ | {
-      "XLA_FLAGS": "--xla_backend_optimization_level=0",
-      "JAX_PLATFORMS": "cpu",
-      "XDG_CACHE_HOME": str(bench.folder / "cache"),
-    }
+    environment = {"XDG_CACHE_HOME": str(bench.folder / "cache")} | compiler.environment()
     with open(self.log, "w") as log:
       self.process = subprocess.Popen(
         [sys.executable, "-u", *command, *overrides, f"--workdir={workdir}"],

@@ -1,0 +1,19 @@
+"""How programs are compiled while tests run: quickly, for a few virtual devices of the CPU.
+
+Nearly all of the tests' time is compiling. Without the backend's optimisations and without its
+newer emitters of fused loops it takes a fifth of the time.
+"""
+
+import os
+
+_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
+
+def xla_flags(num_devices: int) -> str:
+  """The value of XLA_FLAGS; JAX reads it when it is imported."""
+  return f"--xla_force_host_platform_device_count={num_devices} {_FLAGS}"
+
+
+def environment(num_devices: int = 1) -> dict[str, str]:
+  """For a program in a process of its own."""
+  return {**os.environ, "XLA_FLAGS": xla_flags(num_devices), "JAX_PLATFORMS": "cpu"}
