@@ -89,7 +89,7 @@ class Job:
     if self.unpacked:
       return self.note.exists() and self.note.read_text() == str(self.file.stamp)
     there = self.final.stat().st_size if self.final.is_file() else -1
-    return there == self.file.size or (self.is_cut and there == self.size and self.note.exists())
+    return there == self.file.size or (self.is_cut and there >= self.size and self.note.exists())
 
   @property
   def left(self) -> int:

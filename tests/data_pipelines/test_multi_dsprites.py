@@ -213,7 +213,7 @@ def test_damaged_archive(small, sprites, tmp_path, cause):
     draw(make_config(tmp_path), split="val")
   message = str(info.value)
   assert message.startswith(str(tmp_path / ARCHIVE)) and "\n" not in message
-  assert f"raw/master/{ARCHIVE}" in message
+  assert f"python -m data_pipelines.fetch multi_dsprites --out {tmp_path}" in message
 
 
 # The arrays.
@@ -332,7 +332,7 @@ def test_missing_data_says_what_is_expected(tmp_path):
       data_pipelines.resolve(make_config(root, variant="unique"))
     message = str(info.value)
     assert str(root / "training_images_rand4_unique.npy") in message and "\n" not in message
-    assert str(root / ARCHIVE) in message and "https://github.com" in message
+    assert str(root / ARCHIVE) in message and "data_pipelines.fetch multi_dsprites" in message
   with pytest.raises(ValueError, match="data.variant is 'rainbow'; allowed: default, unique"):
     data_pipelines.resolve(make_config(tmp_path, variant="rainbow"))
 

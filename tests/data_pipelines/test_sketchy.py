@@ -209,7 +209,7 @@ def test_what_is_not_there_is_said_in_one_line(tmp_path):
   for folder, words in ((tmp_path / "none", "does not exist"), (tmp_path, "has no Sketchy")):
     with pytest.raises(DataError, match=words) as caught:
       data_pipelines.resolve(make_config(folder))
-    assert str(folder) in str(caught.value) and "lift_green__demos" in str(caught.value)
+    assert str(folder) in str(caught.value) and "data_pipelines.fetch sketchy" in str(caught.value)
   for name in ("metadata.sqlite", "lift_green__demos-00000-of-00002.tar.bz2", ".hidden.tfrecord"):
     (tmp_path / name).write_bytes(b"other files do not count")
   with pytest.raises(DataError, match="has no Sketchy"):

@@ -88,6 +88,9 @@ def test_the_beginning_of_a_packed_file_is_read_up_to_the_cut(tmp_path, capsys):
     assert fetch.main([*words, "--max_gb", str(len(content) / 2e9)]) == 0
     assert "of which" not in capsys.readouterr().err
     part = images("objects_room", out, num_test=4, num_val=4)
+    size = (out / path.name).stat().st_size
+    assert fetch.main([*words, "--max_gb", str(len(content) / 4e9)]) == 0  # less is there already
+    assert (out / path.name).stat().st_size == size
     assert 1 <= len(part) < 10
     config = settings("objects_room", data_dir=str(out))
     assert "only the beginning" in data_pipelines.resolve(config).description
