@@ -125,7 +125,7 @@ class Progress:
     self._active = devices.is_main_host()
     self._bar = None
     self._watch = Stopwatch()
-    self._started = False
+    self._waited = 0  # for calls
     self._collapsed = None
 
   def __enter__(self) -> "Progress":
@@ -151,15 +151,21 @@ class Progress:
       self._bar.unpause()
 
   def tick(self, scalars: dict) -> None:
-    """Counts the steps of a call; waits for the first one, whose time is mostly compilation."""
+    """Counts the steps of a call.
+
+    Waits for the first one, whose time is mostly compilation, and for the second, whose time is
+    known then: the host runs ahead of later ones.
+    """
     count = num_steps(scalars)
     self._watch.tick(count)
     if self._bar is not None:
       self._bar.update(count)
-    if self._started:
+    if self._waited == 2:
       return
-    self._started = True
     jax.block_until_ready(scalars["loss"])
+    self._waited += 1
+    if self._waited == 2:
+      return
     steps = "step" if count == 1 else f"{count} steps"
     self._say(f"first {steps} done after {duration(self._watch.lap())}")
     if self._active and sys.stderr.isatty():  # not before: what is left takes no compilation
