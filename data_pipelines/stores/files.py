@@ -31,7 +31,7 @@ AGAIN = "then give the same command again"
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 _BROKEN = {  # by name: of Python, aiohttp, fsspec, requests and botocore
   "ConnectionError", "TimeoutError", "FSTimeoutError", "ProxyError", "ClientConnectionError",
-  "ClientPayloadError", "HTTPClientError",
+  "ClientPayloadError", "HTTPClientError", "TransportError",
 }  # fmt: skip
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # one letter is a drive of Windows
 
