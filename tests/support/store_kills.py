@@ -22,7 +22,7 @@ from data_pipelines.stores import files  # noqa: E402
 from experiments.stores import mirror, reading  # noqa: E402
 from genesis_jax import runs  # noqa: E402
 
-URL = "gs://bucket/runs/killed"
+URL = "gs://bucket/kills/run"
 
 
 def upload_for_ever() -> None:
