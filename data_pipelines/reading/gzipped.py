@@ -46,7 +46,7 @@ def compression(path: Path) -> str:
   Raises:
     OSError: it cannot be read.
   """
-  with open(path, "rb") as file:
+  with open(path, "rb", buffering=0) as file:  # a buffer would read some thousand bytes
     head = file.read(HEADER)
   if not head.startswith(_MAGIC):
     return ""
