@@ -56,7 +56,7 @@ def compression(path: Path) -> str:
 @functools.lru_cache(maxsize=4096)  # a file in a store would come again for it
 def _compression(path: str, size: int, changed: int) -> str:
   del size, changed  # tell when an earlier answer is outdated
-  with open(here(path), "rb") as file:
+  with open(here(path), "rb", buffering=0) as file:  # a buffer would read some thousand bytes
     head = file.read(HEADER)
   if not head.startswith(_MAGIC):
     return ""
