@@ -1,4 +1,4 @@
-"""Eight virtual devices for all tests, a private cache, and tiny records in GQN's layout."""
+"""Two virtual devices for all tests, a private cache, and tiny records in GQN's layout."""
 
 import collections
 import io
@@ -10,7 +10,7 @@ import tempfile
 from tests.support import compiler
 
 # Both are read when JAX is imported.
-os.environ["XLA_FLAGS"] = compiler.xla_flags(num_devices=8)
+os.environ["XLA_FLAGS"] = compiler.xla_flags(num_devices=2)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import jaxtyping  # noqa: E402
@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(items):
 def forget_compiled_programs():
   """Takes them from memory after each file: Linux gives a process 65,530 mappings.
 
-  A train step on eight devices takes thousands of them, and where they run out, XLA crashes.
+  A train step takes a thousand of them, and where they run out, XLA crashes.
   """
   yield
   if "jax" in sys.modules:

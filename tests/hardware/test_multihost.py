@@ -6,7 +6,6 @@ ends, for whatever reason, so do the others.
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import signal
@@ -26,6 +25,7 @@ from experiments import main
 from experiments.hardware import hosts
 from experiments.training import loop
 from genesis_jax import runs
+from tests.support import compiler
 
 SOON = 60  # seconds within which a host ends that lost another; mostly it is one second
 # The validation split has 40 images: its last batch is incomplete, and is not wanted to its end.
@@ -40,11 +40,6 @@ SETTINGS = {
 ENDLESS = {"num_steps": 100_000, "checkpoint_every": 2, "validate_every": 0, "images_every": 0}
 
 
-def environment(num_devices: int) -> dict[str, str]:
-  words = f"--xla_force_host_platform_device_count={num_devices} --xla_backend_optimization_level=0"
-  return {**os.environ, "XLA_FLAGS": words, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "2"}
-
-
 def free_port() -> int:
   with socket.create_server(("127.0.0.1", 0)) as server:
     return server.getsockname()[1]
@@ -52,7 +47,8 @@ def free_port() -> int:
 
 def start(arguments, num_devices: int) -> subprocess.Popen:
   pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-  return subprocess.Popen([sys.executable, "-u", *arguments], env=environment(num_devices), **pipes)
+  env = compiler.environment(num_devices)
+  return subprocess.Popen([sys.executable, "-u", *arguments], env=env, **pipes)
 
 
 @contextlib.contextmanager
@@ -148,7 +144,7 @@ def test_checkpoint_of_two_hosts_resumes_on_one(two_and_one, gqn_root, tmp_path)
   config.update_from_flattened_dict(SETTINGS | {"num_steps": 8})
   with loop.opened(config, workdir) as (run, _):
     assert run.first == 6
-  loop.train(config, workdir)  # on eight devices
+  loop.train(config, workdir)  # on other devices
   assert [row["step"] for row in rows(workdir)][-1] == 8
 
 
@@ -182,7 +178,6 @@ def test_hosts_end_with_the_one_that_is_killed_and_resume(two_and_one, command, 
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize(
   "differing, reason",
   [
@@ -201,11 +196,11 @@ def test_hosts_end_with_the_one_that_fails(command, tmp_path, differing, reason)
 
 
 COUNT = """
-import json, functools, jax
+import json, functools, hashlib, jax
 from configs.experiment import compose
 from experiments.hardware import devices
 from experiments.scoring import evaluator
-from experiments.training import validation
+from experiments.training import feed, loop, validation
 import data_pipelines, genesis_jax
 from genesis_jax import objective, training
 
@@ -219,19 +214,31 @@ state = jax.jit(lambda key: training.create_train_state(key, model, tx))(jax.ran
 means = validation.Validator(config, model)(devices.replicate(state))
 batches = data_pipelines.sample(config.data, "val", 35, batch_size=20)
 index, values = evaluator.Evaluator(model, 20)(state.variables, batches)
-print(json.dumps([means, {name: value[0].tolist() for name, value in values.items()}]))
+drawn = feed.Feed(config, 3)
+draw = devices.parallel(drawn.steps(lambda state, batch: (state, batch["image"])))
+batches = next(devices.prefetch(drawn, axis=1))
+images = jax.device_get(draw(devices.replicate(state), batches, drawn.resident)[1])
+digest = hashlib.sha256(images.tobytes()).hexdigest()
+state, scalars = loop.compiled_steps(config, model, tx, drawn)(
+  devices.replicate(state), batches, drawn.resident)
+losses = [float(devices.first(scalars[name])[0]) for name in ("elbo", "grad_norm")]
+per_image = {name: value[0].tolist() for name, value in values.items()}
+print(json.dumps([means, per_image, digest, losses]))
 """
 
 
 @pytest.mark.slow
 def test_every_image_counts_once_on_any_number_of_devices():
+  """In validation, scores, what the generator draws, and a step of training."""
   results = []
   for num_devices in (1, 3, 8):
     process = start(["-c", COUNT], num_devices)
     out, err = ended(process)
     assert process.returncode == 0, err
     results.append(json.loads(out.splitlines()[-1]))
-  for means, values in results:
+  for means, values, digest, losses in results:
+    assert digest == results[0][2]
+    assert losses == pytest.approx(results[0][3], rel=1e-3)
     assert means["num_images"] == 35
     assert all(len(value) == 35 for value in values.values())
     assert means == pytest.approx(results[0][0], rel=1e-4, abs=1e-3)

@@ -141,9 +141,9 @@ def test_files_agree_and_define_every_number(first):
   assert f"{result['scores']['msc_fg_r']['mean']:.4g}" in out
 
 
-def test_every_image_counts_once_on_eight_devices(first, run_dir, other_run, capsys):
+def test_every_image_counts_once_on_two_devices(first, run_dir, other_run, capsys):
   """Other batches, other devices, other runs beside it: the same numbers."""
-  assert jax.device_count() == 8
+  assert jax.device_count() == 2
   assert evaluate.main(flags(run_dir, other_run, batch_size=5)) == 0, capsys.readouterr().err
   result, columns = read(run_dir)
   assert result["device"] != first[1]["device"]

@@ -58,8 +58,8 @@ def damage(workdir, step):
 
 
 def test_batch_and_devices_that_do_not_match():
-  with pytest.raises(ValueError, match="batch_size is 12.* 8 devices.*for example 16"):
-    devices.check_batch_size(12)
+  with pytest.raises(ValueError, match="batch_size is 13.* 2 devices.*for example 12"):
+    devices.check_batch_size(13)
 
 
 def test_devices_and_back():
@@ -69,7 +69,7 @@ def test_devices_and_back():
   batches = [{"image": np.full((16, 2), i, np.uint8)} for i in range(5)]
   put = list(devices.prefetch(iter(batches)))
   assert [int(batch["image"][0, 0, 0]) for batch in put] == list(range(5))
-  assert put[0]["image"].shape == (8, 2, 2) and put[0]["image"].dtype == jnp.uint8
+  assert put[0]["image"].shape == (2, 8, 2) and put[0]["image"].dtype == jnp.uint8
 
 
 def test_refuses_another_experiment(copy_of_run):
