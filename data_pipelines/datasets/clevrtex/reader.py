@@ -39,6 +39,7 @@ from data_pipelines.reading.images import (
 )
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.sources import DataError, Source
+from data_pipelines.stores.published import command
 
 VARIANTS = ("full", "pbg", "vbg", "grassbg", "camo", "outd")
 PLACES = ("data/clevrtex", "data")  # searched when no data_dir is given
@@ -48,8 +49,8 @@ PART = 0.1  # of the images each for test and val
 MAX_OBJECTS = 10
 CODES = {"material": MATERIALS, "shape": SHAPES, "size": SIZES}
 _HELP = (
-  "expected {folder}/0/CLEVRTEX_{variant}_000000.png, ..._flat.png and ....json; download and "
-  "unpack the variant from https://www.robots.ox.ac.uk/~vgg/data/clevrtex/"
+  "expected {folder}/0/CLEVRTEX_{variant}_000000.png, ..._flat.png and ....json; fetch them: "
+  "{command}"
 )
 
 
@@ -74,8 +75,14 @@ def find(folder: Path, config) -> Path | None:
 def missing(folder: Path, config) -> tuple[str, str]:
   """What is wrong with a folder without images of the variant, and the cure."""
   where = folder / folder_name(config.variant)
-  help_ = _HELP.format(folder=where, variant=config.variant)
+  line = command("clevrtex", config.variant, folder)
+  help_ = _HELP.format(folder=where, variant=config.variant, command=line)
   return f"has no images of ClevrTex {config.variant}", help_
+
+
+def _names_of(path: str) -> tuple[str, str]:
+  """The pictures of an example: the image, and its ids."""
+  return path, f"{path.removesuffix('.png')}_flat.png"
 
 
 def _paths(root: Path, variant: str) -> list[str]:
@@ -198,9 +205,8 @@ def split_records(config, source: Source, split: str) -> Indexed:
     num_features=2 + len(names),
     decode=partial(_decode, size=config.image_size, names=names),
     describe=lambda number: tree.describe(paths[number]),
+    paths=lambda number: tuple(map(tree.describe, _names_of(paths[number]))),
     cure="fetch it again, or leave such images out with --config.data.on_corrupt=skip",
-    files=lambda number: tuple(
-      tree.read(path) for path in (paths[number], f"{paths[number].removesuffix('.png')}_flat.png")
-    ),
+    files=lambda number: tuple(map(tree.read, _names_of(paths[number]))),
   )
   return images.limited(config.limit) if config.limit else images

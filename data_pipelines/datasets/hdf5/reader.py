@@ -27,6 +27,7 @@ from PIL import Image
 from data_pipelines.reading.images import decode_batch, encode, fitted_ids, fitted_rgb
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.sources import SPLITS, DataError, Source, check_config
+from data_pipelines.stores.cache import here
 
 PLACES = ("data/object_centric_library",)
 ENDINGS = (".hdf5", ".h5")
@@ -76,7 +77,7 @@ def _opened(path: Path) -> h5py.File:
 def _open(path: Path, size: int, changed: int) -> h5py.File:
   del size, changed  # tell when it is another one
   try:
-    file = h5py.File(path, "r")
+    file = h5py.File(here(path), "r")
   except OSError as error:
     raise DataError(f"{path} is no HDF5 file that can be read ({error}); fetch it again") from None
   image, mask = file.get("image"), file.get("mask")

@@ -42,6 +42,7 @@ from data_pipelines.reading.images import (
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.reading.records import Records
 from data_pipelines.sources import DataError, Source, check_config, warn_once
+from data_pipelines.stores.cache import given, here
 
 PLACES = ("data/tensorflow_datasets", str(tfds.core.constants.DATA_DIR))
 INFO = "dataset_info.json"
@@ -108,7 +109,7 @@ def _is_called(root: Path, name: str, variant: str | None) -> bool:
 
 def _info(root: Path) -> dict:
   try:
-    return json.loads((root / INFO).read_text())
+    return json.loads(Path(here(root / INFO)).read_text())
   except ValueError as error:
     raise DataError(f"{root / INFO} is damaged ({error}); build or copy the set again") from None
 
@@ -133,6 +134,8 @@ def _opened(root: Path) -> tfds.core.DatasetBuilder:
 def _built(root: Path, size: int, changed: int) -> tfds.core.DatasetBuilder:
   del size, changed  # tell when it is another one
   _info(root)  # for its checks
+  for path in root.glob("*.json"):  # what its features are
+    here(path)
   try:
     return tfds.builder_from_directory(root)
   except Exception as error:  # of tfds, of its formats, and of code that describes its features
@@ -264,7 +267,7 @@ def num_examples(config, source: Source, split: str) -> int:
 
 def images_per_scene(config) -> int:
   """How many images in a row are of one video; 1 where that varies, or the set was prepared."""
-  places = PLACES if config.data_dir is None else (config.data_dir,)
+  places = PLACES if config.data_dir is None else (given(config),)
   try:
     found = (find(Path(place).expanduser(), config) for place in places)
     root = next(filter(None, found), None)

@@ -13,6 +13,7 @@ import numpy as np
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.progress import with_progress
 from data_pipelines.reading.records import Range
+from data_pipelines.stores.cache import here
 
 OPEN_FILES = 64  # array_record files
 _ONE_BY_ONE = "readahead_buffer_size:0"  # records are asked for in any order
@@ -42,7 +43,7 @@ def _array_record(path: Path, size: int, changed: int) -> Callable[[int], bytes]
   from array_record.python import array_record_module
 
   del size, changed  # tell when the file is another one
-  reader = array_record_module.ArrayRecordReader(str(path), options=_ONE_BY_ONE)
+  reader = array_record_module.ArrayRecordReader(str(here(path)), options=_ONE_BY_ONE)
 
   def read(number: int) -> bytes:
     try:
