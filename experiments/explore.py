@@ -14,7 +14,7 @@ import argparse
 import importlib.util
 import secrets
 
-from data_pipelines.command_line import Parser, path_name, seed_number, whole_number
+from data_pipelines.command_line import Parser, place, seed_number, whole_number
 from data_pipelines.reading.progress import with_progress
 from data_pipelines.sources import SPLITS
 from experiments.console import program, startup
@@ -29,7 +29,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with one line and status 2."""
   parser = Parser("experiments.explore", __doc__)
   add = parser.add_argument
-  add("--workdir", type=path_name, action="append", required=True,
+  add("--workdir", type=place, action="append", required=True,
       help="folder of a run; repeat it to compare runs")  # fmt: skip
   add("--step", type=whole_number(0), action="append",
       help="checkpoint; repeat it to compare checkpoints; default: the newest")  # fmt: skip
@@ -51,12 +51,17 @@ def main(argv: list[str]) -> None:
   if missing := [name for name in ("starlette", "uvicorn") if not importlib.util.find_spec(name)]:
     raise UserError(f"{missing[0]} is not installed: pip install starlette uvicorn")
   startup.prepare()
+  from experiments.stores.reading import all_brought
   from experiments.touch import server
   from experiments.touch.table import Table
 
-  with server.listening(options.host, options.port) as listener:
+  needed = "all" if options.step else "newest"
+  with (
+    all_brought(options.workdir, needed) as workdirs,
+    server.listening(options.host, options.port) as listener,
+  ):
     token = secrets.token_urlsafe() if options.token or options.host not in LOCAL else None
-    table = Table.open(options.workdir, options.step or [None], options.num, options.split,
+    table = Table.open(workdirs, options.step or [None], options.num, options.split,
                        options.seed, options.data_dir)  # fmt: skip
     sizes = [(stage, count) for stage in table.stages for count in stage.counts]
     for stage, count in with_progress(sizes, len(sizes), "compiling", "program", aside=True):
