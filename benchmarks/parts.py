@@ -308,9 +308,11 @@ def train(machine: Machine) -> Rows:
     if not copy.exists():
       words = shlex.split(command("export", out / "runs" / name))[2:]
       machine.finish(f"{name}_export", machine.start(f"{name}_export", *words, f"--out={copy}"))
-    step, values = records.read(out / "runs" / name).validation()
+    record = records.read(out / "runs" / name)
+    _, values = record.validation()
     shown = {scores.label(key): values[key] for key in scores.named(values, scores.LINE)}
-    rows.append({"run": name, "step": step} | shown | {"last": printed.strip().splitlines()[-1]})
+    done = {"run": name, "steps": record.steps_done}
+    rows.append(done | shown | {"last": printed.strip().splitlines()[-1]})
   return rows
 
 

@@ -195,7 +195,7 @@ def test_report_of_this_machine(tmp_path):
   found = json.loads((tmp_path / "results.json").read_text())
   assert found["speed"]["rows"][0]["steps/s"] > 0, done.stdout
   (trained,) = found["training"]["rows"]
-  assert trained["step"] > 0
+  assert trained["steps"] > 0
   assert genesis_jax.load(tmp_path / "exported" / trained["run"]).model.latent_dim == 2
 
 
