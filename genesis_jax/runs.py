@@ -36,6 +36,7 @@ AS_BEFORE = {
   "test_fid_images": 0,
   "test_images": 0,
   "model.monte_carlo_kl": True,
+  "data.cache_gb": 50,
   "data.order": "buffer",
   **dict.fromkeys(
     f"data.{name}" for name in ("images", "masks", "ignore_ids", "background_ids", "split_by")
