@@ -111,6 +111,26 @@ def test_a_large_split_is_counted_only_near_its_end(ranges, monkeypatch):
                     shard_index=0, shard_count=1)._groups(4, 0))  # fmt: skip
 
 
+@pytest.mark.parametrize("epochs", [1, 3, None])
+@pytest.mark.parametrize("lost", [[0], [0, 3], range(5)])
+def test_damage_in_a_lane_is_not_that_of_all(tmp_path, lost, epochs):
+  """There are fewer records than rows in a batch, so that some rows have damaged ones only."""
+  part = write(tmp_path / "a.tfrecord", range(5))
+  data = bytearray(part.path.read_bytes())
+  for number in lost:
+    data[index.frames(part.path).offsets[number] + 5] ^= 255
+  part.path.write_bytes(data)
+  whole = [n * VIEWS + view for n in range(5) if n not in lost for view in range(VIEWS)]
+  arguments = dict(epochs=epochs, on_corrupt="skip")
+  if not whole:
+    with pytest.raises(DataError, match="every record is damaged"):
+      draw(records_of([part]), 1, **arguments)
+  elif epochs:
+    assert sorted(sum(draw(records_of([part]), **arguments), [])) == sorted(whole * epochs)
+  else:
+    assert set(sum(draw(records_of([part]), 4, **arguments), [])) == set(whole)
+
+
 def test_records_too_uneven_to_share_are_an_error(tmp_path, monkeypatch):
   monkeypatch.setattr(planning, "SMALL_BYTES", 0)
   large = write(tmp_path / "large", range(40), 3000)

@@ -58,6 +58,7 @@ class LanePipeline:
     self.cure = records.cure
     self.damage = DamageLog(self, skip=skip_corrupt)
     self.any_good = False  # whether any record was whole
+    self._passed: set[int] = set()  # lanes that were read to their end
     self._running: list[Iterator] = []
     self._incomplete = None  # the record that a limit on images cuts: file and first byte
     if records.last_views:
@@ -76,6 +77,7 @@ class LanePipeline:
     Where a shard has no row of an incomplete batch, it gets another's image, at a place below 0,
     since decoders need one. With on_corrupt="skip" these are all rows, of all shards.
     """
+    self._passed.clear()
     running = self._running = [self._groups(batch_size, first_batch)]
     types = [tf.string] * self._records.num_features + [tf.int64]
 
@@ -179,8 +181,10 @@ class LanePipeline:
   def _stream(self, plan: Plan, lane: int, epoch: int, first: int) -> Iterator[Image | None]:
     """The images of a row, from one of an epoch on."""
     for epoch in range(epoch, self._epochs):  # noqa: B020
-      self.damage.raise_if_all(self.any_good)  # else a stream without end would search for ever
+      if len(self._passed) == plan.num_lanes:
+        self.damage.raise_if_all(self.any_good)  # else a stream without end would search for ever
       yield from self._shuffled(plan, lane, epoch, first)
+      self._passed.add(lane)
       first = 0
 
   def _shuffled(self, plan: Plan, lane: int, epoch: int, first: int) -> Iterator[Image | None]:
