@@ -196,7 +196,8 @@ def test_report_of_this_machine(tmp_path):
   assert found["speed"]["rows"][0]["steps/s"] > 0, done.stdout
   (trained,) = found["training"]["rows"]
   assert trained["steps"] > 0
-  assert genesis_jax.load(tmp_path / "exported" / trained["run"]).model.latent_dim == 2
+  model, _, _ = genesis_jax.load(tmp_path / "exported" / trained["run"])
+  assert model.latent_dim == 2
 
 
 @pytest.mark.parametrize("checkout", ["nowhere", "models"])
