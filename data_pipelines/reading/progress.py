@@ -4,7 +4,6 @@ with telling():
   for scene in with_progress(scenes, 2000, "rendering", "scene"): ...
 """
 
-import collections
 import contextlib
 import sys
 import time
@@ -13,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import tqdm
 from absl import logging
+
+from data_pipelines.stores.threads import made_ahead
 
 REPORT_SECONDS = 10  # between lines of progress where there is no terminal ...
 ASIDE_SECONDS = 30  # ... and of progress within something longer
@@ -56,16 +57,6 @@ def telling() -> Iterator[None]:
     yield
   finally:
     logging.set_verbosity(before)
-
-
-def made_ahead(items: Iterable, count: int = 1) -> Iterator:
-  """Passes items on, each once so many more are made: for what is begun by being made."""
-  waiting = collections.deque()
-  for item in items:
-    waiting.append(item)
-    if len(waiting) > count:
-      yield waiting.popleft()
-  yield from waiting
 
 
 def in_order(pool: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int) -> Iterator:

@@ -1,4 +1,4 @@
-"""Calls side by side, in threads that no program waits for when it ends.
+"""What is begun ahead of what is asked for, and calls side by side; no program waits for them.
 
 for data in in_order(read, ranges, ahead=3): ...
 """
@@ -32,12 +32,17 @@ class Call(threading.Thread):
     return self._value
 
 
-def in_order(function: Callable, items: Iterable, ahead: int) -> Iterator:
-  """`map`, with so many calls side by side."""
+def made_ahead(items: Iterable, count: int = 1) -> Iterator:
+  """Passes items on, each once so many more are made: for what is begun by being made."""
   waiting = collections.deque()
   for item in items:
-    waiting.append(Call(function, item))
-    if len(waiting) == ahead:
-      yield waiting.popleft().result()
-  while waiting:
-    yield waiting.popleft().result()
+    waiting.append(item)
+    if len(waiting) > count:
+      yield waiting.popleft()
+  yield from waiting
+
+
+def in_order(function: Callable, items: Iterable, ahead: int) -> Iterator:
+  """`map`, with so many calls side by side."""
+  for call in made_ahead((Call(function, item) for item in items), ahead - 1):
+    yield call.result()

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import data_pipelines
-from data_pipelines.reading.progress import made_ahead, telling, with_progress
+from data_pipelines.reading.progress import telling, with_progress
 from data_pipelines.sampling import Sample
+from data_pipelines.stores.threads import made_ahead
 from experiments.console.errors import UserError, explained
 from experiments.features.files import FeatureFolder, Writer
 from experiments.hardware import devices

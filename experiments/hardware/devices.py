@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from data_pipelines.reading.progress import made_ahead
+from data_pipelines.stores.threads import made_ahead
 from experiments.console import startup
 
 AXIS = "batch"

@@ -15,7 +15,7 @@ from functools import partial
 import jax
 import numpy as np
 
-from data_pipelines.reading.progress import made_ahead
+from data_pipelines.stores.threads import made_ahead
 from experiments.console.errors import UserError
 from experiments.hardware import devices
 from experiments.scoring import scores

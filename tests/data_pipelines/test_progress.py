@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from data_pipelines.reading import progress
+from data_pipelines.stores import threads
 
 
 def test_lines_now_and_then(monkeypatch, capsys, caplog):
@@ -20,7 +21,7 @@ def test_lines_now_and_then(monkeypatch, capsys, caplog):
 
 def test_work_is_begun_ahead_and_comes_in_order():
   begun = []
-  ahead = progress.made_ahead(map(lambda n: begun.append(n) or n, range(5)), 2)
+  ahead = threads.made_ahead(map(lambda n: begun.append(n) or n, range(5)), 2)
   assert next(ahead) == 0 and begun == [0, 1, 2]
   assert list(ahead) == [1, 2, 3, 4]
   with ThreadPoolExecutor(2) as pool:
