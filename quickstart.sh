@@ -1,6 +1,7 @@
 #!/bin/sh
 # Everything in two commands, on a machine with nothing but Python:
-#   ./quickstart.sh         installs into .venv, trains the demo on the CPU, names its report
+#   ./quickstart.sh         installs into .venv, shows what a trained GENESIS makes of test images,
+#                           trains the demo on the CPU, names its report
 #   ./quickstart.sh test    installs into .venv, runs the tests
 #   ./quickstart.sh pretrained    installs into .venv, shows models that are trained already
 #   ./quickstart.sh explore       installs into .venv, opens a page to edit scenes with these models
@@ -40,10 +41,24 @@ install() {
   echo "$wanted" > .venv/installed
 }
 
-# Scores, figures and reports of examples/pretrained, in copies in runs/pretrained.
-pretrained() {
+# Pictures to look at while the demo trains.
+show() {
+  shown=runs/pretrained/genesis_multi_dsprites
+  [ ! -e "$shown/visualisations/index.json" ] || return 0
+  echo "quickstart: what a GENESIS that is trained already makes of test images"
+  copy_pretrained
+  .venv/bin/python -m experiments.visualise --workdir="$shown" --what=reconstructions,samples
+  echo "quickstart: now the demo, a small model from scratch"
+}
+
+copy_pretrained() {
   mkdir -p runs/pretrained
   cp -R examples/pretrained/*_multi_dsprites runs/pretrained
+}
+
+# Scores, figures and reports of examples/pretrained, in copies in runs/pretrained.
+pretrained() {
+  copy_pretrained
   .venv/bin/python -m experiments.evaluate --workdir=runs/pretrained/genesis_multi_dsprites \
     --workdir=runs/pretrained/monet_multi_dsprites "$@"
   for run in runs/pretrained/*_multi_dsprites; do
@@ -55,7 +70,7 @@ pretrained() {
 command=${1:-demo}
 [ $# -eq 0 ] || shift
 case "$command" in
-  demo) install; exec .venv/bin/python -m experiments.main --config=configs/demo.py "$@" ;;
+  demo) install; show; exec .venv/bin/python -m experiments.main --config=configs/demo.py "$@" ;;
   # Two processes: most of the time goes into compiling, which uses one core. Files of many slow
   # tests come first (tests/conftest.py).
   test)

@@ -48,3 +48,29 @@ def test_says_which_pythons_it_wants(tmp_path, version):
 def test_says_what_it_can_do(tmp_path):
   result = quickstart(tmp_path, (3, 11), "instal")
   assert result.stderr.startswith("usage:") and result.returncode == 2
+
+
+def test_demo_begins_with_a_trained_model(tmp_path):
+  for name in ("quickstart.sh", "requirements.txt", "pyproject.toml"):
+    shutil.copy(ROOT / name, tmp_path)
+  shutil.copytree(ROOT / "examples/pretrained", tmp_path / "examples/pretrained")
+  python = tmp_path / ".venv/bin/python"
+  python.parent.mkdir(parents=True)
+  python.write_text("#!/bin/sh\necho ran $*\n")
+  python.chmod(0o755)
+  wanted = subprocess.run(
+    "cat requirements.txt pyproject.toml | cksum", shell=True, cwd=tmp_path, capture_output=True
+  )
+  (tmp_path / ".venv/installed").write_bytes(wanted.stdout)
+  run = tmp_path / "runs/pretrained/genesis_multi_dsprites"
+
+  def programs():
+    result = subprocess.run("./quickstart.sh", cwd=tmp_path, text=True, capture_output=True)
+    assert result.returncode == 0
+    return [line.split()[2] for line in result.stdout.splitlines() if line.startswith("ran")]
+
+  assert programs() == ["experiments.visualise", "experiments.main"]
+  assert (run / "checkpoints").is_dir()
+  (run / "visualisations").mkdir()
+  (run / "visualisations/index.json").write_text("[]")
+  assert programs() == ["experiments.main"]  # shown already
