@@ -23,6 +23,7 @@ def get_config(workdir: str):
   saved = json.loads(path.read_text()) | {"time_limit": None}  # of a program, not of the run
   # Of what somebody brings along a run knows all options; in runs num_slots is the model's alone.
   parts = saved["model"], {"num_slots": 1} | saved["data"]
+  saved["trackers"] = tuple(saved.get("trackers", ()))  # JSON has lists only
   config = compose(*(ConfigDict(x) if "module" in x else x["name"] for x in parts))
   with config.ignore_type():  # such as a number where the default is None
     config.update(saved)

@@ -16,7 +16,7 @@ import pathlib
 import secrets
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from data_pipelines.durable import partial_file, partial_folder, write_atomically
 from data_pipelines.stores import files
@@ -199,17 +199,17 @@ class StoredRun:
       del known[name]
     self._save_state()
 
-  def send_files(self, but: str | None = None) -> list[str]:
+  def send_files(self, but: Collection[str] = ()) -> list[str]:
     """Uploads the files that were made or changed here; returns their names.
 
     Args:
-      but: a folder to leave out.
+      but: folders to leave out.
     """
     known = self._state["files"]
     changed = [
       name
       for name in self._names()
-      if name.partition("/")[0] != but
+      if name.partition("/")[0] not in but
       and known.get(name, {}).get("here") != stamp(self.folder / name)
     ]
 
