@@ -31,7 +31,10 @@ EVERY_SECONDS = 10  # between two looks at the folder; GCS takes a write a secon
 LAST_SECONDS = 600  # for a store that is away when training ends
 AGAIN_SECONDS = 5  # between tries then
 STAGED = ".staged"  # folder of the checkpoint that is being uploaded
-GROWING = ("tensorboard", "wandb")  # folders of files that grow, uploaded again with each checkpoint only
+GROWING = (
+  "tensorboard",
+  "wandb",
+)  # folders of files that grow, uploaded again with each checkpoint only
 LEASES = ".stored/lease"
 
 

@@ -1,8 +1,8 @@
 """Begins to send what a run logs to trackers, or goes on with it.
 
-  with begun(config, workdir, source, stop) as senders:
-    for sender in senders:
-      sender.send("write_scalars", step, values)     # returns at once, whatever happens there
+with begun(config, workdir, source, stop) as senders:
+  for sender in senders:
+    sender.send("write_scalars", step, values)     # returns at once, whatever happens there
 """
 
 import contextlib

@@ -105,7 +105,8 @@ def found(workdir: pathlib.Path, step: int) -> dict[str, float]:
   result = _read(_path(workdir, step)).get("scores", {})
   means = {name: summary["mean"] for name, summary in result.items()}
   fids = _read(_folder(workdir) / "fid.json").get("results", [])
-  means |= {"fid": fid["fid"] for fid in fids[-1:] if fid["step"] == step}
+  if fids and fids[-1]["step"] == step:
+    means["fid"] = fids[-1]["fid"]
   return {name: mean for name, mean in means.items() if mean is not None}
 
 

@@ -43,10 +43,11 @@ def _run(path: pathlib.Path) -> tuple:
       run = record.run
       settings = {item.key: json.loads(item.value_json) for item in run.config.update}
     elif kind == "history":
-      rows.append(
-        {
-          item.key or "/".join(item.nested_key): json.loads(item.value_json)
-          for item in record.history.item
-        }
-      )
+      rows.append({})
+      for item in record.history.item:
+        *above, last = item.nested_key or [item.key]
+        node = rows[-1]
+        for name in above:
+          node = node.setdefault(name, {})
+        node[last] = json.loads(item.value_json)
   return run.run_id, run.display_name, run.run_group, settings, rows

@@ -1,4 +1,4 @@
-"""What is sent to trackers, read back from what wandb wrote; one that fails or hangs is in no way."""
+"""What is sent to trackers, read back from what wandb wrote; one that hangs is in no way."""
 
 import math
 import multiprocessing
