@@ -4,9 +4,9 @@
 
 The configuration comes from the flags.json beside the checkpoint (or `--flags`), or else from
 `--config=configs/experiment.py:genesis,gqn` with overrides such as `--config.model.num_slots=5`.
-All of them may be addresses, such as gs://bucket/released/model.ckpt-FINAL, those that are read also
-of web servers. PyTorch is not needed. Random numbers do not continue the original's: a resumed run
-draws its own, and the order of the data is ours.
+All of them may be addresses, such as gs://bucket/model.ckpt-FINAL, those that are read also of web
+servers. PyTorch is not needed. Random numbers do not continue the original's: a resumed run draws
+its own, and the order of the data is ours.
 """
 
 import argparse

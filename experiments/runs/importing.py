@@ -22,7 +22,7 @@ from experiments.console.errors import UserError, explained
 from experiments.hardware import devices
 from experiments.runs import checkpoints, folder
 from experiments.runs.original_runs import config_from_flags, ignored_flags, train_state
-from experiments.stores.reading import file_brought
+from experiments.stores.transfers import file_brought
 from genesis_jax.torch_files import load_torch
 
 

@@ -6,7 +6,6 @@ with brought("gs://bucket/runs/name", step) as workdir:      # or a folder, whic
 
 import contextlib
 import pathlib
-import tempfile
 from collections.abc import Iterator, Sequence
 
 from data_pipelines.durable import locked
@@ -102,27 +101,6 @@ def folder_brought(address: str | pathlib.Path | None) -> Iterator[pathlib.Path 
       run.bring_files()
   with _sent_back(run):
     yield run.folder
-
-
-@contextlib.contextmanager
-def file_brought(address: str | pathlib.Path) -> Iterator[pathlib.Path]:
-  """A file on this machine while the context lasts.
-
-  Raises:
-    UserError: it cannot be had; of this machine's own files the reader may say that.
-  """
-  if not files.is_remote(address):
-    yield pathlib.Path(address)
-    return
-  address = files.address(address)
-  copies = copy_of(address, "read").parent
-  copies.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory(dir=copies) as folder:
-    copy = pathlib.Path(folder, address.rpartition("/")[2])
-    with explained(address):
-      system, path = files.open_store(address)
-      system.get_file(path, str(copy))
-    yield copy
 
 
 def _bring_checkpoints(run: StoredRun, which: int | str | None) -> None:
