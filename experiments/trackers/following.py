@@ -29,7 +29,7 @@ def begun(config, workdir: pathlib.Path, source, stop) -> Iterator[list[Sender]]
     config: of the experiment.
     workdir: of the run.
     source: of its data.
-    stop: its `asked` shortens the end.
+    stop: its `asked` and `seconds_left` shorten the end.
 
   Raises:
     UserError: there is something for the user to do first, such as to log in.

@@ -26,7 +26,7 @@ class Sender:
   Args:
     name: of the tracker.
     run: to be tracked.
-    stop: its `asked` shortens the end.
+    stop: its `asked` and `seconds_left` shorten the end.
   """
 
   def __init__(self, name: str, run: Tracked, stop):
@@ -47,12 +47,15 @@ class Sender:
   def __exit__(self, kind, *exc_info):
     self.send("end", kind is not None)
     seconds = LAST_SECONDS if kind is None and not self._stop.asked else SOON_SECONDS
-    self._process.join(seconds)
-    if self._process.is_alive():
-      self._warn(f"is not done after {seconds} s, and is ended")
+    seconds = min(seconds, self._stop.seconds_left)
+    try:
+      self._process.join(seconds)
+      if self._process.is_alive():
+        self._warn(f"is not done after {seconds:.0f} s, and is ended")
+    finally:  # also if somebody cannot wait for that
       self._process.kill()
       self._process.join()
-    self._calls.close()
+      self._calls.close()
 
   def wait_for_login(self) -> None:
     """Raises UserError if there is something for the user to do."""

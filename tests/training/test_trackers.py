@@ -15,7 +15,7 @@ from experiments.trackers import catalogue, following, process
 from experiments.training import loop
 
 SOURCE = SimpleNamespace(metadata=lambda: {"stand_in": True})
-STOP = SimpleNamespace(asked=False)
+STOP = SimpleNamespace(asked=False, seconds_left=math.inf)
 
 
 @pytest.fixture
