@@ -283,6 +283,7 @@ def test_the_program_makes_a_run_that_loads_and_resumes(released, tmp_path, caps
   assert "not empty" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_from_a_store_to_a_store(released, tmp_path, monkeypatch, capsys):
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
   content = {path.name: path.read_bytes() for path in released.iterdir()}
