@@ -53,7 +53,11 @@ def configuration(
   """
   if config:
     return Configuration(loading.load_config(config, overrides), config, [])
-  path = flags or f"{str(checkpoint).rpartition('/')[0] or '.'}/flags.json"
+  if is_remote(checkpoint):
+    beside = f"{checkpoint.rpartition('/')[0]}/flags.json"
+  else:
+    beside = checkpoint.with_name("flags.json")
+  path = flags or beside
   content = _flags(path)
   with explained():
     try:
