@@ -87,9 +87,14 @@ def hang(*args, **kwargs):
   threading.Event().wait()
 
 def setup():
-  return SimpleNamespace(settings=SimpleNamespace(mode="offline"))
+  return SimpleNamespace(settings=SimpleNamespace(mode="online"))
 
-def init(**kwargs):
+def login(prompt):
+  fail()
+
+def init(mode="online", **kwargs):
+  if mode != "offline":
+    fail()
   return SimpleNamespace(define_metric=lambda *a, **k: None, log=log, finish=hang, offline=True)
 
 Settings, log = dict, fail
@@ -115,3 +120,6 @@ def test_one_that_fails_or_hangs_is_in_no_way(config, tmp_path, monkeypatch, cap
     assert "WARNING: wandb cannot be used (of a line and another); training goes on" in said
   else:
     assert "WARNING: wandb is" in said
+  if broken in ("", "log = sys.exit"):
+    assert "wandb      of a line and another; offline; `wandb sync " in said
+  assert said.count("WARNING") <= 2
