@@ -65,6 +65,7 @@ def _defaults() -> ml_collections.ConfigDict:
       keep_every=50_000,  # and every one at these steps; 0: none
       log_distributions=False,  # histograms of posterior and prior means and stds
       log_weights=False,  # histograms of weights and gradients
+      trackers=(),  # services that show the run, such as "wandb"
     )
   )
 

@@ -70,17 +70,17 @@ def path_name(text: str) -> pathlib.Path:
 
 
 def place(text: str) -> pathlib.Path | str:
-  """A type of argument: a folder as `path_name` has it, or its address in a store."""
+  """A type of argument: a file or folder as `path_name` has it, or its address in a store."""
   return address(text) if is_remote(text) else path_name(text)
 
 
 def file_name(*endings: str):
-  """A type of argument: a file whose name has one of these endings, such as ".png"."""
+  """A type of argument: a file, or its address, that has one of these endings, such as ".png"."""
 
-  def parse(text: str) -> pathlib.Path:
-    if path_name(text).suffix.lower() not in endings:
+  def parse(text: str) -> pathlib.Path | str:
+    if pathlib.PurePath(text).suffix.lower() not in endings:
       raise argparse.ArgumentTypeError(f"{text!r}; allowed endings: {', '.join(endings)}")
-    return path_name(text)
+    return place(text)
 
   return parse
 

@@ -59,13 +59,16 @@ def main(argv: list[str]) -> None:
   startup.prepare()
   # JAX and TensorFlow read what `prepare` sets.
   from experiments.fid import distance
+  from experiments.stores.addresses import name_of
   from experiments.stores.reading import brought
+  from experiments.stores.writing import file_written
 
   fields = {k: v for k, v in vars(options).items() if k in distance.Settings._fields}
   settings = distance.Settings(**fields)
-  with brought(options.workdir, options.step) as workdir:
-    path = options.out or workdir / "evaluation" / "fid.json"
+  with brought(options.workdir, options.step) as workdir, file_written(options.out) as out:
+    path = out or workdir / "evaluation" / "fid.json"
     result = distance.measure_run(workdir, options.step, settings, path, options.data_dir)
+    place = name_of(path)
   print(f"FID        {result['fid']:.4g}  ({result['model']}, checkpoint {result['step']})")
   print(f"means      {result['definition']}")
   print(f"images     {result['num_images']} samples, {result['dim']} features, seed "
@@ -73,7 +76,7 @@ def main(argv: list[str]) -> None:
   print(f"data       {result['data']['description']}")
   for line in distance.notes(result):
     print(f"note       {line}")
-  print(f"results    {path}", flush=True)
+  print(f"results    {place}", flush=True)
 
 
 if __name__ == "__main__":

@@ -57,11 +57,13 @@ def main(argv: list[str]) -> None:
   from experiments.reporting import run_comparison
   from experiments.runs import folder, records
   from experiments.stores.reading import all_brought
+  from experiments.stores.writing import file_written
 
   with all_brought(options.workdir, "none") as workdirs:
     runs = [records.read(workdir) for workdir in workdirs]
   figure = run_comparison.draw(runs, options.labels, options.values, options.x)
-  folder.write_out(options.out, run_comparison.encoded(figure, options.out.suffix[1:]))
+  with file_written(options.out) as out:
+    folder.write_out(out, run_comparison.encoded(figure, out.suffix[1:]))
   print(f"wrote      {options.out}", flush=True)
 
 

@@ -12,7 +12,7 @@ import argparse
 import dataclasses
 import json
 
-from data_pipelines.command_line import Parser, path_name, whole_number
+from data_pipelines.command_line import Parser, place, whole_number
 from experiments.console import program, startup
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
@@ -21,7 +21,7 @@ from experiments.console import program, startup
 def parse(argv: list[str]) -> argparse.Namespace:
   """Options; a mistake ends the program with one line and status 2."""
   parser = Parser("experiments.diagnose", __doc__)
-  parser.add_argument("--workdir", type=path_name, required=True, help="folder of the run")
+  parser.add_argument("--workdir", type=place, required=True, help="folder of the run")
   parser.add_argument("--step", type=whole_number(0), help="checkpoint; default: the newest")
   parser.add_argument(
     "--num_images",
@@ -42,15 +42,19 @@ def main(argv: list[str]) -> None:
   """Looks, and says what is found."""
   options = parse(argv)
   startup.prepare()
-  from experiments.diagnosis import looking  # JAX and TensorFlow read what `prepare` sets
+  # JAX and TensorFlow read what `prepare` sets.
+  from experiments.diagnosis import looking
+  from experiments.stores.addresses import name_of
+  from experiments.stores.reading import brought
 
-  result = looking.diagnose(
-    options.workdir, options.step, options.num_images, options.data_dir, options.raw_weights
-  )
+  with brought(options.workdir, options.step if options.num_images else "none") as workdir:
+    result = looking.diagnose(
+      workdir, options.step, options.num_images, options.data_dir, options.raw_weights
+    )
   rows = len(result.record.rows)
   if options.json:
     content = dict(
-      workdir=str(options.workdir),
+      workdir=name_of(workdir),
       rows=rows,
       step=result.step,
       num_images=result.num_images,
@@ -60,8 +64,8 @@ def main(argv: list[str]) -> None:
     print(json.dumps(content, indent=2), flush=True)
     return
   model, data = (result.record.config[part]["name"] for part in ("model", "data"))
-  print(f"run        {options.workdir}: {model} on {data}")
-  print(f"logged     {rows} steps of {options.workdir / 'metrics.jsonl'}")
+  print(f"run        {name_of(workdir)}: {model} on {data}")
+  print(f"logged     {rows} steps of {name_of(workdir / 'metrics.jsonl')}")
   if result.step is None:
     print(f"left out   masks and latents: {result.left_out}")
   else:

@@ -14,7 +14,7 @@ definition.
 
 import argparse
 
-from data_pipelines.command_line import Parser, path_name, place, seed_number, whole_number
+from data_pipelines.command_line import Parser, place, seed_number, whole_number
 from experiments.console import program, startup
 
 # What imports JAX or TensorFlow is imported in functions: --help and mistakes do not wait for it.
@@ -44,7 +44,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
   parser.add_argument("--batch_size", type=whole_number(1), default=32, help="default: 32")
   parser.add_argument("--seed", type=seed_number, default=0, help="of the noise; default: 0")
   parser.add_argument("--sample_seed", type=seed_number, default=0, help="of the choice of images")
-  parser.add_argument("--out", type=path_name, metavar="DIR", help="default: RUN/evaluation")
+  parser.add_argument("--out", type=place, metavar="DIR", help="default: RUN/evaluation")
   parser.add_argument("--data_dir", help="where the data is now, if it has moved since training")
   parser.add_argument(
     "--raw_weights", action="store_true", help="not their average, where the run keeps one"
@@ -59,7 +59,8 @@ def main(argv: list[str]) -> None:
   # What JAX and TensorFlow read when they are imported.
   startup.prepare()
   from experiments.scoring import files, measure
-  from experiments.stores.reading import all_brought
+  from experiments.stores.addresses import name_of
+  from experiments.stores.reading import all_brought, folder_brought
 
   settings = measure.Settings(
     split=options.split,
@@ -70,13 +71,11 @@ def main(argv: list[str]) -> None:
     sample_seed=options.sample_seed,
     raw_weights=options.raw_weights,
   )
-  with all_brought(options.workdir, options.step) as workdirs:
-    results, paths = measure.measure_runs(
-      workdirs, options.step, settings, options.out, options.data_dir
-    )
+  with all_brought(options.workdir, options.step) as workdirs, folder_brought(options.out) as out:
+    results, paths = measure.measure_runs(workdirs, options.step, settings, out, options.data_dir)
     files.show(results)
     for path in paths:
-      print(f"results    {path}", flush=True)
+      print(f"results    {name_of(path)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import argparse
 import pathlib
 import shutil
 
-from data_pipelines.command_line import Parser, path_name, place
+from data_pipelines.command_line import Parser, place
 from experiments.console import program, startup
 from experiments.console.errors import UserError, explained
 
@@ -34,7 +34,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
   """Options; a mistake ends the program with status 2."""
   parser = Parser("experiments.export", __doc__)
   parser.add_argument("--workdir", type=place, required=True, help="folder of the run")
-  parser.add_argument("--out", type=path_name, required=True, help="folder to make")
+  parser.add_argument("--out", type=place, required=True, help="folder to make")
   parser.add_argument("--step", type=int, help="which checkpoint; default: the newest")
   parser.add_argument("--with_optimizer", action="store_true", help="all that training needs")
   parser.add_argument(
@@ -105,14 +105,16 @@ def main(argv: list[str]) -> None:
   """Exports, and says how to load the copy."""
   options = parse(argv)
   startup.prepare()
+  from experiments.stores.addresses import name_of
   from experiments.stores.reading import brought
+  from experiments.stores.writing import folder_made
 
-  with brought(options.workdir, options.step) as workdir:
-    files = export(workdir, options.step, options.out, options.with_optimizer, options.raw_weights)
   kind = "state" if options.with_optimizer else "weights"
-  for file in files:
-    print(f"{kind:<10} {file}: {file.stat().st_size / 2**20:.2f} MiB")
-  print(f'load       model, variables, config = genesis_jax.load("{options.out}")')
+  with brought(options.workdir, options.step) as workdir, folder_made(options.out) as out:
+    for file in export(workdir, options.step, out, options.with_optimizer, options.raw_weights):
+      print(f"{kind:<10} {name_of(file)}: {file.stat().st_size / 2**20:.2f} MiB")
+  if isinstance(options.out, pathlib.Path):
+    print(f'load       model, variables, config = genesis_jax.load("{options.out}")')
   if options.with_optimizer:
     words = program.command("main", options.out, f"--config=configs/of_run.py:{options.out}")
     print(f"train      {words}")

@@ -12,7 +12,7 @@ of train come in one fixed order, shuffled, the same for all runs on that data.
 
 import argparse
 
-from data_pipelines.command_line import Parser, path_name, place, seed_number, whole_number
+from data_pipelines.command_line import Parser, place, seed_number, whole_number
 from data_pipelines.sources import SPLITS
 from experiments.console import program, startup
 
@@ -27,7 +27,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
   parser.add_argument("--split", choices=SPLITS, default="test", help="default: test")
   parser.add_argument("--num_images", type=whole_number(1), help="default: all of the split")
   parser.add_argument("--data_dir", help="where the data is now, if it has moved since training")
-  parser.add_argument("--out", type=path_name, metavar="DIR", help="folder to make")
+  parser.add_argument("--out", type=place, metavar="DIR", help="folder to make")
   parser.add_argument("--no_masks", action="store_true", help="leave out masks, not segments")
   parser.add_argument("--batch_size", type=whole_number(1), default=64, help="default: 64")
   parser.add_argument("--seed", type=seed_number, default=0, help="of the noise; default: 0")
@@ -46,10 +46,16 @@ def main(argv: list[str]) -> None:
   options = parse(argv)
   startup.prepare()
   from experiments.features.extraction import extract
+  from experiments.stores.addresses import name_of
   from experiments.stores.reading import brought
+  from experiments.stores.writing import folder_made
 
-  with brought(options.workdir, options.step) as options.workdir:
+  with (
+    brought(options.workdir, options.step) as options.workdir,
+    folder_made(options.out) as options.out,
+  ):
     folder, index = extract(options)
+    name = name_of(folder)
   model = index["run"]["model"]["name"]
   print(f"features   {index['num_images']} {options.split} images: {model}, checkpoint "
         f"{index['run']['step']}")  # fmt: skip
@@ -60,7 +66,7 @@ def main(argv: list[str]) -> None:
     print(f"array      {name} {array['dtype']}{array['shape']}: {array['what']}")
   if index["num_corrupt"]:
     print(f"note       {index['num_corrupt']} damaged records were left out")
-  print(f"results    {folder}", flush=True)
+  print(f"results    {name}", flush=True)
 
 
 if __name__ == "__main__":

@@ -57,13 +57,17 @@ def main(argv: list[str]) -> None:
   options = parse(argv)
   startup.stay_on_cpu()
   from experiments.features import comparison
+  from experiments.stores.addresses import name_of
   from experiments.stores.reading import folder_brought
+  from experiments.stores.writing import file_written
 
   with contextlib.ExitStack() as stack:
     options.features = stack.enter_context(folder_brought(options.features))
     if options.test_features:
       options.test_features = stack.enter_context(folder_brought(options.test_features))
+    options.out = stack.enter_context(file_written(options.out))
     path, content = comparison.run(options)
+    place = name_of(path)
   of = content["features"]
   print(f"features   {of['run']['model']['name']}, checkpoint {of['run']['step']}, "
         f"{of['num_images']} images of {of['data']['split']}")  # fmt: skip
@@ -71,7 +75,7 @@ def main(argv: list[str]) -> None:
   print(comparison.table(content["results"], options.probes))
   for line in content["notes"]:
     print(f"note       {line}")
-  print(f"results    {path}", flush=True)
+  print(f"results    {place}", flush=True)
 
 
 if __name__ == "__main__":

@@ -34,12 +34,14 @@ def main(argv: list[str]) -> None:
 
   # JAX reads the settings above when it is imported.
   from experiments.reporting import page
+  from experiments.stores.addresses import name_of
   from experiments.stores.reading import brought
+  from experiments.stores.writing import file_written
 
-  with brought(options.workdir, "none") as workdir:
-    path = page.write(workdir, options.out)
+  with brought(options.workdir, "none") as workdir, file_written(options.out) as out:
+    path = page.write(workdir, out)
     size = path.stat().st_size / 1e6
-    print(f"report     {path} ({size:.1f} MB); open it in a browser", flush=True)
+    print(f"report     {name_of(path)} ({size:.1f} MB); open it in a browser", flush=True)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ def main(argv: list[str]) -> None:
   options = parse(argv)
   from experiments.runs import folder
   from experiments.scoring import mask_files
+  from experiments.stores.writing import file_written
 
   truth, predictions = mask_files.read(
     options.truth, options.predictions, options.slot_axis, options.background_ids
@@ -54,7 +55,8 @@ def main(argv: list[str]) -> None:
   mask_files.show(result)
   if options.out:
     files = dict(predictions=str(options.predictions), truth=str(options.truth))
-    folder.write_json(options.out, files | result)
+    with file_written(options.out) as out:
+      folder.write_json(out, files | result)
     print(f"\nresults    {options.out}", flush=True)
 
 

@@ -11,7 +11,7 @@ line.
 
 import argparse
 
-from data_pipelines.command_line import Parser, path_name, place, seed_number, whole_number
+from data_pipelines.command_line import Parser, place, seed_number, whole_number
 from data_pipelines.sources import SPLITS
 from experiments.console import program, startup
 from experiments.figures.catalogue import FIGURES
@@ -26,7 +26,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
   parser = Parser("experiments.visualise", __doc__)
   add = parser.add_argument
   add("--workdir", type=place, required=True, help="folder of the run")
-  add("--out", type=path_name, metavar="DIR", help="default: RUN/visualisations")
+  add("--out", type=place, metavar="DIR", help="default: RUN/visualisations")
   add("--num", type=whole_number(1), default=8, help="images and samples; default: 8")
   add("--split", choices=SPLITS, default="test", help="of the data; default: test")
   add("--step", type=whole_number(0), help="checkpoint; default: the newest")
@@ -70,11 +70,14 @@ def main(argv: list[str]) -> None:
   options = parse(argv)
   startup.prepare()
   from experiments.figures.drawing import draw
-  from experiments.stores.reading import brought
+  from experiments.stores.reading import brought, folder_brought
 
   # A film shows all checkpoints.
   needed = "all" if "film" in (options.what or FIGURES) else options.step
-  with brought(options.workdir, needed) as options.workdir:
+  with (
+    brought(options.workdir, needed) as options.workdir,
+    folder_brought(options.out) as options.out,
+  ):
     draw(options)
 
 

@@ -16,7 +16,7 @@ from configs.loading import load_config, parse
 from data_pipelines.command_line import (
   Parser,
   file_name,
-  path_name,
+  place,
   quieten_tensorflow,
   seed_number,
   whole_number,
@@ -33,16 +33,17 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument("--split", choices=SPLITS, default="train")
   parser.add_argument("--num", type=whole_number(1), default=32, help="images; default: 32")
   parser.add_argument("--seed", type=seed_number, default=0, help="which images of train")
-  parser.add_argument("--workdir", type=path_name, help="default: runs/data_<name>_<variant>")
+  parser.add_argument("--workdir", type=place, help="default: runs/data_<name>_<variant>")
   parser.add_argument("--out", type=file_name(".png"), metavar="FILE.png",
                       help="instead of --workdir")  # fmt: skip
   return parser
 
 
-def _draw(options: argparse.Namespace, overrides: list[str]) -> pathlib.Path:
+def _draw(options: argparse.Namespace, overrides: list[str]) -> pathlib.Path | str:
   """Writes the picture and returns where it is."""
   from data_pipelines import durable
   from experiments.figures import data  # imports JAX
+  from experiments.stores.writing import file_written
 
   config = load_config(options.config, overrides).data
   with explained():
@@ -50,10 +51,10 @@ def _draw(options: argparse.Namespace, overrides: list[str]) -> pathlib.Path:
     batch = data.read(config, options.split, options.num, options.seed)
   title = f"{options.split} split of {source.description}"
   folder = options.workdir or pathlib.Path("runs", f"data_{config.name}_{config.variant}")
-  path = options.out or folder / f"data_{options.split}.png"
-  with durable.partial_file(path) as partial:
+  place = options.out or f"{folder}/data_{options.split}.png"
+  with file_written(place) as path, durable.partial_file(path) as partial:
     data.picture(batch, title).save(partial, "PNG")
-  return path
+  return place
 
 
 @program.entry

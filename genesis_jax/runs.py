@@ -29,6 +29,7 @@ AS_BEFORE = {
   "deterministic": False,
   "init_from": None,
   "time_limit": None,
+  "trackers": (),
   "optimizer.clip_norm": None,
   "optimizer.ema_decay": None,
   "optimizer.schedule": "constant",

@@ -29,6 +29,7 @@ MAY_IMPORT = {
 # Modules that may import a little more, as regular expressions -> what it is.
 EXCEPTIONS = {
   r"data_pipelines\.datasets\.(generator|\w+\.stand_in)": "genesis_jax.scenes",
+  r"configs\.of_run": "data_pipelines.stores.files",  # a run may be in a store
 }
 # Others' packages that a package stays free of. TensorFlow reads data and nothing else; clu and
 # Orbax write to disks, and import TensorFlow in places.
@@ -72,9 +73,11 @@ ORDERS = {
     {"__init__"},
     {"stores.addresses"},  # what people call a run
     {"console"},
+    {"stores.transfers"},  # single files
     {"hardware"},
     {"runs"},
     {"stores"},
+    {"trackers"},
     {"scoring"},
     {"features", "fid"},  # both draw images as scores do
     {"figures"},

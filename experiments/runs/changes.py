@@ -38,6 +38,7 @@ MAY_CHANGE = (
   "keep_every",
   "log_distributions",
   "log_weights",
+  "trackers",
   "data.cache_gb",
   "data.data_dir",  # the same data may lie elsewhere; what is there is compared
   "data.module",  # so may the code of its reader,

@@ -17,10 +17,12 @@ import numpy as np
 
 import data_pipelines
 from configs import loading
+from data_pipelines.stores.files import is_remote
 from experiments.console.errors import UserError, explained
 from experiments.hardware import devices
 from experiments.runs import checkpoints, folder
 from experiments.runs.original_runs import config_from_flags, ignored_flags, train_state
+from experiments.stores.transfers import file_brought
 from genesis_jax.torch_files import load_torch
 
 
@@ -33,15 +35,15 @@ class Configuration(NamedTuple):
 
 
 def configuration(
-  checkpoint: pathlib.Path,
-  flags: pathlib.Path | None = None,
+  checkpoint: pathlib.Path | str,
+  flags: pathlib.Path | str | None = None,
   config: str | None = None,
   overrides: Sequence[str] = (),
 ) -> Configuration:
   """The configuration of a run to import.
 
   Args:
-    checkpoint: of the original.
+    checkpoint: of the original, also as an address in a store.
     flags: its flags; None: the flags.json beside the checkpoint.
     config: a configuration file in place of flags.
     overrides: of that configuration.
@@ -51,22 +53,32 @@ def configuration(
   """
   if config:
     return Configuration(loading.load_config(config, overrides), config, [])
-  path = flags or checkpoint.with_name("flags.json")
-  if not path.is_file():
-    raise UserError(
-      f"{path} does not exist; give --flags, or the run's configuration, for example "
-      "--config=configs/experiment.py:genesis,gqn"
-    )
-  try:
-    content = folder.dictionary_in(path)
-  except (OSError, ValueError) as error:
-    raise UserError(f"{path} cannot be read as JSON: {error}") from error
+  if is_remote(checkpoint):
+    beside = f"{checkpoint.rpartition('/')[0]}/flags.json"
+  else:
+    beside = checkpoint.with_name("flags.json")
+  path = flags or beside
+  content = _flags(path)
   with explained():
     try:
       made = config_from_flags(content)
       return Configuration(made, str(path), ignored_flags(content, made))
     except ValueError as error:
       raise ValueError(f"{path}: {error}") from error
+
+
+def _flags(path: pathlib.Path | str) -> dict:
+  try:
+    with file_brought(path) as file:
+      return folder.dictionary_in(file)
+  except (FileNotFoundError, UserError) as error:
+    words = str(error) if isinstance(error, UserError) else f"{path} does not exist"
+    raise UserError(
+      f"{words}; give --flags, or the run's configuration, for example "
+      "--config=configs/experiment.py:genesis,gqn"
+    ) from error
+  except (OSError, ValueError) as error:
+    raise UserError(f"{path} cannot be read as JSON: {error}") from error
 
 
 def check_workdir(workdir: pathlib.Path) -> None:
@@ -120,19 +132,19 @@ def write_run(workdir: pathlib.Path, config, state, origin: dict) -> None:
     shutil.rmtree(partial, ignore_errors=True)
 
 
-def import_run(path: pathlib.Path, workdir: pathlib.Path, settings: Configuration):
+def import_run(path: pathlib.Path | str, workdir: pathlib.Path, settings: Configuration):
   """Makes a run of a checkpoint of the original; returns its TrainState.
 
   Args:
-    path: of the checkpoint.
+    path: of the checkpoint, also an address in a store.
     workdir: folder of the run.
     settings: of the experiment.
 
   Raises:
     UserError: the checkpoint cannot be read or does not fit, or the folder is in use.
   """
-  with explained():
-    checkpoint = load_torch(path)
+  with explained(), file_brought(path) as file:
+    checkpoint = load_torch(file)
     if not isinstance(checkpoint, dict):
       raise ValueError(f"{path} does not contain a dictionary")
     try:
@@ -140,7 +152,7 @@ def import_run(path: pathlib.Path, workdir: pathlib.Path, settings: Configuratio
     except ValueError as error:
       raise ValueError(f"{path} with {settings.source}: {error}") from error
   origin = dict(
-    checkpoint=str(path.absolute()),
+    checkpoint=str(path if is_remote(path) else path.absolute()),
     configuration=settings.source,
     iter_idx=int(checkpoint["iter_idx"]),
     step=int(state.step),

@@ -1,4 +1,4 @@
-"""Where numbers and pictures of a run go: metrics.jsonl always, CLU's writers with TensorFlow.
+"""Where numbers and pictures of a run go: metrics.jsonl always, CLU's writers, trackers.
 
 CLU's writers make TensorBoard's files, and log lines with `--verbosity=0`.
 """
@@ -9,7 +9,7 @@ import json
 import math
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -49,12 +49,13 @@ class Logbook:
   Args:
     workdir: of the run.
     first: step that the run resumes from; what was logged after it will be logged again.
+    senders: to trackers, of `trackers.following`.
   """
 
-  def __init__(self, workdir: pathlib.Path, first: int):
+  def __init__(self, workdir: pathlib.Path, first: int, senders: Sequence = ()):
     self.path = workdir / "metrics.jsonl"
     self._active = devices.is_main_host()
-    self._writer = None
+    self._writer, self._senders = None, senders
     if self._active:
       self._rows = [row for row in read_rows(self.path)[0] if row["step"] <= first]
       self._rewrite()
@@ -92,6 +93,12 @@ class Logbook:
       with _explained(self.path.parent / "tensorboard"):
         getattr(self._writer, method)(*args)
 
+  def _send(self, method: str, *args) -> None:
+    """Has all writers but that of metrics.jsonl do something."""
+    self._for_tensorboard(method, *args)
+    for sender in self._senders:
+      sender.send(method, *args)
+
   @property
   def has_tensorboard(self) -> bool:
     """Whether TensorBoard's files are written too: they need TensorFlow."""
@@ -124,14 +131,21 @@ class Logbook:
       now = max([time.time(), *(r["time"] for r in self._rows[-1:] if r.get("time"))])
       self._rows.append({"step": step, "time": now} | row)
       self._append(self._rows[-1])
-    self._for_tensorboard("write_scalars", step, values)
+    self._send("write_scalars", step, values)
 
   def images(self, step: int, images: dict[str, np.ndarray]) -> None:
     """Logs batches of images: name -> uint8 `[N, H, W, 3]`."""
-    self._for_tensorboard("write_images", step, images)
+    self._send("write_images", step, images)
     self._for_tensorboard("flush")
 
   def histograms(self, step: int, values: dict[str, np.ndarray]) -> None:
     """Logs distributions: name -> array of any shape."""
     if values:
-      self._for_tensorboard("write_histograms", step, values)
+      self._send("write_histograms", step, values)
+
+  def results(self, step: int, scores: dict[str, float], report: pathlib.Path | None) -> None:
+    """Sends trackers what is in the run's folder already: the scores of test images, the report."""
+    for sender in self._senders:
+      sender.send("write_scalars", step, {f"test/{name}": x for name, x in scores.items()})
+      if report is not None:
+        sender.send("write_report", report)

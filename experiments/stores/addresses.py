@@ -1,5 +1,6 @@
 """Where the copy of a run in a store lies on this machine, and of which address it is one."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -22,9 +23,10 @@ def copy_of(address: str, kind: str) -> pathlib.Path:
   return cache / "genesis_jax" / "runs" / kind / f"{name}-{digest}"
 
 
-def name_of(folder: pathlib.Path) -> str:
-  """What people call a run's folder: the address of the run if it is a copy, else its own path."""
-  try:
-    return json.loads((folder / STATE).read_text())["address"]
-  except (OSError, ValueError, KeyError, TypeError):
-    return str(folder)
+def name_of(path: pathlib.Path) -> str:
+  """What people call a folder or file: its address if it is in a copy, else its own path."""
+  for folder in (path, *path.parents):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+      address = json.loads((folder / STATE).read_text())["address"]
+      return "/".join([address, *path.relative_to(folder).parts])
+  return str(path)

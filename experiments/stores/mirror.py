@@ -31,7 +31,10 @@ EVERY_SECONDS = 10  # between two looks at the folder; GCS takes a write a secon
 LAST_SECONDS = 600  # for a store that is away when training ends
 AGAIN_SECONDS = 5  # between tries then
 STAGED = ".staged"  # folder of the checkpoint that is being uploaded
-GROWING = "tensorboard"  # folder of files that grow, uploaded again with each checkpoint only
+GROWING = (
+  "tensorboard",
+  "wandb",
+)  # folders of files that grow, uploaded again with each checkpoint only
 LEASES = ".stored/lease"
 
 
@@ -195,7 +198,7 @@ class Mirror:
           named = run.send_checkpoint(step, source)
           run.send_files()  # now they have all that was logged before it
           self._name(run.checkpoints | {step: named})
-    run.send_files(but=None if last or new else GROWING)
+    run.send_files(but=() if last or new else GROWING)
     kept = self._kept(run.checkpoints.keys() | set(here))
     surplus = [step for step in run.checkpoints if step not in kept and step not in here]
     if gone := {*undone, *surplus}:

@@ -89,10 +89,10 @@ def bring(address: str, workdir: pathlib.Path, checkpoints: int | str | None) ->
 
 
 @contextlib.contextmanager
-def folder_brought(address: str | pathlib.Path) -> Iterator[pathlib.Path]:
-  """As `brought`, for a folder of files that is no run."""
-  if not files.is_remote(address):
-    yield pathlib.Path(address)
+def folder_brought(address: str | pathlib.Path | None) -> Iterator[pathlib.Path | None]:
+  """As `brought`, for a folder of files that is no run, or not yet there; None is given back."""
+  if address is None or not files.is_remote(address):
+    yield address
     return
   address = files.address(address)
   with explained(address):

@@ -16,7 +16,7 @@ import pathlib
 import secrets
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from data_pipelines.durable import partial_file, partial_folder, write_atomically
 from data_pipelines.stores import files
@@ -29,7 +29,7 @@ from experiments.stores.transfers import (
   stamp,
   upload,
 )
-from genesis_jax import runs
+from genesis_jax import packing, runs
 
 MANIFEST = ".stored/manifest.json"
 FOLDERS = ("pictures", "evaluation", "visualisations")  # of a run, that copies have too
@@ -109,31 +109,33 @@ class StoredRun:
 
     Args:
       step: of it.
-      source: a folder in place of the run's, with the files of this checkpoint alone.
+      source: the run's folder of checkpoints, or one in its place.
     """
     self.remove_files(step)
-    paths = sorted(path for path in source.rglob("*") if path.is_file())
+    made = [x for x in source.iterdir() if packing.step_of(x.name) == str(step)]
+    paths = sorted(x for top in made for x in (top, *top.rglob("*")) if x.is_file())
     names = [f"{runs.FOLDER}/{path.relative_to(source)}" for path in paths]
     side_by_side(lambda path, name: upload(self.system, path, self.at(name)), paths, names)
     sent = dict(zip(names, side_by_side(crc_of, paths), strict=True))
-    there = self.system.find(self.at(f"{runs.FOLDER}/{step}"), detail=True)
-    sizes = {path.removeprefix(self.at("")): int(info["size"]) for path, info in there.items()}
+    sizes = self._sizes(step)
     if wrong := [name for name in names if sizes.get(name) != sent[name][0]]:
       raise OSError(f"{wrong[0]} has {sizes.get(wrong[0])} bytes instead of {sent[wrong[0]][0]}")
     return sent
 
   def remove_files(self, step: int) -> None:
     """Removes what there is of a checkpoint that the manifest does not name."""
-    found = self.system.find(self.at(f"{runs.FOLDER}/{step}"))
-    side_by_side(self.system.rm_file, found)
+    side_by_side(lambda name: self.system.rm_file(self.at(name)), self._sizes(step))
+
+  def _sizes(self, step: int | None = None) -> dict[str, int]:
+    """Names -> bytes of the files that the store has of a checkpoint, or of all."""
+    found = self.system.find(self.at(runs.FOLDER), detail=True)
+    sizes = {path.removeprefix(self.at("")): int(info["size"]) for path, info in found.items()}
+    return {name: size for name, size in sizes.items() if step in (None, _step_of(name))}
 
   def remove_unnamed(self) -> None:
     """Removes what killed programs left of checkpoints."""
-    prefix = self.at(f"{runs.FOLDER}/")
-    steps = {path.removeprefix(prefix).partition("/")[0] for path in self.system.find(prefix)}
-    for step in steps - {str(step) for step in self.checkpoints}:
-      if step.isdecimal():
-        self.remove_files(int(step))
+    for step in {_step_of(name) for name in self._sizes()} - {None, *self.checkpoints}:
+      self.remove_files(step)
 
   def bring_checkpoint(self, step: int) -> None:
     """Copies a checkpoint that the manifest names here, whole or not at all.
@@ -142,19 +144,27 @@ class StoredRun:
       FileNotFoundError: it has been removed meanwhile.
       DamagedError: it is not what was uploaded.
     """
-    final = self.folder / runs.FOLDER / str(step)
-    if final.exists():
+    named, final = self.checkpoints[step], self.folder / runs.FOLDER / str(step)
+    packed = [name for name in named if not name.startswith(f"{runs.FOLDER}/{step}/")]
+    if final.exists() or packed and all((self.folder / name).exists() for name in packed):
       return
+    if packed:  # files without a folder of their own
+      final = final.with_name(f".{step}")
+      shutil.rmtree(final, ignore_errors=True)
     with partial_folder(final) as partial:
 
       def bring(name: str, expected: list[int]) -> None:
-        path = partial / pathlib.PurePosixPath(name).relative_to(f"{runs.FOLDER}/{step}")
+        path = partial / name.removeprefix(f"{runs.FOLDER}/").removeprefix(f"{step}/")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.system.get_file(self.at(name), str(path))
         if (found := crc_of(path)) != expected:
           raise DamagedError(f"{name} has {found} instead of {expected} bytes and CRC-32")
 
-      side_by_side(bring, *zip(*self.checkpoints[step].items(), strict=True))
+      side_by_side(bring, *zip(*named.items(), strict=True))
+    for name in packed:
+      os.replace(final / pathlib.PurePosixPath(name).name, self.folder / name)
+    if packed:
+      final.rmdir()
 
   def bring_newest(self) -> None:
     """Copies the newest checkpoint here that is undamaged, if there is any."""
@@ -170,7 +180,8 @@ class StoredRun:
   def forget_checkpoints(self) -> None:
     """Removes from the copy the checkpoints that the store has no more."""
     for step in set(runs.checkpoint_steps(self.folder)) - set(self.checkpoints):
-      shutil.rmtree(self.folder / runs.FOLDER / str(step))
+      for path in runs.checkpoint_files(self.folder, step):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
   # Other files.
 
@@ -199,17 +210,17 @@ class StoredRun:
       del known[name]
     self._save_state()
 
-  def send_files(self, but: str | None = None) -> list[str]:
+  def send_files(self, but: Collection[str] = ()) -> list[str]:
     """Uploads the files that were made or changed here; returns their names.
 
     Args:
-      but: a folder to leave out.
+      but: folders to leave out.
     """
     known = self._state["files"]
     changed = [
       name
       for name in self._names()
-      if name.partition("/")[0] != but
+      if name.partition("/")[0] not in but
       and known.get(name, {}).get("here") != stamp(self.folder / name)
     ]
 
@@ -242,3 +253,9 @@ class StoredRun:
     shutil.rmtree(self.folder / runs.FOLDER, ignore_errors=True)
     self._state |= {"files": {}}
     self._save_state()
+
+
+def _step_of(name: str) -> int | None:
+  """The step of the checkpoint that a file belongs to; None if it has another's name."""
+  step = packing.step_of(name.split("/")[1])
+  return int(step) if step.isdecimal() else None

@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import errno
 import pathlib
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -33,6 +34,27 @@ def explained(address: str) -> Iterator[None]:
         "make room there, or set XDG_CACHE_HOME to a folder on a larger disk"
       ) from error
     raise UserError(files.explained(error, address)) from error
+
+
+@contextlib.contextmanager
+def file_brought(address: str | pathlib.Path) -> Iterator[pathlib.Path]:
+  """A file on this machine while the context lasts.
+
+  Raises:
+    UserError: it cannot be had; of this machine's own files the reader may say that.
+  """
+  if not files.is_remote(address):
+    yield pathlib.Path(address)
+    return
+  address = files.address(address)
+  copies = copy_of(address, "read").parent
+  copies.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(dir=copies) as folder:
+    copy = pathlib.Path(folder, address.rpartition("/")[2])
+    with explained(address):
+      system, path = files.open_store(address)
+      system.get_file(path, str(copy))
+    yield copy
 
 
 def side_by_side(work: Callable, *arguments) -> list:

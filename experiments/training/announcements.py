@@ -91,7 +91,9 @@ def finish(run, state) -> None:
   if not run.stop.has_time_for("scores") or not final_scores.measure(run, state):
     print(f"stopped before all test images were scored{run.stop.reason}; the same command goes on")
   elif devices.is_main_host():
-    _show_where(run, metrics, picture, _written_report(run.workdir))
+    report = _written_report(run.workdir)
+    run.logbook.results(step, final_scores.found(run.workdir, step), report)
+    _show_where(run, metrics, picture, report)
 
 
 def _are_of(step: int, metrics: pathlib.Path) -> bool:

@@ -83,6 +83,11 @@ def _fid(checkpoint: scoring.Checkpoint, should_stop: Callable[[], bool]) -> Non
   distance.record(path, result)
 
 
+def _path(workdir: pathlib.Path, step: int) -> pathlib.Path:
+  """The file of segmentation scores."""
+  return files.json_path(_folder(workdir), step, "test")
+
+
 def _folder(workdir: pathlib.Path) -> pathlib.Path:
   return workdir / "evaluation"
 
@@ -95,12 +100,20 @@ def _read(path: pathlib.Path) -> dict:
     return {}
 
 
+def found(workdir: pathlib.Path, step: int) -> dict[str, float]:
+  """Name -> each score of test images that there is of a step."""
+  result = _read(_path(workdir, step)).get("scores", {})
+  means = {name: summary["mean"] for name, summary in result.items()}
+  fids = _read(_folder(workdir) / "fid.json").get("results", [])
+  if fids and fids[-1]["step"] == step:
+    means["fid"] = fids[-1]["fid"]
+  return {name: mean for name, mean in means.items() if mean is not None}
+
+
 def words(workdir: pathlib.Path, step: int) -> str:
   """The test scores of a step in a line; empty where there are none."""
-  result = _read(files.json_path(_folder(workdir), step, "test"))
-  means = {name: summary["mean"] for name, summary in result.get("scores", {}).items()}
-  known = [name for name in scores.named(means, scores.LINE) if means[name] is not None]
-  parts = [f"{name} {means[name]:.4g}" for name in known]
-  fids = _read(_folder(workdir) / "fid.json").get("results", [])
-  parts += [f"fid {fid['fid']:.4g}" for fid in fids[-1:] if fid["step"] == step]
-  return f"test: {', '.join(parts)} on {result.get('images', 'test images')}" if parts else ""
+  means = found(workdir, step)
+  shown = [*scores.named(means, scores.LINE), *({"fid"} & means.keys())]
+  images = _read(_path(workdir, step)).get("images", "test images")
+  parts = ", ".join(f"{name} {means[name]:.4g}" for name in shown)
+  return f"test: {parts} on {images}" if parts else ""

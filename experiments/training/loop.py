@@ -20,6 +20,7 @@ from experiments.runs import changes
 from experiments.runs.checkpoints import Checkpoints, origin_of
 from experiments.runs.logbook import Logbook
 from experiments.stores import mirror
+from experiments.trackers import catalogue, following
 from experiments.training import announcements, pilot, transfer
 from experiments.training.album import Album
 from experiments.training.feed import Feed, check_steps_per_call
@@ -73,6 +74,7 @@ def _check_numbers(config):
   if config.num_steps < 1:
     raise ValueError(f"num_steps is {config.num_steps}; it must be at least 1")
   check_seed(config.seed)
+  catalogue.check_names(config.trackers)
 
 
 @contextlib.contextmanager
@@ -108,7 +110,8 @@ def opened(
     state = checkpoints.restore(state)
     stop.expect_saving(sum(x.nbytes for x in jax.tree.leaves(state)))
     first = int(state.step)
-    logbook = stack.enter_context(Logbook(workdir, first))
+    senders = stack.enter_context(following.begun(config, workdir, source, stop))
+    logbook = stack.enter_context(Logbook(workdir, first, senders))
     validate = Validator(config, model)
     run = Run(
       config, workdir, model, tx, source, stop, checkpoints, logbook, album, validate, first, files

@@ -97,6 +97,11 @@ class Stop:
     """To put behind "stopped": the time limit, where that was it."""
     return ", within its time_limit" if self._is_over and not self._signalled else ""
 
+  @property
+  def seconds_left(self) -> float:
+    """Until the time limit."""
+    return math.inf if self._limit is None else max(0.0, self._limit - program_age())
+
   def listen(self) -> None:
     """Call it after each call of steps."""
     if jax.process_count() > 1:

@@ -10,12 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import store_server
 import torch_writer
+import web_server
 
 import genesis_jax
-from experiments import import_torch
+from configs import ConfigError
+from configs.loading import load_config
+from experiments import diagnose, export, import_torch
 from experiments.runs import checkpoints, folder, importing
 from experiments.runs.original_runs import config_from_flags, ignored_flags, train_state
+from experiments.stores import reading
 from genesis_jax import objective, torch_names, training
 from genesis_jax.torch_files import load_torch
 
@@ -276,6 +281,40 @@ def test_the_program_makes_a_run_that_loads_and_resumes(released, tmp_path, caps
   command = [f"--checkpoint={checkpoint}", f"--workdir={workdir}"]
   assert import_torch.main(command) == 1
   assert "not empty" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_from_a_store_to_a_store(released, tmp_path, monkeypatch, capsys):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  content = {path.name: path.read_bytes() for path in released.iterdir()}
+  with store_server.emulated() as store, web_server.WebServer(content) as web:
+    for name, data in content.items():
+      store.pipe_file(f"bucket/released/{name}", data)
+    command = ["--checkpoint=gs://bucket/released/model.ckpt-FINAL", "--workdir=gs://bucket/run"]
+    assert import_torch.main(command) == 0, capsys.readouterr().err
+    assert "--config=configs/of_run.py:gs://bucket/run" in capsys.readouterr().out
+    config = load_config("configs/of_run.py:gs://bucket/run", [])
+    assert config.model.name == "genesis" and config.seed == 3
+    assert import_torch.main(command) == 1
+    assert "--workdir=gs://bucket/run exists and is not empty" in capsys.readouterr().err
+    assert export.main(["--workdir=gs://bucket/run", "--out=gs://bucket/small"]) == 0
+    with reading.brought("gs://bucket/small") as small:
+      model, variables, _ = genesis_jax.load(small)
+      assert json.loads((small / "imported.json").read_text())["checkpoint"].startswith("gs://")
+    weights = load_torch(released / "model.ckpt-FINAL")["model_state_dict"]
+    name, value = next(iter(torch_names.to_torch(model, variables).items()))
+    np.testing.assert_allclose(value, weights[name], rtol=1e-3)
+    assert diagnose.main(["--workdir=gs://bucket/small", "--num_images=0"]) == 0
+    assert "run        gs://bucket/small: genesis on gqn" in capsys.readouterr().out
+
+    at = f"{web.url}/model.ckpt-FINAL"
+    assert importing.configuration(at).source == f"{web.url}/flags.json"
+    assert import_torch.main([f"--checkpoint={web.url}/no/model.ckpt", "--workdir=x"]) == 1
+    assert "/no/flags.json is not there; " in capsys.readouterr().err
+    assert import_torch.main([f"--checkpoint={at}", "--workdir=gs://buckets/run"]) == 1
+    assert "gs://buckets/run is not there; see that the bucket" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="gs://bucket/no/config.json is not there"):
+      load_config("configs/of_run.py:gs://bucket/no", [])
 
 
 def test_two_imports_of_one_name_do_not_harm_each_other(released, tmp_path, monkeypatch, capsys):

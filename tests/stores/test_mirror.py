@@ -20,10 +20,10 @@ from data_pipelines import durable
 from data_pipelines.stores import files
 from experiments import score
 from experiments.console.errors import UserError
-from experiments.stores import addresses, lease, mirror, reading
+from experiments.stores import addresses, lease, mirror, reading, writing
 from experiments.stores.mirror import Mirror
 from experiments.stores.stored_run import MANIFEST, StoredRun
-from genesis_jax import runs
+from genesis_jax import packing, runs
 
 CONFIG = types.SimpleNamespace(keep_checkpoints=2, keep_every=0)
 URL = "memory://bucket/runs/mine"
@@ -375,6 +375,72 @@ def test_scores_of_masks_in_a_store(store, capsys):
   assert score.main([*words, "--predictions=memory://bucket/masks.npz"]) == 0
   assert score.main([*words, "--predictions=memory://bucket/mask.npz"]) == 1
   assert capsys.readouterr().err.startswith("error: memory://bucket/mask.npz is not there; see")
+  words += ["--predictions=memory://bucket/masks.npz", "--out=memory://bucket/of/scores.json"]
+  assert score.main(words) == 0
+  assert "results    memory://bucket/of/scores.json" in capsys.readouterr().out
+  assert json.loads(store.cat_file("/bucket/of/scores.json"))["truth"].startswith("memory://")
+
+
+def test_a_file_in_a_store_is_added_to(store, tmp_path):
+  for count in range(3):
+    with writing.file_written("memory://bucket/fid.json") as out:
+      assert addresses.name_of(out) == "memory://bucket/fid.json" and out.exists() == (count > 0)
+      out.write_text("x" * count + "\r")
+  assert store.cat_file("/bucket/fid.json") == b"xx\r"
+  assert not list((tmp_path / "cache").rglob("fid.json"))
+  with (
+    pytest.raises(UserError, match="--out=http://a/b can only be read; name a place of gs://"),
+    writing.file_written("http://a/b"),
+  ):
+    raise AssertionError
+
+
+def make_copy(out) -> None:
+  """What `export` makes, with the state of the optimizer."""
+  (out / runs.FOLDER).mkdir(parents=True)
+  (out / "run.json").write_text("{}")
+  for part in "12":
+    (out / runs.FOLDER / f"30.state-{part}-of-2").write_text(part)
+
+
+def test_a_packed_run_in_a_store(store, tmp_path, monkeypatch):
+  url = "memory://bucket/runs/copy"
+  with pytest.raises(Killed), writing.folder_made(url) as out:
+    make_copy(out)
+    raise Killed
+  assert not store.find("/bucket/runs")
+  with writing.folder_made(url) as out:
+    make_copy(out)
+  with (
+    pytest.raises(UserError, match=f"--out={url} exists and is not empty; choose another"),
+    writing.folder_made(url),
+  ):
+    raise AssertionError
+  for _ in range(2):
+    with reading.brought(url) as workdir:
+      parts = packing.files(workdir / runs.FOLDER, 30)
+      assert [part.read_text() for part in parts] == ["1", "2"]
+      assert runs.checkpoint_steps(workdir) == [30]
+  with mirror.held(url, CONFIG) as workdir:  # from which training goes on
+    assert runs.checkpoint_steps(workdir) == [30]
+    train(workdir, 31)
+  run = StoredRun(url, tmp_path / "other")
+  assert run.read_manifest() and sorted(run.checkpoints) == [30, 31]
+  run.bring_checkpoint(30)
+  run.checkpoints = {}
+  run.forget_checkpoints()
+  assert not runs.checkpoint_steps(run.folder)
+
+
+def test_what_cannot_be_stored_is_kept(store, monkeypatch):
+  def full(*args, **kwargs):
+    raise OSError("no more room")
+
+  with pytest.raises(UserError, match="no more room.*is on this machine: ") as error:
+    with writing.folder_made("memory://bucket/runs/copy") as out:
+      make_copy(out)
+      monkeypatch.setattr(type(store), "put_file", full)
+  assert (out / "run.json").exists() and str(out) in str(error.value)
 
 
 def test_a_folder_of_features_in_a_store(store):

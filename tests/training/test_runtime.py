@@ -13,6 +13,7 @@ import jaxlib
 import ml_collections
 import numpy as np
 import pytest
+import wandb_files
 from conftest import TEST_IMAGES, tiny_config
 
 import genesis_jax
@@ -40,7 +41,11 @@ def short_run(tmp_path_factory, gqn_root):
   config = tiny_config("vae", gqn_root)
   config.num_steps = 6
   config.images_every, config.log_weights, config.log_distributions = 3, True, True
-  loop.train(config, workdir)
+  config.trackers = ("wandb",)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("WANDB_MODE", "offline")
+    loop.train(config, workdir)
+  config.trackers = ()
   return config, workdir
 
 
@@ -245,6 +250,15 @@ def test_histograms_are_written(short_run):
   assert {"latents/latent/mean", "weights/posterior/mean/kernel"} <= names
   assert {"gradients/posterior/mean/kernel", "images/input", "images/samples"} <= names
   assert "train/elbo" in names
+
+
+def test_a_tracker_gets_all_that_is_logged(short_run):
+  ((*_, rows),) = wandb_files.read(short_run[1])
+  logged = {name for row in records.read_rows(short_run[1] / "metrics.jsonl")[0] for name in row}
+  tracked = {name for row in rows for name in row}
+  assert logged - {"time"} <= tracked
+  assert {"images/input", "latents/latent/mean", "weights/posterior/mean/kernel"} <= tracked
+  assert "report" in tracked
 
 
 def test_filled_rows_count_for_nothing():
