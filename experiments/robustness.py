@@ -38,7 +38,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
   add("--workdir", type=place, required=True, help="folder of the run")
   dials = "; ".join(f"{name}, {about}" for name, about in DIALS.items())
   add("--dials", type=_names, metavar="NAME,...", help=f"default: all of {dials}")
-  add("--images", type=whole_number(1), help="of each level; default: 200, or all there are")
+  add("--num_images", "--images", type=whole_number(1), metavar="N",
+      help="of each level; default: 200, or all there are")  # fmt: skip
   add("--data", nargs="+", default=[], metavar="NAME[:VARIANT][=DIR]",
       help="other data sets, as levels of a dial; DIR: where their files are")  # fmt: skip
   add("--source", choices=SOURCES, help="of all images; default: that of the run")

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from experiments.figures.galleries import whole_images
 from experiments.figures.sheets import Row, Sheet, arranged, table
@@ -82,6 +83,7 @@ def curves(found: Found, names: Sequence[str], title: str) -> Figure:
     for number, (group, axes) in enumerate(zip(groups, panels[:, 0], strict=True)):
       if not scores.is_segmentation(group[0]):
         axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())  # its labels would touch
       _fill(axes, dial, measured, group, styles)
       if shared[number] is not None:
         axes.sharey(shared[number])

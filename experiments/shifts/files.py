@@ -18,8 +18,9 @@ from experiments.shifts.drawing import Found
 
 INTERVALS = "95% bootstrap intervals of the mean over images"
 GIVEN = (
-  "reconstruction is measured against the image that the model is given: noise that it leaves out "
-  "counts as error, and an image of low contrast is easy to come close to"
+  "but for the dial of slots the model has those of training; reconstruction is measured against "
+  "the image that the model is given: noise that it leaves out counts as error, and an image of low "
+  "contrast is easy to come close to"
 )
 
 
@@ -50,6 +51,11 @@ def _cell(score: dict | None) -> str:
   return f"{number(score['mean'], 3)} [{number(score['low'], 3)}, {number(score['high'], 3)}]"
 
 
+def _defined(name: str) -> str:
+  label, words = scores.label(name), scores.definition(name)
+  return words if words.startswith(label) else f"{label}: {words}"
+
+
 def _row(cells: Sequence[str]) -> str:
   return f"| {' | '.join(cells)} |"
 
@@ -68,7 +74,7 @@ def as_markdown(result: dict, names: Sequence[str]) -> str:
   if result["left_out"]:
     lines += ["", "Left out:", ""]
     lines += [f"- {name}: {reason}" for name, reason in result["left_out"].items()]
-  lines += ["", *(f"{scores.label(name)}: {result['definitions'][name]}.  " for name in names)]
+  lines += ["", *(f"{_defined(name)}.  " for name in names)]
   return "\n".join(lines) + "\n"
 
 

@@ -8,7 +8,7 @@ evaluation for each number of slots.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,7 +21,7 @@ from data_pipelines.sampling import Sample
 from experiments.console.errors import UserError, explained
 from experiments.scoring import drawing, scores, summaries
 from experiments.scoring.evaluator import Evaluator
-from experiments.shifts.dials import Level
+from experiments.shifts.dials import Dial, Level
 from genesis_jax import build_model
 
 NUM_BOOTSTRAP = 2000
@@ -73,8 +73,9 @@ def _intervals(values: dict[str, np.ndarray]) -> dict[str, dict[str, float | Non
 
 
 def _worst(batches: list[dict], values: dict[str, np.ndarray], num: int) -> tuple[dict, str]:
-  """Images with the lowest of the first score that is drawn, and its name."""
-  name = scores.named(values, scores.SHIFTS)[0]
+  """Images with the worst score, and its name: of segments, where there are any."""
+  names = scores.named(values, scores.SHIFTS)
+  name = next(filter(scores.is_segmentation, names), names[0])
   sign = -1 if scores.score(name).better == "lower" else 1
   rows = np.argsort(sign * values[name], kind="stable")[:num]
   names = batches[0].keys() & {"image", "instances", "index"}
@@ -162,8 +163,10 @@ class Bench:
     worst, name = _worst(kept, values, self._settings.worst)
     return Measured(sample.words(), len(index), _intervals(values), values, worst, name)
 
-  def check(self) -> data_pipelines.Source:
-    """The run's data; what is wrong with it is said before anything is measured."""
+  def check(self, dials: Sequence[Dial]) -> data_pipelines.Source:
+    """The run's data; what is wrong with any data is said before anything is measured."""
     with explained():
       data_pipelines.check_choice("--split", self._settings.split, data_pipelines.SPLITS)
+      for level in (level for dial in dials for level in dial.levels if level.data):
+        data_pipelines.resolve(level.data)
       return data_pipelines.resolve(self.config.data)

@@ -73,15 +73,15 @@ def measure_run(workdir: pathlib.Path, options: argparse.Namespace) -> tuple[dic
       config.data.source = options.source
   settings = Settings(
     split=options.split,
-    num_images=options.images,
-    batch_size=min(options.batch_size, options.images or options.batch_size),
+    num_images=options.num_images,
+    batch_size=min(options.batch_size, options.num_images or options.batch_size),
     seed=options.seed,
     sample_seed=options.sample_seed,
     worst=options.worst,
   )
   bench = Bench(model, variables, config, settings)
-  source = bench.check()
   dials, left_out = chosen(config, options.dials, options.data)
+  source = bench.check(dials)
   dials = _possible(bench, dials, left_out)
   if not dials:
     raise UserError(f"there is nothing to measure: {'; '.join(left_out.values())}")
