@@ -19,8 +19,8 @@ from experiments.shifts.drawing import Found
 INTERVALS = "95% bootstrap intervals of the mean over images"
 GIVEN = (
   "but for the dial of slots the model has those of training; reconstruction is measured against "
-  "the image that the model is given: noise that it leaves out counts as error, and an image of low "
-  "contrast is easy to come close to"
+  "the image that the model is given: noise that it leaves out counts as error, and an image of "
+  "low contrast is easy to come close to"
 )
 
 
