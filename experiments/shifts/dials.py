@@ -113,6 +113,7 @@ def _other_data(text: str, data) -> Level:
       other.variant = variant
     if equals:
       other.data_dir = folder
+      other.update({"file": None} if "file" in other else {})  # which the folder names
   return Level(text.partition("=")[0], data=other)
 
 
