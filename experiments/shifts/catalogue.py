@@ -16,7 +16,7 @@ SCENES = {
 IMAGES = {
   "occlusion": "side of a grey square",
   "crop": "side of the crop, enlarged",
-  "contrast": "contrast",
+  "contrast": "contrast, by the image's own",
   "noise": "std of noise, white is 1",
   "blur": "std of blur, by the side",
   "jpeg": "quality of JPEG",

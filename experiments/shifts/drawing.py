@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
 from experiments.figures.galleries import whole_images
@@ -98,14 +100,13 @@ def curves(found: Found, names: Sequence[str], title: str) -> Figure:
       axes.set_ylim(-0.03, 1.03)
   figure.suptitle(title, fontsize=10)
   handles = [
-    axes.plot([], [], color=styles[name][0], marker=styles[name][1], ms=4, label=scores.label(name))
-    for group, axes in zip(groups, shared, strict=True)
-    for name in group
+    Line2D([], [], color=colour, marker=marker, ms=4, label=scores.label(name))
+    for name, (colour, marker) in styles.items()
   ]
+  handles.append(Patch(color="0.9", label="training distribution"))
   figure.legend(
-    handles=[line for (line,) in handles], loc="outside lower center", ncols=len(handles),
-    fontsize=9, frameon=False,
-  )  # fmt: skip
+    handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False
+  )
   return figure
 
 
@@ -123,19 +124,14 @@ def _looked_at(bench: Bench, num_slots: int | None, seed: int):
   )
 
 
-def worst_level(measured: list[Measured]) -> int:
-  """The level whose mean of the score that images are ranked by is the worst."""
-  name = measured[0].ranked_by
-  sign = -1 if scores.score(name).better == "lower" else 1
-  known = [one.scores.get(name, {}).get("mean") for one in measured]
-  return int(np.argmin([np.inf if mean is None else sign * mean for mean in known]))
-
-
 def worst_images(bench: Bench, found: Found, seed: int) -> Sheet:
-  """Of each dial's worst level the worst images: what the model is given, and makes of it."""
+  """Of each dial's worst level the worst images: what the model is given, and makes of it.
+
+  Beside them stands what they are ranked by.
+  """
   looks, sheets = {}, []
   for dial, measured in found:
-    number = worst_level(measured)
+    number = int(np.argmin([one.quality.mean() for one in measured]))
     level, one = dial.levels[number], measured[number]
     batch = one.worst
     if level.num_slots not in looks:
@@ -143,15 +139,12 @@ def worst_images(bench: Bench, found: Found, seed: int) -> Sheet:
     out = looks[level.num_slots](batch)
     labels = _labels(out, batch)
     panels = whole_images(SimpleNamespace(out=out, batch=batch, labels=labels))
-    values = np.sort(one.per_image[one.ranked_by])
-    if scores.score(one.ranked_by).better == "lower":
-      values = values[::-1]
-    words = scores.label(one.ranked_by)
+    values = np.abs(np.sort(one.quality))
     lines = [
       Row(
         f"{dial.name} {level.label}" if i == 0 else "",
         [panel[i] for panel in panels.values()],
-        f"{words} {values[i]:.2g}",
+        f"{values[i]:.2g}",
         apart=i == 0,
       )
       for i in range(len(batch["image"]))

@@ -15,12 +15,13 @@ from experiments.scoring import scores
 from experiments.scoring.files import STAND_IN
 from experiments.scoring.summaries import number
 from experiments.shifts.drawing import Found
+from experiments.shifts.measuring import ranking
 
 INTERVALS = "95% bootstrap intervals of the mean over images"
 GIVEN = (
   "but for the dial of slots the model has those of training; reconstruction is measured against "
   "the image that the model is given: noise that it leaves out counts as error, and an image of "
-  "low contrast is easy to come close to"
+  "low contrast is easy to come close to; ARI-FG of an image with one object is 1 or 0"
 )
 
 
@@ -82,7 +83,9 @@ def write(
   folder: pathlib.Path, result: dict, names: Sequence[str], figure, worst: Sheet
 ) -> list[pathlib.Path]:
   """Writes everything; returns the files."""
-  worst = titled(worst, f"{result['title']}: the worst images of each dial's worst level", MARGIN)
+  by = " and ".join(map(scores.label, ranking(names)))
+  words = f"{result['title']}: the worst images of each dial's worst level, by the mean of {by}"
+  worst = titled(worst, words, MARGIN)
   contents = {
     "robustness.md": as_markdown(result, names).encode(),
     "curves.png": encoded(figure, "png"),

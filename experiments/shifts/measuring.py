@@ -8,7 +8,7 @@ evaluation for each number of slots.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -47,17 +47,15 @@ class Measured:
     images: which ones, for people.
     num_images: how many.
     scores: name -> mean, low, high (a 95% interval) and standard_error.
-    per_image: name -> float64 `[N]`.
-    worst: "image", "index" and maybe "instances" of those with the worst `ranked_by`, worst first.
-    ranked_by: name of a score.
+    quality: see `quality`, float64 `[N]`.
+    worst: "image", "index" and maybe "instances" of those with the lowest quality, lowest first.
   """
 
   images: str
   num_images: int
   scores: dict[str, dict[str, float | None]]
-  per_image: dict[str, np.ndarray]
+  quality: np.ndarray
   worst: dict[str, np.ndarray]
-  ranked_by: str
 
 
 def _intervals(values: dict[str, np.ndarray]) -> dict[str, dict[str, float | None]]:
@@ -72,14 +70,26 @@ def _intervals(values: dict[str, np.ndarray]) -> dict[str, dict[str, float | Non
   return found
 
 
-def _worst(batches: list[dict], values: dict[str, np.ndarray], num: int) -> tuple[dict, str]:
-  """Images with the worst score, and its name: of segments, where there are any."""
-  names = scores.named(values, scores.SHIFTS)
-  name = next(filter(scores.is_segmentation, names), names[0])
-  sign = -1 if scores.score(name).better == "lower" else 1
-  rows = np.argsort(sign * values[name], kind="stable")[:num]
+def ranking(names: Iterable[str]) -> list[str]:
+  """Which of some scores tell good images from bad: those of segments, else the first drawn."""
+  shown = scores.named(names, scores.SHIFTS)
+  return [name for name in shown if scores.is_segmentation(name)] or shown[:1]
+
+
+def quality(values: dict[str, np.ndarray]) -> np.ndarray:
+  """What images are ranked by, higher is better: the mean of `ranking`'s scores, `[N]`.
+
+  One of them alone misleads: ARI-FG is 0 where one pixel of a single object has another slot.
+  """
+  names = ranking(values)
+  signs = [-1 if scores.score(name).better == "lower" else 1 for name in names]
+  return np.mean([sign * values[name] for sign, name in zip(signs, names, strict=True)], 0)
+
+
+def _worst(batches: list[dict], good: np.ndarray, num: int) -> dict[str, np.ndarray]:
+  rows = np.argsort(good, kind="stable")[:num]
   names = batches[0].keys() & {"image", "instances", "index"}
-  return {n: np.concatenate([batch[n] for batch in batches])[rows] for n in names}, name
+  return {n: np.concatenate([batch[n] for batch in batches])[rows] for n in names}
 
 
 class Bench:
@@ -160,8 +170,9 @@ class Bench:
 
     index, values = self._evaluator(level.num_slots)(self.variables, batches())
     values = {name: value[0] for name, value in values.items()}
-    worst, name = _worst(kept, values, self._settings.worst)
-    return Measured(sample.words(), len(index), _intervals(values), values, worst, name)
+    good = quality(values)
+    worst = _worst(kept, good, self._settings.worst)
+    return Measured(sample.words(), len(index), _intervals(values), good, worst)
 
   def check(self, dials: Sequence[Dial]) -> data_pipelines.Source:
     """The run's data; what is wrong with any data is said before anything is measured."""

@@ -114,7 +114,8 @@ def measure_run(workdir: pathlib.Path, options: argparse.Namespace) -> tuple[dic
     left_out=left_out,
     finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
   )
-  figure = drawing.curves(found, names, result["title"])
+  words = f"{result['title']}: means over {usual.num_images} images a level, 95% intervals"
+  figure = drawing.curves(found, names, words)
   worst = drawing.worst_images(bench, found, settings.seed)
   result["seconds"] = round(time.monotonic() - start, 1)
   return result, files.write(folder, result, names, figure, worst)

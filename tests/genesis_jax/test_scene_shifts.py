@@ -34,12 +34,6 @@ def drawn(name: str, variant: str, options: tuple = ()) -> dict:
   return jax.device_get(jax.jit(jax.vmap(render))(jax.random.split(jax.random.key(0), COUNT)))
 
 
-def shifted(name: str, variant: str, **options):
-  """Scenes as they are, and the same ones shifted: (images, ids, factors) of both."""
-  pair = drawn(name, variant), drawn(name, variant, tuple(options.items()))
-  return [(one["image"], one["instances"], one["factors"]) for one in pair]
-
-
 @pytest.mark.parametrize(
   "which", EXACT + tuple(pytest.param(name, marks=pytest.mark.slow) for name in RAY_CAST)
 )
@@ -80,50 +74,55 @@ def test_more_sprites_than_in_training():
   assert scene["instances"].max() == 8
 
 
-def test_sizes_and_places_of_sprites():
-  (_, ids, factors), (_, small_ids, small) = shifted("multi_dsprites", "default", size=0.5)
-  np.testing.assert_allclose(small["scale"], factors["scale"] / 2)
-  np.testing.assert_array_equal(small["x"], factors["x"])
+def test_sprites_are_other_by_what_is_asked_for():
+  usual = drawn("multi_dsprites", "default")
+  small = drawn("multi_dsprites", "default", (("size", 0.5), ("texture", 0.25)))
+  ids, small_ids = usual["instances"], small["instances"]
+  np.testing.assert_allclose(small["factors"]["scale"], usual["factors"]["scale"] / 2)
+  for name in ("x", "y", "shape", "color", "exists"):
+    np.testing.assert_array_equal(small["factors"][name], usual["factors"][name])
   assert ((small_ids > 0) <= (ids > 0)).mean() > 0.98  # what is smaller lies within
   assert (small_ids > 0).sum() < 0.5 * (ids > 0).sum()
-  _, (_, near_ids, near) = shifted("multi_dsprites", "default", spread=0.0)
-  assert (near["x"] == 0.5).all() and (near["y"] == 0.5).all()
-  assert (near_ids > 0).sum() < (ids > 0).sum()  # one hides the other
+  both = (ids > 0) & (ids == small_ids)
+  np.testing.assert_array_equal(small["image"][both], usual["image"][both])
+  ground = (ids == 0) & (small_ids == 0)
+  change = np.abs(small["image"].astype(int) - usual["image"])[ground]
+  assert 10 < change.max() <= 0.125 * 255 + 1
 
-
-def test_shapes_and_colors_that_training_does_not_have():
-  (_, _, usual), (_, _, half) = shifted("multi_dsprites", "default", unseen_shapes=0.5)
-  changed = half["shape"] >= len(sprites.SHAPES)
+  options = (("spread", 0.0), ("unseen_shapes", 0.5), ("unseen_colors", 1.0))
+  other = drawn("multi_dsprites", "default", options)
+  assert (other["factors"]["x"] == 0.5).all() and (other["factors"]["y"] == 0.5).all()
+  assert (other["instances"] > 0).sum() < (ids > 0).sum()  # one hides the other
+  shape = other["factors"]["shape"]
+  changed = shape >= len(sprites.SHAPES)
   assert 0.2 < changed.mean() < 0.8
-  np.testing.assert_array_equal(half["shape"][~changed], usual["shape"][~changed])
-  masks = [sprites.sprite_mask(n, 1.0, 0.0, 0.5, 0.5, 64) for n in range(6)]
-  areas = [int(mask.sum()) for mask in masks]
+  np.testing.assert_array_equal(shape[~changed], usual["factors"]["shape"][~changed])
+  assert set(np.unique(other["factors"]["color"])) <= set(sprites.UNSEEN_LEVELS)
+
+
+def test_shapes_that_no_data_set_has():
+  mask = jax.jit(lambda shape: sprites.sprite_mask(shape, 1.0, 0.0, 0.5, 0.5, 64))
+  masks = [np.asarray(mask(n)) for n in range(6)]
+  areas = [mask.sum() for mask in masks]
   assert all(150 < area < 450 for area in areas) and len(set(areas)) == 6
   assert not masks[sprites.RING][32, 32] and masks[sprites.CROSS][32, 32]
-  _, (_, _, other) = shifted("multi_dsprites", "default", unseen_colors=1.0)
-  assert set(np.unique(other["color"])) <= set(sprites.UNSEEN_LEVELS)
 
 
-@pytest.mark.parametrize("name, variant", [("multi_dsprites", "default"), ("tetrominoes", "train")])
-def test_grounds_alone_are_textured(name, variant):
-  (image, ids, _), (textured, other_ids, _) = shifted(name, variant, texture=0.25)
-  np.testing.assert_array_equal(ids, other_ids)
-  change = np.abs(textured.astype(int) - image)
-  assert (change[ids > 0] == 0).all()
-  assert 10 < change[ids == 0].max() <= 64
-  assert (change.max((1, 2, 3)) > 0).sum() > COUNT / 2
-
-
-def test_more_pieces_bars_and_colors():
-  _, (_, ids, factors) = shifted("tetrominoes", "train", num_pieces=5, unseen_shapes=1.0)
-  assert (factors["exists"].sum(1) > 3).mean() > 0.5
+def test_more_pieces_bars_colors_and_a_pattern():
+  options = dict(num_pieces=5, unseen_shapes=1.0, unseen_colors=1.0, texture=0.25)
+  scene = drawn("tetrominoes", "train", tuple(options.items()))
+  factors, ids = scene["factors"], scene["instances"]
+  assert (factors["exists"].sum(1) > 3).mean() > 0.5 and ids.max() == 5
   assert (factors["shape"] >= len(tetrominoes.ORIENTATIONS)).all()
-  assert ids.max() == 5
-  for one, exists in zip(ids, factors["exists"], strict=True):
-    assert set(np.unique(one)) - {0} == {n + 1 for n in np.flatnonzero(exists)}
-  _, (_, _, factors) = shifted("tetrominoes", "train", unseen_colors=1.0)
   seen = {tuple(color) for color in tetrominoes.COLORS}
-  assert not seen & {tuple(color) for color in factors["color"].reshape(-1, 3)}
+  for image, one, exists, color in zip(
+    scene["image"], ids, factors["exists"], factors["color"], strict=True
+  ):
+    assert set(np.unique(one)) - {0} == {n + 1 for n in np.flatnonzero(exists)}
+    assert not seen & {tuple(c) for c in color}
+    for n in np.flatnonzero(exists):
+      assert (image[one == n + 1] == (color[n] * 255).astype(np.uint8)).all()
+  assert 10 < scene["image"][ids == 0].max() <= 64
 
 
 def test_cameras_are_raised_and_look_at_the_same_point():

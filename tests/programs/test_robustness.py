@@ -80,7 +80,7 @@ def test_curves_a_table_and_the_worst_images(run_dir, monkeypatch, capfd):
   [
     (["--dials=fog"], 2, "'fog' is no dial; allowed: objects"),
     (["--dials=camera"], 1, "--dials=camera: the scenes are flat"),
-    (["--images=7"], 1, "--num_images=6"),
+    (["--images=7", "--dials=noise"], 1, "--num_images=6"),
     (["--data", "gqn:mountains"], 1, "data.variant is 'mountains'"),
     (["--data", "gqn=/nowhere"], 1, "/nowhere"),
   ],
