@@ -64,6 +64,19 @@ def _fill(axes, dial: Dial, measured: list[Measured], names: list[str], styles: 
   axes.tick_params(labelsize=7)
 
 
+def _scale(axes, found: Found, name: str) -> None:
+  """The same axis of values for all dials: from 0 to 1 for segments, else what there is."""
+  if scores.is_segmentation(name):
+    axes.set_ylim(-0.03, 1.03)
+    return
+  known = [one.scores[name] for _, measured in found for one in measured if name in one.scores]
+  ends = [score[end] for score in known for end in ("low", "high") if score[end] is not None]
+  if ends and min(ends) > 0:
+    axes.set_yscale("log")
+    axes.yaxis.set_minor_formatter(NullFormatter())  # its labels would touch
+    axes.set_ylim(min(ends) / 1.5, max(ends) * 1.5)
+
+
 def curves(found: Found, names: Sequence[str], title: str) -> Figure:
   """A figure with panels for each dial, all on the same scales.
 
@@ -79,25 +92,16 @@ def curves(found: Found, names: Sequence[str], title: str) -> Figure:
   blocks = figure.subfigures(rows, columns, squeeze=False)
   styles = {n: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, n in enumerate(names)}
   heights = [2.2 if scores.is_segmentation(group[0]) else 1.0 for group in groups]
-  shared: list = [None] * len(groups)
   for block, (dial, measured) in zip(blocks.flat, found, strict=False):
     panels = block.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)
-    for number, (group, axes) in enumerate(zip(groups, panels[:, 0], strict=True)):
-      if not scores.is_segmentation(group[0]):
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(NullFormatter())  # its labels would touch
+    for group, axes in zip(groups, panels[:, 0], strict=True):
       _fill(axes, dial, measured, group, styles)
-      if shared[number] is not None:
-        axes.sharey(shared[number])
-      shared[number] = shared[number] or axes
+      _scale(axes, found, group[0])
     panels[0, 0].set_title(dial.name, fontsize=9, fontweight="bold")
     labels = [level.label for level in dial.levels]
     turned = dict(rotation=30, ha="right") if max(map(len, labels)) > 8 else {}
     panels[-1, 0].set_xticks(range(len(labels)), labels, **turned)
     panels[-1, 0].set_xlabel(dial.about, fontsize=7.5)
-  for group, axes in zip(groups, shared, strict=True):
-    if scores.is_segmentation(group[0]):
-      axes.set_ylim(-0.03, 1.03)
   figure.suptitle(title, fontsize=10)
   handles = [
     Line2D([], [], color=colour, marker=marker, ms=4, label=scores.label(name))
