@@ -66,7 +66,7 @@ def test_curves_a_table_and_the_worst_images(run_dir, monkeypatch, capfd):
     assert usual[0][name]["low"] <= usual[0][name]["mean"] <= usual[0][name]["high"]
   # An untrained model reconstructs no noise: the error grows by its variance.
   noise = [level["scores"]["mse"]["mean"] for level in levels["noise"]]
-  assert noise == sorted(noise) and noise[-1] - noise[0] > 0.5 * 0.25**2 * 0.5
+  assert max(noise) == noise[-1] > noise[0] + 0.25**2 / 4  # some of it is clipped
   table = (folder / "robustness.md").read_text()
   assert "**1-4** (training)" in table and scores.label("miou") in table
   for name in ("curves.png", "worst.png"):
