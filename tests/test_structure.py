@@ -83,13 +83,14 @@ ORDERS = {
     {"figures"},
     {"touch", "diagnosis"},  # both look at what figures show
     {"reporting"},
+    {"shifts"},
     {"training"},
   ],
 }  # fmt: skip
 
 MOST_ENTRIES = 14  # of a folder
 MORE_ENTRIES = {
-  "experiments": 30,  # 17 programs and the folders of what they share
+  "experiments": 32,  # 18 programs and the folders of what they share
   "configs": 40,  # one file a published experiment
   "genesis_jax": 24,  # building blocks that are read as one list, from small to large
 }

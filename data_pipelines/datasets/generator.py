@@ -10,7 +10,8 @@ rendered at `config.image_size`, where files have a size of their own and are re
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 import jax
 import numpy as np
@@ -22,8 +23,9 @@ from genesis_jax.scenes import SCENES, renderer, scene_batch, stream_key
 
 
 @functools.cache  # each validation draws again, and must not compile again
-def _compiled(name: str, variant: str, image_size: int) -> Callable:
-  return jax.jit(functools.partial(scene_batch, renderer(name, variant, image_size=image_size)))
+def _compiled(name: str, variant: str, image_size: int, shift: tuple = ()) -> Callable:
+  render = renderer(name, variant, image_size=image_size, **dict(shift))
+  return jax.jit(functools.partial(scene_batch, render))
 
 
 def resolve(config) -> Source:
@@ -131,7 +133,8 @@ class Drawn:
 class DrawnSample(Sample):
   """Scenes of a split drawn at random; see `Sample`, and `data_pipelines.batches` for the others.
 
-  Where a split has no end the first scenes are taken, of a stream that the seed decides.
+  Where a split has no end the first scenes are taken, of a stream that the seed decides. With a
+  `shift`, options of the scene by name, the same scenes are other than the data set's by these.
   """
 
   def __init__(
@@ -144,10 +147,12 @@ class DrawnSample(Sample):
     batch_size: int,
     shard_index: int = 0,
     shard_count: int = 1,
+    shift: Mapping[str, object] = MappingProxyType({}),
   ):
     resolve(config)  # for its checks
     super().__init__(split, num_examples(config, split), num_images, seed)
-    self._draw = _compiled(config.name, config.variant, config.image_size)
+    options = tuple(sorted(shift.items()))
+    self._draw = _compiled(config.name, config.variant, config.image_size, options)
     self._key = stream_key(split, seed if self.total is None else 0)
     self._rows = self._batches(batch_size, shard_rows(batch_size, shard_index, shard_count))
 

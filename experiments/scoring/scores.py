@@ -19,6 +19,7 @@ TABLE = "table"  # of evaluate, and of the report
 SWEEP = "sweep"  # tables of sweeps
 LINE = "line"  # what training says of a validation, and at its end
 PUBLISHED = "published"  # beside the literature
+SHIFTS = "shifts"  # away from the training distribution
 EVERYWHERE = (TABLE, SWEEP, LINE, PUBLISHED)
 
 DECODED = "_r"  # ends the names of scores of decoded masks, in place of attention masks
@@ -67,15 +68,16 @@ ROWS = (
   Score("mse", "MSE",
         "mean squared error of the reconstruction over pixels and channels, colours in [0, 1] "
         "(the tables of ClevrTex sum over them: 3 S^2 times as much)",
-        better="lower", places=(TABLE, SWEEP, LINE)),
+        better="lower", places=(TABLE, SWEEP, LINE, SHIFTS)),
   Score("rmse", "RMSE", "square root of mse, per image", better="lower"),
   Score("ari_fg", "ARI-FG",
         f"ARI-FG: adjusted Rand index {_IMAGE}, over pixels with a true id > 0; 1 where there is "
-        "none", better="higher", places=EVERYWHERE,
+        "none", better="higher", places=(*EVERYWHERE, SHIFTS),
         of_counts=lambda counts: metrics.ari_of_counts(counts[:, 2:])),
   Score("msc_fg", "MSC-FG",
         "MSC-FG: plain mean over true segments with an id > 0 of the best IoU with any slot, "
-        "ignored pixels left out; 0 where there is none", better="higher", places=EVERYWHERE,
+        "ignored pixels left out; 0 where there is none", better="higher",
+        places=(*EVERYWHERE, SHIFTS),
         of_counts=functools.partial(metrics.covering_of_counts, first=1)),
   Score("ari", "ARI",
         f"ARI, GENESIS' definition: adjusted Rand index {_IMAGE}, ignored ones as one segment",
@@ -87,7 +89,7 @@ ROWS = (
   Score("miou", "mIoU",
         "mIoU, ClevrTex's definition: slots and true segments (background included) matched one to "
         "one by the Hungarian method, mean IoU over pairs visible in either",
-        better="higher", places=(TABLE, PUBLISHED), of_counts=metrics.mean_iou_of_counts,
+        better="higher", places=(TABLE, PUBLISHED, SHIFTS), of_counts=metrics.mean_iou_of_counts,
         on_host=True),
   Score("miou_true", "mIoU over true segments",
         "mIoU over true segments: the same, but the mean is over true segments alone",

@@ -32,7 +32,7 @@ from experiments.stores.transfers import (
 from genesis_jax import packing, runs
 
 MANIFEST = ".stored/manifest.json"
-FOLDERS = ("pictures", "evaluation", "visualisations")  # of a run, that copies have too
+FOLDERS = ("pictures", "evaluation", "visualisations", "robustness")  # that copies have too
 
 Files = dict[str, list[int]]  # name -> [bytes, CRC-32]
 

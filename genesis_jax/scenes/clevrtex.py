@@ -65,10 +65,12 @@ def _library() -> Materials:
 LIBRARY = _library()
 
 
-def _codes(key: Array, variant: str) -> dict[str, Int[Array, "..."]]:
+def _codes(
+  key: Array, variant: str, num: int, unseen_shapes: float
+) -> dict[str, Int[Array, "..."]]:
   """What the objects and the ground are: indices of shape, size, color and material."""
   keys = jax.random.split(key, 5)
-  each = (MAX_OBJECTS,)
+  each = (num,)
   textured = (TEXTURED + PLAIN, TEXTURED + PLAIN + OUTD) if variant == "outd" else (0, TEXTURED)
   shapes = (NUM_SEEN, len(SHAPES)) if variant == "outd" else (0, NUM_SEEN)
   materials = (RUBBER, METAL + 1) if variant == "vbg" else textured
@@ -76,8 +78,10 @@ def _codes(key: Array, variant: str) -> dict[str, Int[Array, "..."]]:
   if ground is None:
     ground = jax.random.randint(keys[4], (), *textured)
   material = jax.random.randint(keys[3], each, *materials)
+  shape = jax.random.randint(keys[0], each, *shapes)
+  shape_key, num_unseen = jax.random.fold_in(key, 1), len(SHAPES) - NUM_SEEN
   return {
-    "shape": jax.random.randint(keys[0], each, *shapes),
+    "shape": clevr.unseen(shape_key, shape, NUM_SEEN, num_unseen, unseen_shapes),
     "size": jax.random.randint(keys[1], each, 0, len(SIZES)),
     "color": jax.random.randint(keys[2], each, 0, len(clevr.COLORS)),
     "material": jnp.broadcast_to(ground, each) if variant == "camo" else material,
@@ -101,7 +105,7 @@ def _paint(materials: Materials):
 
   def colors(index: Int[Array, "R"], point: raycast.Vector) -> raycast.Vector:
     chosen = jax.tree.map(lambda values: values[0], materials)
-    for n in range(1, MAX_OBJECTS):  # indexing with `index` is far slower
+    for n in range(1, len(materials.code)):  # indexing with `index` is far slower
       here = index == n
       chosen = jax.tree.map(
         lambda old, new, n=n, here=here: jnp.where(
@@ -116,11 +120,13 @@ def _paint(materials: Materials):
   return colors
 
 
-def _objects(key: Array, codes: dict[str, Array], materials: Materials) -> Solids:
+def _objects(
+  key: Array, codes: dict[str, Array], materials: Materials, counts: tuple[int, int], size: float
+) -> Solids:
   keys = jax.random.split(key, 3)
-  count = jax.random.randint(keys[0], (), clevr.MIN_OBJECTS, MAX_OBJECTS + 1)
-  radius = jnp.array(SIZES)[codes["size"]]
-  places, exists = clevr.placed(keys[1], radius, jnp.arange(MAX_OBJECTS) < count)
+  count = jax.random.randint(keys[0], (), counts[0], counts[1] + 1)
+  radius = size * jnp.array(SIZES)[codes["size"]]
+  places, exists = clevr.placed(keys[1], radius, jnp.arange(counts[1]) < count)
   solid = jnp.array([raycast.SHAPES.index(name) for name, _ in SHAPES])[codes["shape"]]
   # A cube's corners are as far from its middle as the side of a cylinder is.
   half = radius * jnp.where(solid == raycast.BOX, 0.5**0.5, 1.0)
@@ -129,8 +135,8 @@ def _objects(key: Array, codes: dict[str, Array], materials: Materials) -> Solid
     shape=solid,
     centre=jnp.concatenate([places, height[:, None]], -1),
     half_size=jnp.stack([half, half, height], -1),
-    yaw=jax.random.uniform(keys[2], (MAX_OBJECTS,), maxval=2 * jnp.pi),
-    color=jnp.ones((MAX_OBJECTS, 3)),  # painted
+    yaw=jax.random.uniform(keys[2], (counts[1],), maxval=2 * jnp.pi),
+    color=jnp.ones((counts[1], 3)),  # painted
     gloss=materials.gloss,
     exists=exists,
   )
@@ -150,7 +156,16 @@ def _ground(material: Materials) -> raycast.Backdrop:
 
 
 def clevrtex_scene(
-  key: Array, *, image_size: int = 128, wide: bool = False, variant: str = "full", samples: int = 2
+  key: Array,
+  *,
+  image_size: int = 128,
+  wide: bool = False,
+  variant: str = "full",
+  samples: int = 2,
+  counts: tuple[int, int] = (clevr.MIN_OBJECTS, MAX_OBJECTS),
+  size: float = 1.0,
+  unseen_shapes: float = 0.0,
+  camera_height: float = 1.0,
 ) -> dict:
   """Renders one scene.
 
@@ -160,24 +175,26 @@ def clevrtex_scene(
     wide: the whole picture, 4:3, and not its central square.
     variant: one of `VARIANTS`.
     samples: squared, rays per pixel.
+    counts, size, camera_height: as of `clevr.clevr_scene`.
+    unseen_shapes: share of objects, about, with one of the shapes of outd.
 
-  Returns a dict of
+  Returns a dict, for at most N objects, of
     image: uint8 [S, S, 3], or [3 S / 4, S, 3] if wide.
     instances: int32, of the same height and width; 0 for the ground, n for object n, from 1.
-    factors: dict of exists bool [10]; rotation (radians) float32 [10]; shape, size, color and
-      material int32 [10] (indices in SHAPES, SIZES, clevr.COLORS, LIBRARY); ground_material int32.
+    factors: dict of exists bool [N]; rotation (radians) float32 [N]; shape, size, color and
+      material int32 [N] (indices in SHAPES, SIZES, clevr.COLORS, LIBRARY); ground_material int32.
   """
   code_key, object_key, camera_key = jax.random.split(key, 3)
-  codes = _codes(code_key, variant)
+  codes = _codes(code_key, variant, counts[1], unseen_shapes)
   materials = _made_of(codes["material"])
   if variant == "vbg":  # plain objects have colours
     tint = jnp.array(clevr.COLORS)[codes["color"]]
     materials = materials._replace(colors=jnp.stack([tint, tint], 1))
-  solids = _objects(object_key, codes, materials)
+  solids = _objects(object_key, codes, materials, counts, size)
   image, instances = clevr.pictured(
     solids,
     _ground(_made_of(codes["ground_material"])),
-    clevr.camera(camera_key),
+    clevr.camera(camera_key, camera_height),
     image_size=image_size,
     wide=wide,
     samples=samples,

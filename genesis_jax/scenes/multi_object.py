@@ -21,11 +21,12 @@ ROOMS: dict[str, dict] = {
 }
 
 
-def white_sprites(key: Array, *, image_size: int = 64) -> dict:
-  """Two or three white sprites on black, as `sprites_scene` returns them."""
-  scene = sprites_scene(
-    key, image_size=image_size, min_sprites=2, max_sprites=3, background="black"
-  )
+def white_sprites(
+  key: Array, *, image_size: int = 64, min_sprites: int = 2, max_sprites: int = 3, **shift
+) -> dict:
+  """White sprites on black, as `sprites_scene` returns them; `shift` are more of its options."""
+  counts = dict(min_sprites=min_sprites, max_sprites=max_sprites)
+  scene = sprites_scene(key, image_size=image_size, background="black", **counts, **shift)
   seen = (scene["instances"] > 0)[..., None].astype(jnp.uint8)
   factors = scene["factors"] | {"color": jnp.full_like(scene["factors"]["color"], 255)}
   return scene | {"image": jnp.repeat(seen * jnp.uint8(255), 3, axis=-1), "factors": factors}

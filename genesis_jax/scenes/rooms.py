@@ -46,7 +46,9 @@ def _positions(key: Array, radius: Float[Array, "N"], exists: Bool[Array, "N"]):
   return layouts[jnp.argmax(jnp.minimum(gap, GAP))]  # the roomiest where none is free of collisions
 
 
-def _objects(key: Array, counts: tuple[int, int], same_color: bool) -> Solids:
+def _objects(
+  key: Array, counts: tuple[int, int], same_color: bool, size: float, unseen_colors: float
+) -> Solids:
   """From counts[0] to counts[1] vividly coloured solids that stand on the floor."""
   keys = jax.random.split(key, 8)
   num_objects = max(counts[1], 1)
@@ -57,6 +59,8 @@ def _objects(key: Array, counts: tuple[int, int], same_color: bool) -> Solids:
   radius = jax.random.uniform(keys[2], each, minval=0.42, maxval=0.68)
   if num_objects > MAX_OBJECTS:  # the floor that they share is no larger
     radius = radius * (MAX_OBJECTS / num_objects) ** 0.75
+  if size != 1:
+    radius = radius * size
   is_sphere = shape == SHAPES.index("sphere")
   height = jnp.where(is_sphere, 1.0, jax.random.uniform(keys[3], each, minval=0.75, maxval=1.25))
   width = radius * jnp.where(shape == raycast.BOX, 0.8, 1.0)  # its corners reach farther
@@ -66,6 +70,9 @@ def _objects(key: Array, counts: tuple[int, int], same_color: bool) -> Solids:
   tint = jax.random.uniform(keys[5], (3, num_objects))
   first = jax.random.permutation(keys[6], num_objects)
   hue = (first / num_objects + 0.08 * (tint[0] - 0.5)) % 1
+  if unseen_colors:  # halfway between: three are nearly yellow, cyan and magenta
+    chosen = jax.random.uniform(jax.random.fold_in(key, 1), each) < unseen_colors
+    hue = jnp.where(chosen, (hue + 0.5 / num_objects) % 1, hue)
   color = _hsv(hue, 0.85 + 0.15 * tint[1], 0.85 + 0.15 * tint[2])
   return Solids(
     shape=shape,
@@ -132,13 +139,15 @@ def room(key: Array) -> raycast.Backdrop:
   return backdrop
 
 
-def _ring_cameras(key: Array, num_views: int) -> Float[Array, "V 5"]:
+def _ring_cameras(key: Array, num_views: int, height: float = 1.0) -> Float[Array, "V 5"]:
   """Cameras all around the room that look at its middle, give or take a little."""
   start_key, jitter_key = jax.random.split(key)
   jitter = jax.random.uniform(jitter_key, (4, num_views), minval=-1.0, maxval=1.0)
   turn = jax.random.uniform(start_key) + (jnp.arange(num_views) + 0.4 * jitter[0]) / num_views
   angle = 2 * jnp.pi * turn
   x, y, z = RING * jnp.cos(angle), RING * jnp.sin(angle), 1.45 + 0.25 * jitter[1]
+  if height != 1:
+    z = z * height
   pitch = -jnp.arctan2(z - 0.5, RING) + 0.04 * jitter[2]
   yaw = (angle + jnp.pi + 0.06 * jitter[3] + jnp.pi) % (2 * jnp.pi) - jnp.pi
   return jnp.stack([x, y, z, yaw, pitch], -1)
@@ -159,6 +168,9 @@ def room_scene(
   samples: int = 2,
   counts: tuple[int, int] = (1, MAX_OBJECTS),
   same_color: bool = False,
+  size: float = 1.0,
+  unseen_colors: float = 0.0,
+  camera_height: float = 1.0,
 ) -> dict:
   """Renders one room.
 
@@ -169,6 +181,9 @@ def room_scene(
     samples: squared, rays per pixel.
     counts: least and most objects; six find room.
     same_color: whether all objects of a room have one colour.
+    size: factor of the objects' sizes; the largest may touch.
+    unseen_colors: share of objects, about, with hues halfway between those that there are.
+    camera_height: factor of the cameras' heights; they look at the same point.
 
   Returns a dict of
     image: uint8 [V, S, S, 3].
@@ -177,8 +192,9 @@ def room_scene(
     factors: dict of the fields of `raycast.Solids`, [N] or [N, 3] each.
   """
   object_key, room_key, camera_key, light_key = jax.random.split(key, 4)
-  solids, backdrop = _objects(object_key, counts, same_color), room(room_key)
-  cameras = _ring_cameras(camera_key, num_views)
+  solids = _objects(object_key, counts, same_color, size, unseen_colors)
+  backdrop = room(room_key)
+  cameras = _ring_cameras(camera_key, num_views, camera_height)
   to_light = _to_sun(light_key)
 
   def view(camera):

@@ -67,8 +67,10 @@ SCENES: dict[str, dict[str, Callable[..., dict]]] = {
 }
 
 
-def renderer(name: str, variant: str, *, image_size: int) -> Callable[[Array], dict]:
+def renderer(name: str, variant: str, *, image_size: int, **shift) -> Callable[[Array], dict]:
   """The function key -> scene of a data set, with "image" `[S,S,3]` and "instances" `[S,S]`.
+
+  `shift` are options of the scene that make it another than the data set's; see shifts.py.
 
   Raises:
     ValueError: no scenes are drawn after this data set, or it has no such variant.
@@ -77,7 +79,7 @@ def renderer(name: str, variant: str, *, image_size: int) -> Callable[[Array], d
     raise ValueError(f"no scenes are rendered after {name!r}, only after: {', '.join(SCENES)}")
   if variant not in SCENES[name]:
     raise ValueError(f"data.variant is {variant!r}; allowed: {', '.join(sorted(SCENES[name]))}")
-  return partial(SCENES[name][variant], image_size=image_size)
+  return partial(SCENES[name][variant], image_size=image_size, **shift)
 
 
 def stream_key(split: str, seed: int) -> Array:
