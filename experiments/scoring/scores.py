@@ -20,7 +20,8 @@ SWEEP = "sweep"  # tables of sweeps
 LINE = "line"  # what training says of a validation, and at its end
 PUBLISHED = "published"  # beside the literature
 SHIFTS = "shifts"  # away from the training distribution
-EVERYWHERE = (TABLE, SWEEP, LINE, PUBLISHED)
+USUAL = (TABLE, SWEEP, LINE, PUBLISHED)
+EVERYWHERE = (*USUAL, SHIFTS)
 
 DECODED = "_r"  # ends the names of scores of decoded masks, in place of attention masks
 
@@ -72,19 +73,18 @@ ROWS = (
   Score("rmse", "RMSE", "square root of mse, per image", better="lower"),
   Score("ari_fg", "ARI-FG",
         f"ARI-FG: adjusted Rand index {_IMAGE}, over pixels with a true id > 0; 1 where there is "
-        "none", better="higher", places=(*EVERYWHERE, SHIFTS),
+        "none", better="higher", places=EVERYWHERE,
         of_counts=lambda counts: metrics.ari_of_counts(counts[:, 2:])),
   Score("msc_fg", "MSC-FG",
         "MSC-FG: plain mean over true segments with an id > 0 of the best IoU with any slot, "
-        "ignored pixels left out; 0 where there is none", better="higher",
-        places=(*EVERYWHERE, SHIFTS),
+        "ignored pixels left out; 0 where there is none", better="higher", places=EVERYWHERE,
         of_counts=functools.partial(metrics.covering_of_counts, first=1)),
   Score("ari", "ARI",
         f"ARI, GENESIS' definition: adjusted Rand index {_IMAGE}, ignored ones as one segment",
-        better="higher", places=EVERYWHERE, of_counts=metrics.ari_of_counts),
+        better="higher", places=USUAL, of_counts=metrics.ari_of_counts),
   Score("msc", "MSC",
         "MSC, GENESIS' definition: plain mean over true segments of the best IoU with any slot, "
-        "ignored pixels left out", better="higher", places=EVERYWHERE,
+        "ignored pixels left out", better="higher", places=USUAL,
         of_counts=metrics.covering_of_counts),
   Score("miou", "mIoU",
         "mIoU, ClevrTex's definition: slots and true segments (background included) matched one to "

@@ -4,6 +4,7 @@ figure = curves(result, title)                     # of matplotlib
 sheet = worst_images(bench, found, rows=2)         # of figures.sheets
 """
 
+import re
 from collections.abc import Sequence
 from types import SimpleNamespace
 
@@ -29,6 +30,7 @@ from genesis_jax.training import to_float
 NUM_COLUMNS = 5
 WIDTH, HEIGHT = 2.6, 2.7  # of a dial's panels, inches
 MARKERS = "osD^v"
+LINE = 14  # characters of a label's line
 SHEET_COLUMNS = 2
 
 Found = Sequence[tuple[Dial, list[Measured]]]
@@ -62,6 +64,16 @@ def _fill(axes, dial: Dial, measured: list[Measured], names: list[str], styles: 
   axes.set_xlim(-0.45, len(dial.levels) - 0.55)
   axes.grid(axis="y", alpha=0.3)
   axes.tick_params(labelsize=7)
+
+
+def _broken(label: str) -> str:
+  """A long name in short lines, as of a data set and its variant."""
+  lines = [""]
+  for part in re.findall(r"[^:_]*[:_]?", label):
+    if lines[-1] and (len(lines[-1] + part) > LINE or lines[-1].endswith(":")):
+      lines.append("")
+    lines[-1] += part
+  return "\n".join(lines)
 
 
 def _scale(axes, found: Found, name: str) -> None:
@@ -98,9 +110,9 @@ def curves(found: Found, names: Sequence[str], title: str) -> Figure:
       _fill(axes, dial, measured, group, styles)
       _scale(axes, found, group[0])
     panels[0, 0].set_title(dial.name, fontsize=9, fontweight="bold")
-    labels = [level.label for level in dial.levels]
-    turned = dict(rotation=30, ha="right") if max(map(len, labels)) > 8 else {}
-    panels[-1, 0].set_xticks(range(len(labels)), labels, **turned)
+    labels = [_broken(level.label) for level in dial.levels]
+    small = dict(fontsize=5.5) if any("\n" in label for label in labels) else {}
+    panels[-1, 0].set_xticks(range(len(labels)), labels, **small)
     panels[-1, 0].set_xlabel(dial.about, fontsize=7.5)
   figure.suptitle(title, fontsize=10)
   handles = [

@@ -83,7 +83,7 @@ def write(
   folder: pathlib.Path, result: dict, names: Sequence[str], figure, worst: Sheet
 ) -> list[pathlib.Path]:
   """Writes everything; returns the files."""
-  by = " and ".join(map(scores.label, ranking(names)))
+  by = ", ".join(map(scores.label, ranking(names)))
   words = f"{result['title']}: the worst images of each dial's worst level, by the mean of {by}"
   worst = titled(worst, words, MARGIN)
   contents = {

@@ -117,8 +117,8 @@ def tetrominoes_scene(
   ids = jnp.zeros(GRID * GRID, jnp.int32)
   places, exists = [], []
   for n, place_key in enumerate(jax.random.split(places_key, num_pieces)):
-    free = fits[n] & ~(covered[n] & (ids > 0)).any(1)  # two pieces always leave room for a third
-    exists.append(free.any())
+    free = fits[n] & ~(covered[n] & (ids > 0)).any(1)
+    exists.append(free.any())  # as the third does, if there are no bars
     place = jax.random.categorical(place_key, jnp.where(free, 0.0, -jnp.inf))
     ids = jnp.where(covered[n, place] & exists[n], n + 1, ids)
     places.append(place)

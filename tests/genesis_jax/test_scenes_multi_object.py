@@ -28,7 +28,8 @@ def test_orientations_are_seventeen_different_tetrominoes():
 
 
 def test_two_pieces_always_leave_room_for_a_third():
-  covered, fits = tetrominoes._COVERED, tetrominoes._FITS
+  seen = slice(len(tetrominoes.ORIENTATIONS))  # bars, which no data set has, may leave none
+  covered, fits = tetrominoes._COVERED[seen], tetrominoes._FITS[seen]
   rows = covered[fits].astype(np.float32)
   apart = rows @ rows.T == 0
   owner = np.repeat(np.arange(len(fits)), fits.sum(1))

@@ -6,7 +6,7 @@ import pytest
 from experiments.shifts import drawing, measuring
 from experiments.shifts.dials import Dial, Level
 
-LABELS = ("as trained", "1", "2")
+LABELS = ("multi_dsprites_colored:colored_on_grayscale", "1", "2")
 
 
 def measured(scale: float) -> measuring.Measured:
@@ -22,6 +22,8 @@ def test_dials_share_scales_and_nothing_lies_outside():
   figure = drawing.curves(found, ["mse", "ari_fg"], "a model")
   axes = [axes for axes in figure.axes if axes.lines]
   assert len(axes) == 4 and len({axes.get_ylim() for axes in axes}) == 2
+  words = [text.get_text() for text in axes[1].get_xticklabels()]
+  assert words == ["multi_\ndsprites_\ncolored:\ncolored_on_\ngrayscale", "1", "2"]
   for one in axes:
     low, high = one.get_ylim()
     for line in one.lines:
