@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import google_crc32c
 
-from data_pipelines.stores.cache import here
+from data_pipelines.stores.cache import here, read
 
 HEADER, FOOTER = 12, 4  # bytes around the data of a record
 ENDS_INSIDE = "the file ends inside the record"
@@ -53,11 +53,10 @@ def compression(path: Path) -> str:
   return _compression(os.fspath(path), stat.st_size, stat.st_mtime_ns)
 
 
-@functools.lru_cache(maxsize=4096)  # a file in a store would come again for it
+@functools.lru_cache(maxsize=4096)
 def _compression(path: str, size: int, changed: int) -> str:
   del size, changed  # tell when an earlier answer is outdated
-  with open(here(path), "rb", buffering=0) as file:  # a buffer would read some thousand bytes
-    head = file.read(HEADER)
+  head = read(path, 0, HEADER)
   if not head.startswith(_MAGIC):
     return ""
   # The length of a plain record may be these bytes by chance, but then its checksum is right.
@@ -157,8 +156,7 @@ def estimate(path: Path) -> Estimate:
 @functools.lru_cache
 def _estimate(path: Path, size: int, mtime: int) -> Estimate:
   del mtime
-  with open(here(path), "rb") as file:
-    start, used = file.read(SAMPLE), min(size, SAMPLE)
+  start, used = read(path, 0, SAMPLE), min(size, SAMPLE)
   if compression(path):
     unpacker = zlib.decompressobj(31)
     try:

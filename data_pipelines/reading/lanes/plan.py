@@ -18,6 +18,12 @@ disk. Bytes are known at once, and the numbers are needed only towards the end o
 that has more images than its row takes then gives its last ones to lanes that have fewer, so that
 every image comes once.
 
+Files in a store come whole, as a rule, and only those in lanes of this host; their headers would be
+a request for each record. So each host counts its own files, and tells the others (`told`): it has
+them all at the end of the first epoch anyway. Where hosts cannot tell each other, each asks the
+store for the headers of the others' files. What was counted is kept with a run, so that a machine
+without any file finds its place at once.
+
 Files packed with GZIP are not cut. A set whose first file is packed is not read in lanes at all:
 these sets are single files, which every host has to unpack from the start.
 """
@@ -31,15 +37,20 @@ import numpy as np
 
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.lanes import index
+from data_pipelines.reading.lanes.told import Told
 from data_pipelines.reading.records import Range, Records, check_not_empty
 from data_pipelines.reading.tfrecords import FOOTER, HEADER
 from data_pipelines.sources import DataError
+from data_pipelines.stores.cache import is_of_store
 
 STREAM = 0x1A9E5  # tells these draws from others with the same seed
 PARTS = 16  # of a lane, at least, which change places from epoch to epoch
 SMALL_BYTES = 2**31  # the records of a smaller split are counted at once ...
 SURE = 0.75  # ... and of a larger one before a lane has read so much of its bytes
-THREADS = 4  # that count records
+LATE = 0.9  # of files in a store, which are being counted from SURE on
+SPARSE = 100  # records of a lane of a split in a store that is small
+THREADS, ASKING = 4, 16  # that count records on a disk, and in a store
+SAMPLE = 8  # records of a file in a store, of which the length is taken for that of others
 NO_END = 2**62
 
 
@@ -77,7 +88,7 @@ class Shares(NamedTuple):
 
 def _span(part: Range) -> tuple[int, int, int]:
   """First byte of a range, the byte after it, and about how many there are."""
-  if not part.first and part.count is None:
+  if part.is_whole or (not part.first and part.count is None):
     return 0, NO_END, part.path.stat().st_size
   frames = index.frames(part.path)
   last = NO_END if part.count is None else part.first + part.count
@@ -96,10 +107,16 @@ class Plan:
     records: of the split.
     seed: of the order.
     num_lanes: rows of a batch.
+    own: lanes that this host reads; None: all.
+    told: what hosts tell one another of files in a store; None: nothing.
 
   Attributes:
     sizes: bytes of each lane.
-    is_small: whether all records are counted at once.
+    is_small: whether all records are counted at once ...
+    sure: ... and if not, how much of a lane's bytes is read before they are counted, as a part of 1
+    is_stored: whether files come from a store.
+    mine: parts of files whose records this host counts when they are on its disk ...
+    others: ... and those of other hosts' lanes.
     damaged: files whose last records cannot be found, of those counted -> where the damage begins.
 
   Raises:
@@ -107,19 +124,40 @@ class Plan:
     OSError: a file is gone.
   """
 
-  def __init__(self, records: Records, seed: int, num_lanes: int):
+  def __init__(
+    self,
+    records: Records,
+    seed: int,
+    num_lanes: int,
+    own: range | None = None,
+    told: Told | None = None,
+  ):
     self._records, self._seed, self.num_lanes = records, seed, num_lanes
+    self.is_stored = is_of_store(records.ranges[0].path)
+    self._told = told if self.is_stored else None
     check_not_empty(records.ranges, "the split has no records")
     self._lanes = [[] for _ in range(num_lanes)]
     for lane, part in self._cut():
       self._lanes[lane].append(part)
     self.sizes = [sum(part.size for part in parts) for parts in self._lanes]
-    self.is_small = sum(self.sizes) <= SMALL_BYTES
+    self.is_small = sum(self.sizes) <= (self._sparse_bytes() if self.is_stored else SMALL_BYTES)
+    self.sure = LATE if self.is_stored else SURE
+    lanes = range(num_lanes) if own is None else own
+    self.mine = [part for lane in lanes for part in self._lanes[lane]]
+    self._my_files = {part.file for part in self.mine}
+    others = (self._lanes[lane] for lane in range(num_lanes) if lane not in lanes)
+    self.others = [part for parts in others for part in parts]
     self.damaged: dict[int, int] = {}
     self._counts: dict[Part, int] = {}
     self._counting: list[threading.Thread] = []
+    self._begun: set[Part] = set()  # that are being counted
     self._failure: OSError | None = None
     self._lock = threading.Lock()
+
+  def _sparse_bytes(self) -> float:
+    """The bytes of a split of which lanes have so few records that one more or less matters."""
+    lengths = tfrecords.framing(self._records.ranges[0].path, SAMPLE).lengths
+    return SPARSE * self.num_lanes * sum(lengths) / max(len(lengths), 1)
 
   def _cut(self) -> Iterator[tuple[int, Part]]:
     """(lane, part) along the row of files."""
@@ -156,7 +194,10 @@ class Plan:
 
   def starts(self, part: Part) -> tuple[np.ndarray, bool]:
     """Where the headers of a part's records begin, and whether the last of them is damaged."""
-    frames = index.frames(self._records.ranges[part.file].path)
+    path = self._records.ranges[part.file].path
+    is_large = path.stat().st_size >= index.KEPT_BYTES
+    sparing = not self.is_mine(part) and (self._told is None or not is_large)
+    frames = index.frames(path, sparing=sparing)
     begins = frames.offsets - HEADER
     if frames.damage:
       end = frames.offsets[-1:] + frames.lengths[-1:] + FOOTER
@@ -166,6 +207,9 @@ class Plan:
 
   def count(self, part: Part) -> int:
     """How many records of a part can be found."""
+    told = self._told.get(self._name(part)) if self._told and part not in self._counts else None
+    if told is not None:
+      self._counts[part] = told
     if part not in self._counts:
       begins, is_damaged = self.starts(part)
       if is_damaged:
@@ -176,6 +220,18 @@ class Plan:
   def learn(self, part: Part, count: int) -> None:
     """Tells how many records a part has, as was seen when it was read."""
     self._counts[part] = count
+    if self._told:
+      self._told.put(self._name(part), count)
+
+  def _name(self, part: Part) -> str:
+    """What a part is called among hosts; another name once its file has changed."""
+    path = self._records.ranges[part.file].path
+    end = "all" if part.end == NO_END else part.end
+    return f"{path.parent.name}/{path.name} {path.stat().st_size} {part.begin}-{end}"
+
+  def is_mine(self, part: Part) -> bool:
+    """Whether a part is of a file in a lane of this host."""
+    return part.file in self._my_files
 
   def reached(self, lane: int, epoch: int, record: int) -> float:
     """How much of a lane's bytes lies before a record, as a part of 1."""
@@ -186,12 +242,13 @@ class Plan:
       before += part.size
     return 1.0
 
-  def start_counting(self) -> None:
-    """Counts the records of all parts, unless that was begun before; does not wait for it."""
+  def start_counting(self, parts: list[Part]) -> None:
+    """Counts the records of parts, unless that was begun before; does not wait for it."""
     with self._lock:
-      if self._counting:
-        return
-      parts = iter([part for lane in self._lanes for part in lane])
+      parts = [part for part in parts if part not in self._begun]
+      self._begun.update(parts)
+      number = min(ASKING if self.is_stored else THREADS, len(parts))
+      parts = iter(parts)
 
       def count():
         try:
@@ -201,18 +258,26 @@ class Plan:
           self._failure = error
 
       # They must not keep a program from ending.
-      self._counting = [threading.Thread(target=count, daemon=True) for _ in range(THREADS)]
-      for thread in self._counting:
+      new = [threading.Thread(target=count, daemon=True) for _ in range(number)]
+      self._counting += new
+      for thread in new:
         thread.start()
+
+  def prepare_to_share(self) -> None:
+    """Begins to count this host's own parts, and those of others on a disk or who tell nothing."""
+    self.start_counting(self.mine if self._told else [*self.mine, *self.others])
 
   @functools.cached_property
   def images(self) -> np.ndarray:
     """Images of each lane, int64 `[lanes]`; waits until they are counted."""
-    self.start_counting()
+    self.prepare_to_share()
     for thread in self._counting:
       thread.join()
     if self._failure:
       raise self._failure
+    if self._told:
+      counts = self._told.all_of(map(self._name, self.others))
+      self._counts.update(zip(self.others, counts, strict=True))
     records = [sum(map(self.count, parts)) for parts in self._lanes]
     images = np.array(records, np.int64) * self._records.views
     if self._records.last_views:

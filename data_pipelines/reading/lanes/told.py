@@ -1,0 +1,74 @@
+"""What hosts tell one another of their files, and a program those that go on after it.
+
+told = Told(board)
+told.put("train/0001-of-3600.tfrecord 25000000 0-all", 1000)      # records of a part of a file
+told.all_of(names)                                                # waits for the others
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+POLL_SECONDS = 0.2
+ASKED = "asked"  # a name on the board: somebody waits for what the others have
+
+
+class Board(Protocol):
+  """Words that all hosts of a run can read; threads may use it."""
+
+  def put(self, name: str, words: str) -> None:
+    """Writes some words under a name; the same ones perhaps again."""
+
+  def everything(self) -> dict[str, str]:
+    """All words that hosts of this run, and maybe programs before them, have written, by name."""
+
+
+class Told:
+  """Numbers of records by the name of a part of a file."""
+
+  def __init__(self, board: Board):
+    self._board, self._known = board, {}
+    self._closed = threading.Event()
+    self._look()
+
+  def _look(self) -> bool:
+    """Whether somebody waits for numbers."""
+    words = self._board.everything()
+    asked = words.pop(ASKED, None)
+    self._known = {name: int(number) for name, number in words.items()}
+    return asked is not None
+
+  def get(self, name: str) -> int | None:
+    """The number, if it was known when the board was last looked at."""
+    return self._known.get(name)
+
+  def put(self, name: str, number: int) -> None:
+    """Tells the others."""
+    if self._known.get(name) != number:
+      self._known[name] = number
+      self._board.put(name, str(number))
+
+  def all_of(self, names: Iterable[str]) -> list[int]:
+    """The numbers of these, once all are there; asks the others for them."""
+    names = list(names)
+    if not self._known.keys() >= set(names):
+      self._board.put(ASKED, "")
+    while not self._known.keys() >= set(names) and not self._closed.is_set():
+      self._look()
+      self._closed.wait(POLL_SECONDS)
+    return [self._known[name] for name in names]
+
+  def when_asked(self, tell: Callable[[], None]) -> None:
+    """Calls `tell` once somebody waits for numbers; returns at once."""
+
+    def listen():
+      while not self._closed.is_set():
+        if self._look():
+          return tell()
+        self._closed.wait(POLL_SECONDS)
+
+    threading.Thread(target=listen, daemon=True).start()
+
+  def close(self) -> None:
+    """Ends waiting."""
+    self._closed.set()
