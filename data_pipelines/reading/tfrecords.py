@@ -24,6 +24,7 @@ from data_pipelines.reading import gzipped
 from data_pipelines.reading.gzipped import (
   BAD_LENGTH,
   ENDS_INSIDE,
+  FEW,
   FOOTER,
   HEADER,
   compression,
@@ -35,7 +36,6 @@ from data_pipelines.stores.files import StoreError
 
 MARGIN = 1.25  # so much more than is asked for the start of a file must promise to be believed
 HELD_BYTES = 2**31  # a larger file is not held in memory to look for whole records past damage
-FEW = 16  # headers for which a store is asked, before the file comes whole
 BAD_DATA = "checksum of the data is wrong"
 CUT_SUFFIX = ".cut"
 
@@ -78,7 +78,7 @@ def bytes_feature(features, name: str, count: int) -> list[bytes]:
   return list(values)
 
 
-def framing(path: Path, most: int | None = None, *, sparing: bool = False) -> Framing:
+def framing(path: Path, most: int | None = None, sparing: bool = False) -> Framing:
   """The records of a file (at most `most`), from their headers alone.
 
   A GZIP file has to be unpacked up to there, see `gzipped`.

@@ -52,7 +52,7 @@ def _frames(path: Path, most: int | None, size: int, changed: int, sparing: bool
   if (lengths := _kept(path, size, changed)) is not None:
     lengths = lengths[:most].astype(np.int64)
     return Frames(_offsets(lengths), lengths, None, False)
-  offsets, lengths, damage = tfrecords.framing(path, most, sparing=sparing)
+  offsets, lengths, damage = tfrecords.framing(path, most, sparing)
   packed = bool(tfrecords.compression(path))
   if not packed:
     keep(path, lengths)

@@ -164,7 +164,7 @@ class LanePipeline:
   def _rounds(self, plan: Plan, batch: int) -> Iterator[list[Image | None]]:
     """An image of each of the shard's lanes by turns, many times."""
     lanes = self._lanes(plan.num_lanes)
-    if self._told:
+    if plan.others and self._told:
       self._told.when_asked(plan.prepare_to_share)
     elif plan.others:
       plan.start_counting(plan.others if plan.is_stored else plan.mine + plan.others)

@@ -28,7 +28,9 @@ Files packed with GZIP are not cut. A set whose first file is packed is not read
 these sets are single files, which every host has to unpack from the start.
 """
 
+import collections
 import functools
+import itertools
 import threading
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -144,7 +146,7 @@ class Plan:
     self.sure = LATE if self.is_stored else SURE
     lanes = range(num_lanes) if own is None else own
     self.mine = [part for lane in lanes for part in self._lanes[lane]]
-    self._my_files = {part.file for part in self.mine}
+    self._my_files = self._mostly_of(self.mine)
     others = (self._lanes[lane] for lane in range(num_lanes) if lane not in lanes)
     self.others = [part for parts in others for part in parts]
     self.damaged: dict[int, int] = {}
@@ -158,6 +160,16 @@ class Plan:
     """The bytes of a split of which lanes have so few records that one more or less matters."""
     lengths = tfrecords.framing(self._records.ranges[0].path, SAMPLE).lengths
     return SPARSE * self.num_lanes * sum(lengths) / max(len(lengths), 1)
+
+  def _mostly_of(self, parts: list[Part]) -> set[int]:
+    """The files of which parts have at least a half: of others a store is asked for parts."""
+    sizes = collections.Counter()
+    for part in parts:
+      sizes[part.file] += part.size
+    whole = collections.Counter()
+    for part in itertools.chain.from_iterable(self._lanes):
+      whole[part.file] += part.size
+    return {file for file, size in sizes.items() if 2 * size >= whole[file]}
 
   def _cut(self) -> Iterator[tuple[int, Part]]:
     """(lane, part) along the row of files."""
@@ -230,7 +242,7 @@ class Plan:
     return f"{path.parent.name}/{path.name} {path.stat().st_size} {part.begin}-{end}"
 
   def is_mine(self, part: Part) -> bool:
-    """Whether a part is of a file in a lane of this host."""
+    """Whether a part is of a file that lies in lanes of this host, most of it."""
     return part.file in self._my_files
 
   def reached(self, lane: int, epoch: int, record: int) -> float:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.5  # between looks at the board
 ASKED = "asked"  # a name on the board: somebody waits for what the others have
 
 
@@ -19,24 +19,24 @@ class Board(Protocol):
   def put(self, name: str, words: str) -> None:
     """Writes some words under a name; the same ones perhaps again."""
 
+  def has(self, name: str) -> bool:
+    """Whether there are any under a name."""
+
   def everything(self) -> dict[str, str]:
     """All words that hosts of this run, and maybe programs before them, have written, by name."""
 
 
 class Told:
-  """Numbers of records by the name of a part of a file."""
+  """Numbers of records by the name of a part of a file; safe to use from several threads."""
 
   def __init__(self, board: Board):
-    self._board, self._known = board, {}
-    self._closed = threading.Event()
+    self._board, self._closed, self._known = board, threading.Event(), {}
     self._look()
 
-  def _look(self) -> bool:
-    """Whether somebody waits for numbers."""
+  def _look(self) -> None:
     words = self._board.everything()
-    asked = words.pop(ASKED, None)
-    self._known = {name: int(number) for name, number in words.items()}
-    return asked is not None
+    words.pop(ASKED, None)
+    self._known.update((name, int(number)) for name, number in words.items())
 
   def get(self, name: str) -> int | None:
     """The number, if it was known when the board was last looked at."""
@@ -50,22 +50,22 @@ class Told:
 
   def all_of(self, names: Iterable[str]) -> list[int]:
     """The numbers of these, once all are there; asks the others for them."""
-    names = list(names)
-    if not self._known.keys() >= set(names):
+    names = set(wanted := list(names))
+    if not self._known.keys() >= names:
       self._board.put(ASKED, "")
-    while not self._known.keys() >= set(names) and not self._closed.is_set():
+    while not self._known.keys() >= names:
       self._look()
-      self._closed.wait(POLL_SECONDS)
-    return [self._known[name] for name in names]
+      if self._closed.wait(POLL_SECONDS):
+        raise OSError("reading was ended")
+    return [self._known[name] for name in wanted]
 
   def when_asked(self, tell: Callable[[], None]) -> None:
     """Calls `tell` once somebody waits for numbers; returns at once."""
 
     def listen():
-      while not self._closed.is_set():
-        if self._look():
+      while not self._closed.wait(POLL_SECONDS):
+        if self._board.has(ASKED):
           return tell()
-        self._closed.wait(POLL_SECONDS)
 
     threading.Thread(target=listen, daemon=True).start()
 
