@@ -16,7 +16,6 @@ import jax
 from jax._src import distributed  # nothing public gives the store of keys that the hosts share
 
 from data_pipelines.durable import write_atomically
-from data_pipelines.reading.lanes.told import ASKED
 from experiments.hardware import devices
 from experiments.runs.folder import dictionary_in
 
@@ -25,7 +24,7 @@ PREFIX = "genesis_jax/board/"
 
 
 class Board:
-  """Words by name; see `data_pipelines.reading.lanes.told` for whose.
+  """Words by name, of which numbers are kept; see `data_pipelines.reading.lanes.told`.
 
   Args:
     workdir: of the run.
@@ -64,7 +63,7 @@ class Board:
   def save(self) -> None:
     """Keeps the words with the run, if this host writes it and there are new ones."""
     if devices.is_main_host():
-      words = {name: words for name, words in self.everything().items() if name != ASKED}
+      words = {name: words for name, words in self.everything().items() if words.isdigit()}
       if words != self._saved:
         write_atomically(self._path, json.dumps(words))
         self._saved = words

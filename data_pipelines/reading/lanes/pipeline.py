@@ -29,7 +29,7 @@ from data_pipelines.reading.pipeline import FOREVER, GROUP_VIEWS, MAX_BUFFERED_V
 from data_pipelines.reading.records import PLACES, DamageLog, Records
 from data_pipelines.reading.tfrecords import HEADER
 from data_pipelines.sources import DataError, shard_rows
-from data_pipelines.stores.cache import here, is_of_store
+from data_pipelines.stores.cache import here
 from data_pipelines.stores.threads import in_order
 
 GROUPS_AHEAD = 2
@@ -65,8 +65,7 @@ class LanePipeline:
     self.cure = records.cure
     self.damage = DamageLog(self, skip=skip_corrupt)
     self.any_good = False  # whether any record was whole
-    is_stored = is_of_store(records.ranges[0].path)
-    self._told = Told(board) if board is not None and is_stored else None
+    self._told = None if board is None else Told(board)
     self._coming: Coming | None = None
     self._passed: set[int] = set()  # lanes that were read to their end
     self._running: list[Iterator] = []
@@ -165,8 +164,8 @@ class LanePipeline:
     """An image of each of the shard's lanes by turns, many times."""
     lanes = self._lanes(plan.num_lanes)
     if plan.others and self._told:
-      self._told.when_asked(plan.prepare_to_share)
-    elif plan.others:
+      self._told.when_asked(lambda: plan.tell(self._told))
+    if plan.others and not (plan.is_stored and self._told):
       plan.start_counting(plan.others if plan.is_stored else plan.mine + plan.others)
     epoch, starts = self._seek(plan, lanes, batch)
     pull = map

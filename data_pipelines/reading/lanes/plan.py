@@ -110,7 +110,7 @@ class Plan:
     seed: of the order.
     num_lanes: rows of a batch.
     own: lanes that this host reads; None: all.
-    told: what hosts tell one another of files in a store; None: nothing.
+    told: what hosts tell one another of files; None: nothing.
 
   Attributes:
     sizes: bytes of each lane.
@@ -234,6 +234,17 @@ class Plan:
     self._counts[part] = count
     if self._told:
       self._told.put(self._name(part), count)
+
+  def tell(self, told: Told) -> None:
+    """Counts this host's own parts for others, of whom some may have the data in a store."""
+    self.start_counting(self.mine)
+    for thread in self._counting:
+      thread.join()
+    if self._failure:
+      told.fail(self._failure)
+      return
+    for part in self.mine:
+      told.put(self._name(part), self.count(part))
 
   def _name(self, part: Part) -> str:
     """What a part is called among hosts; another name once its file has changed."""

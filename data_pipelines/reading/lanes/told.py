@@ -9,8 +9,11 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from data_pipelines.stores.files import StoreError
+
 POLL_SECONDS = 0.5  # between looks at the board
 ASKED = "asked"  # a name on the board: somebody waits for what the others have
+FAILED = "failed"  # and cannot have it
 
 
 class Board(Protocol):
@@ -33,10 +36,13 @@ class Told:
     self._board, self._closed, self._known = board, threading.Event(), {}
     self._look()
 
-  def _look(self) -> None:
+  def _look(self) -> str | None:
+    """Why numbers will not come, if that is so."""
     words = self._board.everything()
     words.pop(ASKED, None)
+    cause = words.pop(FAILED, None)
     self._known.update((name, int(number)) for name, number in words.items())
+    return cause
 
   def get(self, name: str) -> int | None:
     """The number, if it was known when the board was last looked at."""
@@ -48,13 +54,22 @@ class Told:
       self._known[name] = number
       self._board.put(name, str(number))
 
+  def fail(self, error: OSError) -> None:
+    """Tells those who wait for numbers that they will not come."""
+    self._board.put(FAILED, str(error))
+
   def all_of(self, names: Iterable[str]) -> list[int]:
-    """The numbers of these, once all are there; asks the others for them."""
+    """The numbers of these, once all are there; asks the others for them.
+
+    Raises:
+      StoreError: another host cannot have its files.
+    """
     names = set(wanted := list(names))
     if not self._known.keys() >= names:
       self._board.put(ASKED, "")
     while not self._known.keys() >= names:
-      self._look()
+      if cause := self._look():
+        raise StoreError(cause)
       if self._closed.wait(POLL_SECONDS):
         raise OSError("reading was ended")
     return [self._known[name] for name in wanted]
