@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -225,11 +224,11 @@ def test_a_store_gives_what_a_disk_does_and_each_host_its_share(uneven, stored):
       part = dict(shard_index=i, shard_count=count)
       # Without a board, headers of the others' files are asked for.
       found = draw(stored(), epochs=2, board=board if count == 3 else None, **part)
-      assert found == [batch for batch in rows], (i, count)
+      assert found == rows, (i, count)
       assert sum(stored.sent.values()) < 1.2 / count * total, (i, count)
   last = dict(shard_index=1, shard_count=2, first_batch=len(one) - 2, board=board)
   assert draw(stored(), epochs=2, **last) == [batch[ROWS // 2 :] for batch in one[-2:]]
-  assert sum(stored.sent.values()) < 0.35 * total  # resumed without counting again
+  assert sum(stored.sent.values()) < 0.6 * total  # also on a new machine
 
 
 def test_hosts_tell_one_another_what_they_counted(uneven, stored, monkeypatch):
@@ -237,15 +236,17 @@ def test_hosts_tell_one_another_what_they_counted(uneven, stored, monkeypatch):
   monkeypatch.setattr(planning, "SPARSE", 0)
   records, board = [stored(), records_of(uneven)], Words()
   part = dict(epochs=2, board=board, shard_count=2)
-  one = draw(records_of(uneven), epochs=2)
-  with ThreadPoolExecutor(2) as pool:
-    hosts = pool.map(lambda i: draw(records[i], shard_index=i, **part), range(2))
-    assert [sum(rows, []) for rows in zip(*hosts, strict=True)] == one
+  order = dict(batch_size=ROWS, seed=1, shuffle=True, shuffle_buffer=100)
+  hosts = [Batches(records[i], shard_index=i, **order, **part) for i in range(2)]
+  both = [
+    np.concatenate([rows["image"].ravel() for rows in batch]) for batch in zip(*hosts, strict=True)
+  ]
+  assert [rows.tolist() for rows in both] == draw(records_of(uneven), epochs=2)
   assert told.ASKED in board
   part["board"] = Words()
   part["board"].put(told.FAILED, "the store is away")
   with pytest.raises(DataError, match="the store is away"):
-    draw(stored(), **part)
+    draw(records[0], **part)
 
 
 READER = """
