@@ -16,8 +16,8 @@ from data_pipelines import DataError
 from data_pipelines.reading.batches import Batches
 from data_pipelines.reading.lanes import files, index, told
 from data_pipelines.reading.lanes import plan as planning
+from data_pipelines.reading.lanes.counts import Counts
 from data_pipelines.reading.lanes.pipeline import LanePipeline
-from data_pipelines.reading.lanes.plan import Plan
 from data_pipelines.reading.records import Range, Records
 from data_pipelines.stores import cache
 
@@ -108,7 +108,7 @@ def test_a_large_split_is_counted_only_near_its_end(ranges, monkeypatch):
   assert draw(records, epochs=2, batch_size=4) == few and draw(records, epochs=2) == one
   monkeypatch.setattr(planning, "SMALL_BYTES", 0)
   monkeypatch.setattr("data_pipelines.reading.lanes.pipeline.GROUP_VIEWS", 8)
-  monkeypatch.setattr(Plan, "start_counting", lambda *_: pytest.fail("counted at the start"))
+  monkeypatch.setattr(Counts, "start", lambda *_: pytest.fail("counted at the start"))
   next(LanePipeline(records, seed=1, epochs=None, shuffle_buffer=4, skip_corrupt=False,
                     shard_index=0, shard_count=1)._groups(4, 0))  # fmt: skip
 

@@ -34,7 +34,7 @@ class Coming:
       for epoch in range(now, min(now + 2, self._epochs)):
         before = 0
         for i, part in enumerate(self._plan.parts(lane, epoch)):
-          if (epoch, i) > (now, number) and self._plan.is_mine(part):
+          if (epoch, i) > (now, number) and self._plan.counts.is_mine(part):
             found.append((epoch, before / self._plan.sizes[lane], part.file))
           before += part.size
     ahead(self._ranges[file].path for _, _, file in sorted(found))

@@ -23,7 +23,8 @@ import tensorflow as tf
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.lanes import files, index
 from data_pipelines.reading.lanes.coming import Coming
-from data_pipelines.reading.lanes.plan import ASKING, STREAM, SURE, Part, Plan, Shares
+from data_pipelines.reading.lanes.counts import ASKING, Part
+from data_pipelines.reading.lanes.plan import STREAM, SURE, Plan, Shares
 from data_pipelines.reading.lanes.told import Board, Told
 from data_pipelines.reading.pipeline import FOREVER, GROUP_VIEWS, MAX_BUFFERED_VIEWS
 from data_pipelines.reading.records import PLACES, DamageLog, Records
@@ -124,7 +125,7 @@ class LanePipeline:
       for lane, start in zip(lanes, starts, strict=True):
         passed, before = start // self._records.views, 0
         for part in plan.parts(lane, epoch):
-          count = plan.count(part) if passed else 0
+          count = plan.counts.of(part) if passed else 0
           if passed and passed >= count:
             passed -= count
           else:
@@ -163,10 +164,12 @@ class LanePipeline:
   def _rounds(self, plan: Plan, batch: int) -> Iterator[list[Image | None]]:
     """An image of each of the shard's lanes by turns, many times."""
     lanes = self._lanes(plan.num_lanes)
-    if plan.others and self._told:
-      self._told.when_asked(lambda: plan.tell(self._told))
-    if plan.others and not (plan.is_stored and self._told):
-      plan.start_counting(plan.others if plan.is_stored else plan.mine + plan.others)
+    if plan.counts.others and self._told:
+      self._told.when_asked(lambda: plan.counts.tell(self._told))
+    if plan.counts.others and not (plan.is_stored and self._told):
+      plan.counts.start(
+        plan.counts.others if plan.is_stored else plan.counts.mine + plan.counts.others
+      )
     epoch, starts = self._seek(plan, lanes, batch)
     pull = map
     if plan.is_stored:
@@ -239,7 +242,7 @@ class LanePipeline:
   def _shares(self, plan: Plan, epoch: int) -> Shares:
     """See `Plan.shares`; damage that hides records is met here, as lanes may end before it."""
     shares = plan.shares(epoch)
-    for file, begin in list(plan.damaged.items()):
+    for file, begin in list(plan.counts.damaged.items()):
       path = self._records.ranges[file].path
       if not tfrecords.is_cut(path):
         self.damage.note(file * PLACES + begin, index.frames(path).damage.cause)
@@ -251,7 +254,7 @@ class LanePipeline:
     for read, images in self._of_lane(plan, lane, epoch, first):
       if not is_late and read >= SURE * plan.sizes[lane]:
         is_late = True
-        plan.prepare_to_share()
+        plan.counts.start()
       if taken is None and (plan.is_small or read >= plan.sure * plan.sizes[lane]):
         taken = int(self._shares(plan, epoch).taken[lane])
         plan.check_even(lane, first, taken)
@@ -278,7 +281,7 @@ class LanePipeline:
     first -= passed * self._records.views
     before = 0
     for number, part in enumerate(plan.parts(lane, epoch)):
-      count = plan.count(part) if passed else 0
+      count = plan.counts.of(part) if passed else 0
       if passed and passed >= count:
         passed -= count
       else:
@@ -296,10 +299,10 @@ class LanePipeline:
   def _of_part(self, plan: Plan, part: Part, passed: int) -> Iterator[tuple[int, bytes | None]]:
     """Where records of a part begin, and their data (None: damaged), after so many of them."""
     path, begin, count, lengths = self._records.ranges[part.file].path, 0, 0, []
-    if plan.is_mine(part) and path.stat().st_size < WHOLE_BYTES:
+    if plan.counts.is_mine(part) and path.stat().st_size < WHOLE_BYTES:
       here(path)
     if part.begin or passed:
-      begins, _ = plan.starts(part)
+      begins, _ = plan.counts.starts(part)
       if passed >= len(begins):
         return
       begin = int(begins[passed])
@@ -313,7 +316,7 @@ class LanePipeline:
       lengths.append(len(found.data or b""))
       yield found.begin, found.data
     if not passed:
-      plan.learn(part, count)
+      plan.counts.learn(part, count)
       index.keep(path, lengths)
 
   def _unpacked(self, file: int, begin: int, data: bytes | None) -> list[Image | None]:

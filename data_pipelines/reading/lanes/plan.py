@@ -28,10 +28,8 @@ Files packed with GZIP are not cut. A set whose first file is packed is not read
 these sets are single files, which every host has to unpack from the start.
 """
 
-import collections
 import functools
 import itertools
-import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -39,6 +37,7 @@ import numpy as np
 
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.lanes import index
+from data_pipelines.reading.lanes.counts import NO_END, Counts, Part
 from data_pipelines.reading.lanes.told import Told
 from data_pipelines.reading.records import Range, Records, check_not_empty
 from data_pipelines.reading.tfrecords import FOOTER, HEADER
@@ -51,21 +50,7 @@ SMALL_BYTES = 2**31  # the records of a smaller split are counted at once ...
 SURE = 0.75  # ... and of a larger one before a lane has read so much of its bytes
 LATE = 0.9  # of files in a store, which are being counted from SURE on
 SPARSE = 100  # records of a lane of a split in a store that is small
-THREADS, ASKING = 4, 16  # that count records on a disk, and in a store
 SAMPLE = 8  # records of a file in a store, of which the length is taken for that of others
-NO_END = 2**62
-
-
-class Part(NamedTuple):
-  """Records of a file: those whose header begins at byte `begin` or later, but before `end`.
-
-  `size` is about how many bytes of the file these are. Bytes of packed files are unpacked ones.
-  """
-
-  file: int
-  begin: int
-  end: int
-  size: int
 
 
 class Gift(NamedTuple):
@@ -117,9 +102,7 @@ class Plan:
     is_small: whether all records are counted at once ...
     sure: ... and if not, how much of a lane's bytes is read before they are counted, as a part of 1
     is_stored: whether files come from a store.
-    mine: parts of files whose records this host counts when they are on its disk ...
-    others: ... and those of other hosts' lanes.
-    damaged: files whose last records cannot be found, of those counted -> where the damage begins.
+    counts: of the records of its parts.
 
   Raises:
     DataError: there are no records.
@@ -136,7 +119,6 @@ class Plan:
   ):
     self._records, self._seed, self.num_lanes = records, seed, num_lanes
     self.is_stored = is_of_store(records.ranges[0].path)
-    self._told = told if self.is_stored else None
     check_not_empty(records.ranges, "the split has no records")
     self._lanes = [[] for _ in range(num_lanes)]
     for lane, part in self._cut():
@@ -144,32 +126,16 @@ class Plan:
     self.sizes = [sum(part.size for part in parts) for parts in self._lanes]
     self.is_small = sum(self.sizes) <= (self._sparse_bytes() if self.is_stored else SMALL_BYTES)
     self.sure = LATE if self.is_stored else SURE
-    lanes = range(num_lanes) if own is None else own
-    self.mine = [part for lane in lanes for part in self._lanes[lane]]
-    self._my_files = self._mostly_of(self.mine)
-    others = (self._lanes[lane] for lane in range(num_lanes) if lane not in lanes)
-    self.others = [part for parts in others for part in parts]
-    self.damaged: dict[int, int] = {}
-    self._counts: dict[Part, int] = {}
-    self._counting: list[threading.Thread] = []
-    self._begun: set[Part] = set()  # that are being counted
-    self._failure: OSError | None = None
-    self._lock = threading.Lock()
+    own = range(num_lanes) if own is None else own
+    mine = [part for lane in own for part in self._lanes[lane]]
+    others = [self._lanes[lane] for lane in range(num_lanes) if lane not in own]
+    others = list(itertools.chain.from_iterable(others))
+    self.counts = Counts(records.ranges, mine, others, told if self.is_stored else None)
 
   def _sparse_bytes(self) -> float:
     """The bytes of a split of which lanes have so few records that one more or less matters."""
     lengths = tfrecords.framing(self._records.ranges[0].path, SAMPLE).lengths
     return SPARSE * self.num_lanes * sum(lengths) / max(len(lengths), 1)
-
-  def _mostly_of(self, parts: list[Part]) -> set[int]:
-    """The files of which parts have at least a half: of others a store is asked for parts."""
-    sizes = collections.Counter()
-    for part in parts:
-      sizes[part.file] += part.size
-    whole = collections.Counter()
-    for part in itertools.chain.from_iterable(self._lanes):
-      whole[part.file] += part.size
-    return {file for file, size in sizes.items() if 2 * size >= whole[file]}
 
   def _cut(self) -> Iterator[tuple[int, Part]]:
     """(lane, part) along the row of files."""
@@ -204,111 +170,27 @@ class Plan:
     order = np.random.default_rng([self._seed, STREAM, epoch, lane]).permutation(len(parts))
     return [parts[i] for i in order]
 
-  def starts(self, part: Part) -> tuple[np.ndarray, bool]:
-    """Where the headers of a part's records begin, and whether the last of them is damaged."""
-    path = self._records.ranges[part.file].path
-    is_large = path.stat().st_size >= index.KEPT_BYTES
-    sparing = not self.is_mine(part) and (self._told is None or not is_large)
-    frames = index.frames(path, sparing=sparing)
-    begins = frames.offsets - HEADER
-    if frames.damage:
-      end = frames.offsets[-1:] + frames.lengths[-1:] + FOOTER
-      begins = np.concatenate([begins, end if len(end) else [0]])
-    first, last = np.searchsorted(begins, (part.begin, part.end))
-    return begins[first:last], bool(frames.damage and first < last == len(begins))
-
-  def count(self, part: Part) -> int:
-    """How many records of a part can be found."""
-    told = self._told.get(self._name(part)) if self._told and part not in self._counts else None
-    if told is not None:
-      self._counts[part] = told
-    if part not in self._counts:
-      begins, is_damaged = self.starts(part)
-      if is_damaged:
-        self.damaged[part.file] = int(begins[-1])
-      self.learn(part, len(begins) - is_damaged)
-    return self._counts[part]
-
-  def learn(self, part: Part, count: int) -> None:
-    """Tells how many records a part has, as was seen when it was read."""
-    self._counts[part] = count
-    if self._told:
-      self._told.put(self._name(part), count)
-
-  def tell(self, told: Told) -> None:
-    """Counts this host's own parts for others, of whom some may have the data in a store."""
-    self.start_counting(self.mine)
-    for thread in self._counting:
-      thread.join()
-    if self._failure:
-      told.fail(self._failure)
-      return
-    for part in self.mine:
-      told.put(self._name(part), self.count(part))
-
-  def _name(self, part: Part) -> str:
-    """What a part is called among hosts; another name once its file has changed."""
-    path = self._records.ranges[part.file].path
-    end = "all" if part.end == NO_END else part.end
-    return f"{path.parent.name}/{path.name} {path.stat().st_size} {part.begin}-{end}"
-
-  def is_mine(self, part: Part) -> bool:
-    """Whether a part is of a file that lies in lanes of this host, most of it."""
-    return part.file in self._my_files
-
   def reached(self, lane: int, epoch: int, record: int) -> float:
     """How much of a lane's bytes lies before a record, as a part of 1."""
     before = 0
     for part in self.parts(lane, epoch):
-      if (record := record - self.count(part)) < 0:
+      if (record := record - self.counts.of(part)) < 0:
         return before / self.sizes[lane]
       before += part.size
     return 1.0
 
-  def start_counting(self, parts: list[Part]) -> None:
-    """Counts the records of parts, unless that was begun before; does not wait for it."""
-    with self._lock:
-      parts = [part for part in parts if part not in self._begun]
-      self._begun.update(parts)
-      number = min(ASKING if self.is_stored else THREADS, len(parts))
-      parts = iter(parts)
-
-      def count():
-        try:
-          for part in parts:
-            self.count(part)
-        except OSError as error:
-          self._failure = error
-
-      # They must not keep a program from ending.
-      new = [threading.Thread(target=count, daemon=True) for _ in range(number)]
-      self._counting += new
-      for thread in new:
-        thread.start()
-
-  def prepare_to_share(self) -> None:
-    """Begins to count this host's own parts, and those of others on a disk or who tell nothing."""
-    self.start_counting(self.mine if self._told else [*self.mine, *self.others])
-
   @functools.cached_property
   def images(self) -> np.ndarray:
     """Images of each lane, int64 `[lanes]`; waits until they are counted."""
-    self.prepare_to_share()
-    for thread in self._counting:
-      thread.join()
-    if self._failure:
-      raise self._failure
-    if self._told:
-      counts = self._told.all_of(map(self._name, self.others))
-      self._counts.update(zip(self.others, counts, strict=True))
-    records = [sum(map(self.count, parts)) for parts in self._lanes]
+    self.counts.wait()
+    records = [sum(map(self.counts.of, parts)) for parts in self._lanes]
     images = np.array(records, np.int64) * self._records.views
     if self._records.last_views:
       last = max(
         (part.begin, lane)
         for lane, parts in enumerate(self._lanes)
         for part in parts
-        if part.file == len(self._records.ranges) - 1 and self.count(part)
+        if part.file == len(self._records.ranges) - 1 and self.counts.of(part)
       )
       images[last[1]] -= self._records.views - self._records.last_views
     return images
