@@ -18,12 +18,12 @@ from data_pipelines.prepared import card
 from data_pipelines.sources import SPLITS, check_choice
 from data_pipelines.sources import DataError as DataError
 from data_pipelines.sources import Source as Source
-from data_pipelines.stores.files import is_remote
 
 if TYPE_CHECKING:
   from data_pipelines.datasets.generator import Drawn
   from data_pipelines.reading.batches import Batches
   from data_pipelines.reading.indexed import Indexed
+  from data_pipelines.reading.lanes.told import Board
   from data_pipelines.reading.records import Records
   from data_pipelines.sampling import Sample
 
@@ -126,6 +126,7 @@ def batches(
   first_batch: int = 0,
   shard_index: int = 0,
   shard_count: int = 1,
+  board: "Board | None" = None,
 ) -> "Batches | Drawn":
   """Iterates over dicts of "image" uint8 [B, S, S, 3] and maybe "instances" int32 [B, S, S].
 
@@ -139,6 +140,8 @@ def batches(
     first_batch: index of the batch to start from, exactly as if those before had been drawn.
     shard_index: which contiguous part of every batch to return ...
     shard_count: ... of so many; all have equally many batches.
+    board: where all shards read what each has written of files that come from a store; see
+      `reading.lanes.plan`. None: each asks the store for more.
 
   Returns:
     An iterator with `num_corrupt`, the damaged records that were left out so far.
@@ -167,8 +170,8 @@ def batches(
     shuffle=split == "train",
     shuffle_buffer=config.shuffle_buffer,
     on_corrupt=config.on_corrupt,
-    # Lanes begin in as many files as a batch has rows, which would all have to come first.
-    lanes=getattr(config, "order", "buffer") == "lanes" and not is_remote(config.data_dir),
+    lanes=getattr(config, "order", "buffer") == "lanes",
+    board=board,
   )
 
 

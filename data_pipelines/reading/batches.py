@@ -14,6 +14,7 @@ import tensorflow as tf
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.indexed import Indexed, IndexedPipeline
 from data_pipelines.reading.lanes.pipeline import LanePipeline
+from data_pipelines.reading.lanes.told import Board
 from data_pipelines.reading.pipeline import Pipeline
 from data_pipelines.reading.records import Records
 from data_pipelines.sources import DataError, check_choice, shard_rows
@@ -63,6 +64,7 @@ class Batches:
     shuffle_buffer: int = 10_000,
     on_corrupt: str = "error",
     lanes: bool = True,
+    board: Board | None = None,
   ):
     check_choice("on_corrupt", on_corrupt, ("error", "skip"))
     rows = shard_rows(batch_size, shard_index, shard_count)
@@ -81,7 +83,8 @@ class Batches:
       rows = None  # it loads the rows of this shard only
     elif shuffle and lanes and not tfrecords.compression(records.ranges[0].path):
       del order["shuffle"]
-      self._pipeline = LanePipeline(records, **order, **shard, shuffle_buffer=shuffle_buffer)
+      own = dict(shuffle_buffer=shuffle_buffer, board=board)
+      self._pipeline = LanePipeline(records, **order, **shard, **own)
       rows = rows if on_corrupt == "skip" else None
     else:
       self._pipeline = Pipeline(records, **order, shuffle_buffer=shuffle_buffer)

@@ -13,18 +13,20 @@ import os
 import struct
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import google_crc32c
 
-from data_pipelines.stores.cache import here
+from data_pipelines.stores.cache import here, is_away, read
 
 HEADER, FOOTER = 12, 4  # bytes around the data of a record
 ENDS_INSIDE = "the file ends inside the record"
 BAD_LENGTH = "checksum of the length is wrong"
 SPEED = 3e8  # bytes unpacked per second, about
 SAMPLE = 2**21  # bytes at the start of a file that tell of the rest ...
+FEW = 16  # records that tell of the rest of a file in a store
 MOST_UNPACKED = 2**28  # ... as far as they unpack to no more than this
 _MAGIC = b"\x1f\x8b\x08"
 _MAX_OFFSET = 2**62  # in a file; a damaged length may lead anywhere
@@ -53,11 +55,10 @@ def compression(path: Path) -> str:
   return _compression(os.fspath(path), stat.st_size, stat.st_mtime_ns)
 
 
-@functools.lru_cache(maxsize=4096)  # a file in a store would come again for it
+@functools.lru_cache(maxsize=4096)
 def _compression(path: str, size: int, changed: int) -> str:
   del size, changed  # tell when an earlier answer is outdated
-  with open(here(path), "rb", buffering=0) as file:  # a buffer would read some thousand bytes
-    head = file.read(HEADER)
+  head = read(path, 0, HEADER)
   if not head.startswith(_MAGIC):
     return ""
   # The length of a plain record may be these bytes by chance, but then its checksum is right.
@@ -154,12 +155,26 @@ def estimate(path: Path) -> Estimate:
   return _estimate(Path(path), stat.st_size, stat.st_mtime_ns)
 
 
+def _walked(header_at: Callable[[int], bytes], size: int, most: int = 2**62) -> tuple[int, int]:
+  """How many whole records lie within `size` bytes, or `most`, and where they end."""
+  count = at = 0
+  while count < most and at + HEADER <= size and has_valid_length(header := header_at(at)):
+    end = at + HEADER + struct.unpack_from("<Q", header)[0] + FOOTER
+    if end > size:
+      break
+    count, at = count + 1, end
+  return count, at
+
+
 @functools.lru_cache
 def _estimate(path: Path, size: int, mtime: int) -> Estimate:
   del mtime
-  with open(here(path), "rb") as file:
-    start, used = file.read(SAMPLE), min(size, SAMPLE)
-  if compression(path):
+  is_packed = compression(path)
+  if not is_packed and is_away(path):
+    count, at = _walked(lambda at: read(path, at, HEADER), size, FEW)
+    return Estimate(size * count / at if at else 0.0, size)
+  start, used = read(path, 0, SAMPLE), min(size, SAMPLE)
+  if is_packed:
     unpacker = zlib.decompressobj(31)
     try:
       unpacked = unpacker.decompress(start, MOST_UNPACKED)
@@ -167,11 +182,6 @@ def _estimate(path: Path, size: int, mtime: int) -> Estimate:
       return Estimate(0, size)
     used -= len(unpacker.unconsumed_tail) + len(unpacker.unused_data)
     start = unpacked
-  count = at = 0
-  while at + HEADER <= len(start) and has_valid_length(start[at : at + HEADER]):
-    end = at + HEADER + struct.unpack_from("<Q", start, at)[0] + FOOTER
-    if end > len(start):
-      break
-    count, at = count + 1, end
+  count, at = _walked(lambda at: start[at : at + HEADER], len(start))
   total = len(start) * size / used if used else 0.0
   return Estimate(total * count / at if at else 0.0, total)

@@ -13,17 +13,31 @@ _START_OF_SCAN = 0xDA
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
+_last = b"", (0, 0)  # how a JPEG began, up to its size; files of one encoder begin alike
+
+
 def jpeg_size(data: bytes) -> tuple[int, int]:
   """Height and width in pixels; ValueError unless `data` starts and ends as a JPEG does."""
+  global _last
+  start, size = _last
+  if not start or not data.startswith(start):
+    at, size = _start_of_frame(data)
+    start = data[:at]
+    _last = start, size
+  if data.rfind(_END_OF_IMAGE) < len(start):
+    raise ValueError("is a JPEG that ends too early")
+  return size
+
+
+def _start_of_frame(data: bytes) -> tuple[int, tuple[int, int]]:
+  """Where what a JPEG says of its size ends, and height and width."""
   if data[:2] != _START_OF_IMAGE:
     raise ValueError("is not a JPEG")
   at = 2
   while at + 9 <= len(data) and data[at] == 0xFF:
     marker = data[at + 1]
     if marker in _START_OF_FRAME:
-      if data.rfind(_END_OF_IMAGE) < at:
-        raise ValueError("is a JPEG that ends too early")
-      return int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
+      return at + 9, (int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9]))
     if marker == _START_OF_SCAN:
       break
     if marker == 0xFF:  # a fill byte before the marker

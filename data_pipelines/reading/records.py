@@ -21,11 +21,15 @@ PLACES = 2**40  # more records than any file has; a place is file * PLACES + rec
 
 
 class Range(NamedTuple):
-  """The records of a file from index `first` on, at most `count` (None: all)."""
+  """The records of a file from index `first` on, at most `count` (None: all).
+
+  `is_whole` says that the file is known to have no others.
+  """
 
   path: Path
   first: int = 0
   count: int | None = None
+  is_whole: bool = False
 
   def num_records(self, most: int | None = None) -> int:
     """How many records the headers promise; stops counting at `most`.
@@ -123,7 +127,7 @@ class Records:
     needed, kept = -(-limit // self.views), []
     for part in self.ranges:
       count = part.num_records(needed)
-      kept.append(part._replace(count=count))
+      kept.append(part._replace(count=count, is_whole=False))
       needed -= count
       if not needed:
         break

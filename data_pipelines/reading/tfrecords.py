@@ -9,8 +9,10 @@ without saying which file and record it was, and gives up the rest of the file; 
 that ends inside the first 12 bytes of a record, or before the end of its GZIP stream, for whole.
 """
 
+import contextlib
 import os
 import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,13 +24,14 @@ from data_pipelines.reading import gzipped
 from data_pipelines.reading.gzipped import (
   BAD_LENGTH,
   ENDS_INSIDE,
+  FEW,
   FOOTER,
   HEADER,
   compression,
   masked_crc,
 )
 from data_pipelines.sources import DataError
-from data_pipelines.stores.cache import here
+from data_pipelines.stores.cache import here, is_away, read
 from data_pipelines.stores.files import StoreError
 
 MARGIN = 1.25  # so much more than is asked for the start of a file must promise to be believed
@@ -75,10 +78,15 @@ def bytes_feature(features, name: str, count: int) -> list[bytes]:
   return list(values)
 
 
-def framing(path: Path, most: int | None = None) -> Framing:
+def framing(path: Path, most: int | None = None, sparing: bool = False) -> Framing:
   """The records of a file (at most `most`), from their headers alone.
 
   A GZIP file has to be unpacked up to there, see `gzipped`.
+
+  Args:
+    path: of the file.
+    most: records; None: all.
+    sparing: whether a store is asked for headers, however many, in place of the file.
   """
   if compression(path):
     offsets, lengths, cause = gzipped.walk(path, most)
@@ -86,12 +94,11 @@ def framing(path: Path, most: int | None = None) -> Framing:
   offsets, lengths, size = [], [], Path(path).stat().st_size
   if size == 0:
     return Framing(offsets, lengths, None)
-  with open(here(path), "rb", buffering=0) as file:
-    # Nothing but headers is read: neither by this program, nor ahead of it by the system.
-    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+  is_short = most is not None and most <= FEW
+  with _headers(path, asked=sparing or is_short) as header_at:
     at = 0
     while at < size and (most is None or len(offsets) < most):
-      header = os.pread(file.fileno(), HEADER, at)
+      header = header_at(at)
       if len(header) < HEADER:
         return Framing(offsets, lengths, Damage(len(offsets), ENDS_INSIDE))
       if not gzipped.has_valid_length(header):
@@ -103,6 +110,18 @@ def framing(path: Path, most: int | None = None) -> Framing:
       lengths.append(length)
       at += HEADER + length + FOOTER
   return Framing(offsets, lengths, None)
+
+
+@contextlib.contextmanager
+def _headers(path: Path, asked: bool) -> Iterator[Callable[[int], bytes]]:
+  """A function that reads 12 bytes; `asked`: of a store, where the file has not come."""
+  if asked and is_away(path):
+    yield lambda at: read(path, at, HEADER)
+    return
+  with open(here(path), "rb", buffering=0) as file:
+    # Nothing but headers is read: neither by this program, nor ahead of it by the system.
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+    yield lambda at: os.pread(file.fileno(), HEADER, at)
 
 
 def num_records(path: Path, most: int | None = None) -> int:

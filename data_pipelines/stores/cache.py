@@ -3,6 +3,7 @@
     root = folder("gs://gqn-dataset", ("jaco",), limit=50 * 10**9)       # of this machine
     ahead([root / "jaco/train/0002-of-3600.tfrecord", ...])              # will be read, in order
     with open(here(root / "jaco/train/0001-of-3600.tfrecord"), "rb") as file: ...
+    read(root / "jaco/train/0003-of-3600.tfrecord", 0, 12)              # these bytes alone
 
 All files of the folder are there at once under their names and with their sizes, so that whoever
 lists them sees what is in the store; but those that nobody has read are empty inside: they take no
@@ -324,6 +325,42 @@ def here(path: str | os.PathLike) -> str | os.PathLike:
   if os.fspath(path) in _CACHE.files:
     _CACHE.hold(os.fspath(path))
   return path
+
+
+def is_away(path: str | os.PathLike) -> bool:
+  """Whether a file is in a store that gives parts of it, and not on this machine."""
+  file = _CACHE.files.get(os.fspath(path))
+  return file is not None and file.has_ranges and not _is_whole(os.fspath(path))
+
+
+def is_of_store(path: str | os.PathLike) -> bool:
+  """Whether a path stands for a file in a store, come or not."""
+  return os.fspath(path) in _CACHE.files
+
+
+def read(path: str | os.PathLike, start: int, size: int, soon: int = 0) -> bytes:
+  """Bytes of a file, fewer where it ends; of one in a store that has not come, they alone come.
+
+  Args:
+    path: of the file.
+    start: of the bytes.
+    size: how many.
+    soon: how many after them will be read next.
+
+  Raises:
+    OSError: the file is gone, its disk or its store.
+  """
+  if is_away(path):
+    file = _CACHE.files[os.fspath(path)]
+    return file.read(start, min(start + size, file.size))
+  descriptor = os.open(here(path), os.O_RDONLY)
+  try:
+    found = os.pread(descriptor, size, start)
+    if soon > 0:
+      os.posix_fadvise(descriptor, start + size, soon, os.POSIX_FADV_WILLNEED)
+  finally:
+    os.close(descriptor)
+  return found
 
 
 def ahead(paths: Iterable[str | os.PathLike]) -> None:

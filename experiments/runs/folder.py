@@ -4,6 +4,7 @@ workdir/
   run.json, config.json    what runs here, on what, with which versions
   data_files.json          which files the data has, see data_pipelines.datasets.inventory
   beginning.json           what was found before the first step: GECO's goal, weights of another run
+  records.json             how many records the data's files have, where these come from a store
   checkpoints/<step>/      see checkpoints.py
   metrics.jsonl            one line for each logged step
   tensorboard/             the same and more, for TensorBoard

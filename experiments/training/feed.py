@@ -24,6 +24,7 @@ from data_pipelines.reading.orders import Order
 from data_pipelines.sources import shard_rows
 from experiments.console.errors import UserError
 from experiments.hardware import devices
+from experiments.hardware.board import Board
 from genesis_jax.training import train_steps
 
 LOADED_AT_ONCE = 256  # images
@@ -52,13 +53,14 @@ class Feed:
   Args:
     config: of the experiment.
     first: steps done before.
+    board: what hosts tell one another of the data; None: nothing.
 
   Raises:
     data_pipelines.DataError: see `data_pipelines.batches`.
     UserError: if the images should be resident but do not fit.
   """
 
-  def __init__(self, config, first: int):
+  def __init__(self, config, first: int, board: Board | None = None):
     self._config, self._first = config, first
     self._shard = dict(shard_index=jax.process_index(), shard_count=jax.process_count())
     self._stream, self.resident = None, {}
@@ -71,7 +73,8 @@ class Feed:
       self._order = Order(len(images), config.seed)
       self.resident = _resident(images)
     else:
-      self._stream = stream(batch_size=config.batch_size, first_batch=first, **self._shard)
+      own = dict(first_batch=first, board=board)
+      self._stream = stream(batch_size=config.batch_size, **own, **self._shard)
 
   @property
   def num_corrupt(self) -> int:

@@ -16,6 +16,7 @@ from data_pipelines.sources import check_seed
 from data_pipelines.stores.files import is_remote
 from experiments.console.errors import UserError, explained
 from experiments.hardware import devices
+from experiments.hardware.board import Board
 from experiments.runs import changes
 from experiments.runs.checkpoints import Checkpoints, origin_of
 from experiments.runs.logbook import Logbook
@@ -134,7 +135,8 @@ def run_steps(run: Run, state) -> training.TrainState:
     UserError: if training diverges; the last good state is saved.
   """
   config, last = run.config, run.config.num_steps
-  feed = Feed(config, run.first)
+  board = Board(run.workdir)
+  feed = Feed(config, run.first, board)
   steps = compiled_steps(config, run.model, run.tx, feed)
   recent = RecentSteps()
   with Progress(config, run.first) as progress:
@@ -165,6 +167,7 @@ def run_steps(run: Run, state) -> training.TrainState:
         if saving or stopping:
           stop_if_diverged(run, recent, state)
           with run.stop.timed("saving"):
+            board.save()
             run.checkpoints.save(state)
             if config.time_limit is not None:
               run.checkpoints.wait()  # so that it is known how long that takes

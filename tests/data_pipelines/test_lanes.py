@@ -1,6 +1,7 @@
 """Records read in lanes: the same images on any number of hosts, of which each reads its share."""
 
 import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -9,14 +10,16 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from web_server import WebServer
 
 from data_pipelines import DataError
 from data_pipelines.reading.batches import Batches
-from data_pipelines.reading.lanes import files, index
+from data_pipelines.reading.lanes import files, index, told
 from data_pipelines.reading.lanes import plan as planning
+from data_pipelines.reading.lanes.counts import Counts
 from data_pipelines.reading.lanes.pipeline import LanePipeline
-from data_pipelines.reading.lanes.plan import Plan
 from data_pipelines.reading.records import Range, Records
+from data_pipelines.stores import cache
 
 VIEWS, ROWS = 3, 24
 
@@ -98,7 +101,6 @@ def test_a_large_split_is_counted_only_near_its_end(ranges, monkeypatch):
   one = draw(records, epochs=2)
   monkeypatch.setattr(planning, "SMALL_BYTES", 0)
   monkeypatch.setattr(planning, "SURE", 0.5)
-  monkeypatch.setattr("data_pipelines.reading.lanes.pipeline.SURE", 0.5)
   # With few lanes, each has many records.
   few = draw(records, epochs=2, batch_size=4)
   assert draw(records, epochs=2, batch_size=4, first_batch=9) == few[9:]
@@ -106,7 +108,7 @@ def test_a_large_split_is_counted_only_near_its_end(ranges, monkeypatch):
   assert draw(records, epochs=2, batch_size=4) == few and draw(records, epochs=2) == one
   monkeypatch.setattr(planning, "SMALL_BYTES", 0)
   monkeypatch.setattr("data_pipelines.reading.lanes.pipeline.GROUP_VIEWS", 8)
-  monkeypatch.setattr(Plan, "start_counting", lambda _: pytest.fail("counted at the start"))
+  monkeypatch.setattr(Counts, "start", lambda *_: pytest.fail("counted at the start"))
   next(LanePipeline(records, seed=1, epochs=None, shuffle_buffer=4, skip_corrupt=False,
                     shard_index=0, shard_count=1)._groups(4, 0))  # fmt: skip
 
@@ -171,6 +173,80 @@ def test_where_records_lie_is_kept(tmp_path, monkeypatch):
   with contextlib.suppress(pytest.fail.Exception):
     index.frames(path)
     raise AssertionError
+
+
+class Words(dict):
+  """A board of hosts that are threads, or follow one another."""
+
+  def __init__(self):
+    self.put, self.has, self.everything = self.__setitem__, self.__contains__, self.copy
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory) -> list[Range]:
+  """184 records of about 5 kB in 16 files, which are no multiple of the hosts' lanes."""
+  folder = tmp_path_factory.mktemp("uneven") / "set"
+  folder.mkdir()
+  sizes = [12 + (-1) ** i * (i % 4) for i in range(16)]
+  starts = np.cumsum(sizes) - sizes
+  return [
+    write(folder / f"{i:02d}", range(starts[i], starts[i] + sizes[i]), 5000) for i in range(16)
+  ]
+
+
+@pytest.fixture
+def stored(uneven, tmp_path, monkeypatch):
+  """The same in a store: a function that gives the records to a host with an empty disk."""
+  monkeypatch.setattr(told, "POLL_SECONDS", 0.01)
+  machines = itertools.count()
+
+  def on_new_machine():
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"{next(machines)}"))
+    monkeypatch.setattr(cache, "_CACHE", cache._Cache())
+    server.sent.clear()
+    root = cache.folder(f"{server.url}/set", (), 10**9)
+    return records_of(Range(root / part.path.name) for part in uneven)
+
+  with WebServer({f"set/{p.path.name}": p.path.read_bytes() for p in uneven}) as server:
+    on_new_machine.sent = server.sent
+    yield on_new_machine
+
+
+def test_a_store_gives_what_a_disk_does_and_each_host_its_share(uneven, stored):
+  total = sum(part.path.stat().st_size for part in uneven)
+  one = draw(records_of(uneven), epochs=2)
+  board = Words()
+  assert draw(stored(), epochs=2, board=board) == one
+  assert sum(int(number) for number in board.values()) == 184  # a part is counted once
+  for count in (2, 3):
+    for i in range(count):
+      rows = [batch[ROWS // count * i :][: ROWS // count] for batch in one]
+      part = dict(shard_index=i, shard_count=count)
+      # Without a board, headers of the others' files are asked for.
+      found = draw(stored(), epochs=2, board=board if count == 3 else None, **part)
+      assert found == rows, (i, count)
+      assert sum(stored.sent.values()) < 1.2 / count * total, (i, count)
+  last = dict(shard_index=1, shard_count=2, first_batch=len(one) - 2, board=board)
+  assert draw(stored(), epochs=2, **last) == [batch[ROWS // 2 :] for batch in one[-2:]]
+  assert sum(stored.sent.values()) < 0.6 * total  # also on a new machine
+
+
+def test_hosts_tell_one_another_what_they_counted(uneven, stored, monkeypatch):
+  """Also one who has a copy on disk, and would not need to."""
+  monkeypatch.setattr(planning, "SPARSE", 0)
+  records, board = [stored(), records_of(uneven)], Words()
+  part = dict(epochs=2, board=board, shard_count=2)
+  order = dict(batch_size=ROWS, seed=1, shuffle=True, shuffle_buffer=100)
+  hosts = [Batches(records[i], shard_index=i, **order, **part) for i in range(2)]
+  both = [
+    np.concatenate([rows["image"].ravel() for rows in batch]) for batch in zip(*hosts, strict=True)
+  ]
+  assert [rows.tolist() for rows in both] == draw(records_of(uneven), epochs=2)
+  assert told.ASKED in board
+  part["board"] = Words()
+  part["board"].put(told.FAILED, "the store is away")
+  with pytest.raises(DataError, match="the store is away"):
+    draw(records[0], **part)
 
 
 READER = """

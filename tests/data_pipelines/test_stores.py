@@ -56,8 +56,7 @@ def upload(folder: pathlib.Path, to: str) -> None:
 
 def gqn(data_dir: str, **changes):
   config = configurations.gqn()
-  # The order of what comes from a store.
-  config.update(dict(image_size=16, data_dir=data_dir, order="buffer", shuffle_buffer=20) | changes)
+  config.update(dict(image_size=16, data_dir=data_dir, shuffle_buffer=20) | changes)
   return config
 
 
@@ -185,7 +184,7 @@ def test_a_prepared_set_in_a_bucket_is_read_as_from_the_disk(emulator):
   prepared = pathlib.Path(__file__).parents[1] / "data" / "before" / "prepared"
   upload(prepared, f"gs://{BUCKET}/prepared")
   config = configurations.image_folder()
-  config.update(dict(image_size=32, data_dir=f"gs://{BUCKET}/prepared", order="buffer"))
+  config.update(dict(image_size=32, data_dir=f"gs://{BUCKET}/prepared"))
   here = images(config)
   config.data_dir = str(prepared)
   np.testing.assert_array_equal(here, images(config))

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ON_ONE_DEVICE, TINY_RUN
+from conftest import ON_ONE_DEVICE, RECORDS_PER_FILE, TINY_RUN
 from flax import traverse_util
 from store_server import emulated
 
@@ -173,7 +173,8 @@ def commands() -> list[list[str]]:
 @pytest.mark.slow
 def test_the_commands_for_pods_and_clusters(store, gqn_root, tmp_path):
   """Two hosts train in the store, and when they are killed two others, with empty disks, go on."""
-  settings = TINY_RUN | {"data.data_dir": gqn_root, "model.latent_dim": 4} | ENDLESS
+  store.put(str(gqn_root), "bucket/gqn", recursive=True)
+  settings = TINY_RUN | {"data.data_dir": "gs://bucket/gqn", "model.latent_dim": 4} | ENDLESS
   tiny = [f"--config.{name}={value}" for name, value in settings.items()]
   stored = 0
   assert len(commands()) == 2
@@ -205,3 +206,5 @@ def test_the_commands_for_pods_and_clusters(store, gqn_root, tmp_path):
         hosts[0].send_signal(signal.SIGKILL)
         hosts[1].wait(SECONDS)
         stored = newest(store, RUN)
+  counted = json.loads(store.cat_file(f"{RUN.removeprefix('gs://')}/records.json"))
+  assert sum(map(int, counted.values())) == 2 * RECORDS_PER_FILE  # by both hosts together

@@ -12,6 +12,7 @@ a partial download has none of them, the last 60th (at least one) of the files t
 and where there is one train file, the last 60th of its records.
 """
 
+import contextlib
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from data_pipelines.datasets.gqn import files
 from data_pipelines.datasets.gqn.files import FOLDERS, VARIANTS
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.headers import jpeg_size, png_header
+from data_pipelines.reading.lanes import files as parts_of_files
 from data_pipelines.reading.records import Range, Records, check_not_empty
 from data_pipelines.sources import DataError, Source, resize_ids, resize_images, stand_in_notes
 
@@ -103,12 +105,10 @@ def _ranges(config, source: Source, split: str) -> list[Range]:
 def _has_instances(ranges: list[Range]) -> bool:
   """Whether the first readable record has ids of instances."""
   for part in ranges:
-    for record in tfrecords.dataset(part.path).ignore_errors().as_numpy_iterator():
-      try:
-        features = tfrecords.example_features(record)
-      except ValueError:
-        continue
-      return "instances" in features
+    for record in parts_of_files.records(part.path, 0, part.path.stat().st_size):
+      with contextlib.suppress(ValueError):
+        if record.data is not None:
+          return "instances" in tfrecords.example_features(record.data)
   return False
 
 

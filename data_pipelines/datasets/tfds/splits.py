@@ -76,7 +76,9 @@ def ranges(root: Path, splits, split: str, text: str | None) -> tuple[tuple[Rang
       f"{names}, and parts of them such as train[:90%]"
     ) from None
   parts = [
-    Range(root / os.path.basename(one.filename), one.skip, one.take)
+    Range(
+      root / os.path.basename(one.filename), one.skip, one.take, one.take == one.examples_in_shard
+    )
     for one in instructions
     if one.take
   ]

@@ -4,7 +4,6 @@ for record in records(path, begin, end): record.begin, record.data
 """
 
 import gzip
-import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -14,8 +13,10 @@ from typing import NamedTuple
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.gzipped import BAD_LENGTH, ENDS_INSIDE, has_valid_length, masked_crc
 from data_pipelines.reading.tfrecords import BAD_DATA, FOOTER, HEADER
+from data_pipelines.stores.cache import here, is_away, read
 
-FIRST, BLOCK = 2**14, 2**18  # bytes that are read at once: more each time, up to a block
+FIRST, BLOCK = 2**14, 2**18  # bytes that are read at once: more each time, up to a block ...
+PIECE = 2**22  # ... or a piece of a file in a store
 
 
 class Found(NamedTuple):
@@ -37,14 +38,15 @@ class Found(NamedTuple):
 class _Bytes:
   """The bytes of a file from one on; past `end` no more than what is asked for.
 
-  A plain file is opened for each block: there may be a thousand lanes, each with a file of its own.
+  A plain file is opened for each block: there may be a thousand lanes, each with a file of its own,
+  and it may come from a store meanwhile.
   """
 
   def __init__(self, path: Path, begin: int, end: int):
     self._path, self._end, self._held, self._used = path, end, b"", 0
     self.at = begin  # of the byte that comes next
     self._block = FIRST
-    self._packed = gzip.open(path) if tfrecords.compression(path) else None
+    self._packed = gzip.open(here(path)) if tfrecords.compression(path) else None
     if self._packed:
       self._packed.seek(begin)
 
@@ -65,16 +67,9 @@ class _Bytes:
       return self._packed.read(max(least, BLOCK))
     begin = self.at + len(self._held) - self._used
     size = max(least, min(self._block, self._end - begin))
-    file = os.open(self._path, os.O_RDONLY)
-    try:
-      found = os.pread(file, size, begin)
-      ahead = min(BLOCK, self._end - begin - size)
-      if self._block == BLOCK and ahead > 0:
-        os.posix_fadvise(file, begin + size, ahead, os.POSIX_FADV_WILLNEED)
-    finally:
-      os.close(file)
-    self._block = min(2 * self._block, BLOCK)
-    return found
+    soon = min(BLOCK, self._end - begin - size) if self._block >= BLOCK else 0
+    self._block = min(2 * self._block, PIECE if is_away(self._path) else BLOCK)
+    return read(self._path, begin, size, soon)
 
 
 def records(path: Path, begin: int, end: int) -> Iterator[Found]:

@@ -2,8 +2,8 @@
 
     frames(path).offsets[17]           # of the data of record 17
 
-What was found is kept in the user's cache folder, 4 bytes a record, for files that are not small:
-looking through ten million headers takes a minute, reading their index a second.
+What was found is kept in the user's cache folder, 4 bytes a record, for files that are not small or
+lie in a store: looking through ten million headers takes a minute, reading their index a second.
 """
 
 import contextlib
@@ -18,8 +18,9 @@ import numpy as np
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.records import Range
 from data_pipelines.reading.tfrecords import FOOTER, HEADER
+from data_pipelines.stores.cache import is_of_store
 
-KEPT_BYTES = 2**24  # the headers of a smaller file are found in no time
+KEPT_BYTES = 2**24  # the headers of a smaller file on a disk are found in no time
 
 
 class Frames(NamedTuple):
@@ -31,10 +32,13 @@ class Frames(NamedTuple):
   are_packed: bool  # with GZIP: they lie there once it is unpacked
 
 
-def frames(path: Path, most: int | None = None) -> Frames:
-  """The records of a file, at most `most`; an OSError if it is gone."""
+def frames(path: Path, most: int | None = None, *, sparing: bool = False) -> Frames:
+  """The records of a file, at most `most`; an OSError if it is gone.
+
+  `sparing` is as of `tfrecords.framing`.
+  """
   stat = os.stat(path)
-  return _frames(path, most, stat.st_size, stat.st_mtime_ns)
+  return _frames(path, most, stat.st_size, stat.st_mtime_ns, sparing)
 
 
 def frames_of(part: Range) -> Frames:
@@ -44,11 +48,11 @@ def frames_of(part: Range) -> Frames:
 
 
 @functools.lru_cache(maxsize=4096)  # each validation asks again
-def _frames(path: Path, most: int | None, size: int, changed: int) -> Frames:
+def _frames(path: Path, most: int | None, size: int, changed: int, sparing: bool) -> Frames:
   if (lengths := _kept(path, size, changed)) is not None:
     lengths = lengths[:most].astype(np.int64)
     return Frames(_offsets(lengths), lengths, None, False)
-  offsets, lengths, damage = tfrecords.framing(path, most)
+  offsets, lengths, damage = tfrecords.framing(path, most, sparing)
   packed = bool(tfrecords.compression(path))
   if not packed:
     keep(path, lengths)
@@ -67,9 +71,13 @@ def _place(path: Path, size: int, changed: int) -> Path:
   return cache / "genesis_jax" / "records" / key[:2] / f"{key[:32]}.npy"
 
 
+def _is_worth_it(path: Path, size: int) -> bool:
+  return size >= KEPT_BYTES or is_of_store(path)
+
+
 def _kept(path: Path, size: int, changed: int) -> np.ndarray | None:
   """Lengths of all records of a file as far as they are known from before."""
-  if size < KEPT_BYTES:
+  if not _is_worth_it(path, size):
     return None
   with contextlib.suppress(OSError, ValueError):
     lengths = np.load(_place(path, size, changed), allow_pickle=False)
@@ -79,9 +87,10 @@ def _kept(path: Path, size: int, changed: int) -> np.ndarray | None:
 
 
 def keep(path: Path, lengths: list[int]) -> None:
-  """Keeps the lengths of the records of a plain file, if it is large and they are all of it."""
+  """Keeps the lengths of the records of a plain file, if it is large, or of a store, and whole."""
   stat = os.stat(path)
-  if stat.st_size < KEPT_BYTES or sum(lengths) + len(lengths) * (HEADER + FOOTER) != stat.st_size:
+  total = sum(lengths) + len(lengths) * (HEADER + FOOTER)
+  if total != stat.st_size or not _is_worth_it(path, total):
     return
   final = _place(path, stat.st_size, stat.st_mtime_ns)
   with contextlib.suppress(OSError):  # a full disk is no reason to stop reading

@@ -12,6 +12,7 @@ Which images make up a batch depends on damaged ones before it that are left out
 (on_corrupt="skip"), wherever they are. Then every host reads all lanes, and from the start.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,13 +22,19 @@ import tensorflow as tf
 
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.lanes import files, index
-from data_pipelines.reading.lanes.plan import STREAM, SURE, Part, Plan, Shares
+from data_pipelines.reading.lanes.coming import Coming
+from data_pipelines.reading.lanes.counts import ASKING, Part
+from data_pipelines.reading.lanes.plan import STREAM, SURE, Plan, Shares
+from data_pipelines.reading.lanes.told import Board, Told
 from data_pipelines.reading.pipeline import FOREVER, GROUP_VIEWS, MAX_BUFFERED_VIEWS
 from data_pipelines.reading.records import PLACES, DamageLog, Records
 from data_pipelines.reading.tfrecords import HEADER
 from data_pipelines.sources import DataError, shard_rows
+from data_pipelines.stores.cache import here
+from data_pipelines.stores.threads import in_order
 
 GROUPS_AHEAD = 2
+WHOLE_BYTES = 2**24  # a larger file of a store is read in pieces until all of it has come
 _END = object()
 
 Image = tuple  # its features, bytes, and its place
@@ -50,6 +57,7 @@ class LanePipeline:
     skip_corrupt: bool,
     shard_index: int,
     shard_count: int,
+    board: Board | None = None,
   ):
     self._records, self._seed, self._skip_corrupt = records, seed, skip_corrupt
     self._epochs = FOREVER if epochs is None else epochs
@@ -58,6 +66,8 @@ class LanePipeline:
     self.cure = records.cure
     self.damage = DamageLog(self, skip=skip_corrupt)
     self.any_good = False  # whether any record was whole
+    self._told = None if board is None else Told(board)
+    self._coming: Coming | None = None
     self._passed: set[int] = set()  # lanes that were read to their end
     self._running: list[Iterator] = []
     self._incomplete = None  # the record that a limit on images cuts: file and first byte
@@ -99,21 +109,23 @@ class LanePipeline:
   def close(self) -> None:
     """Forgets what was read ahead: TensorFlow keeps functions, and what they hold, until exit."""
     self._running.clear()
+    if self._told:
+      self._told.close()
 
   def files(self, batch_size: int, first_batch: int) -> Iterator[Path]:
     """The files that this shard reads from a batch on, in the order in which it first needs them.
 
     They come again in every epoch, without end where the stream has none.
     """
-    plan = Plan(self._records, self._seed, batch_size)
     lanes = self._lanes(batch_size)
+    plan = Plan(self._records, self._seed, batch_size, lanes, self._told)
     epoch, starts = self._seek(plan, lanes, first_batch)
     for epoch in range(epoch, self._epochs):  # noqa: B020
       wanted = []
       for lane, start in zip(lanes, starts, strict=True):
         passed, before = start // self._records.views, 0
         for part in plan.parts(lane, epoch):
-          count = plan.count(part) if passed else 0
+          count = plan.counts.of(part) if passed else 0
           if passed and passed >= count:
             passed -= count
           else:
@@ -132,7 +144,7 @@ class LanePipeline:
   def _groups(self, batch_size: int, first_batch: int) -> Iterator[list[Image]]:
     """The images of some batches at a time."""
     try:
-      plan = Plan(self._records, self._seed, batch_size)
+      plan = Plan(self._records, self._seed, batch_size, self._lanes(batch_size), self._told)
       if not self._skip_corrupt:
         yield from self._rounds(plan, first_batch)
         return
@@ -152,15 +164,23 @@ class LanePipeline:
   def _rounds(self, plan: Plan, batch: int) -> Iterator[list[Image | None]]:
     """An image of each of the shard's lanes by turns, many times."""
     lanes = self._lanes(plan.num_lanes)
-    if self._shard[1] > 1 and not self._skip_corrupt:
-      plan.start_counting()  # of lanes that others read
+    if plan.counts.others and self._told:
+      self._told.when_asked(lambda: plan.counts.tell(self._told))
+    if plan.counts.others and not (plan.is_stored and self._told):
+      plan.counts.start(
+        plan.counts.others if plan.is_stored else plan.counts.mine + plan.counts.others
+      )
     epoch, starts = self._seek(plan, lanes, batch)
+    pull = map
+    if plan.is_stored:
+      self._coming = Coming(plan, self._records.ranges, lanes, epoch, self._epochs)
+      pull = functools.partial(in_order, ahead=ASKING)  # answers of a store take their time
     streams = [
       self._stream(plan, lane, epoch, start) for lane, start in zip(lanes, starts, strict=True)
     ]
     count, is_end = max(1, GROUP_VIEWS // len(lanes)), False
     while not is_end:
-      columns = [list(itertools.islice(stream, count)) for stream in streams]
+      columns = list(pull(lambda stream: list(itertools.islice(stream, count)), streams))
       rows = itertools.zip_longest(*columns, fillvalue=_END)
       images = [image for row in rows for image in row if image is not _END]
       batch += max(map(len, columns))
@@ -168,12 +188,15 @@ class LanePipeline:
       if is_end and batch * plan.num_lanes < self._epochs * plan.total:  # without a row of these
         epoch, starts = self._seek(plan, range(1), batch)
         images.append((*next(self._stream(plan, 0, epoch, starts[0]))[:-1], -1))
+      if self._coming:
+        self._coming.call()  # not before: the first images shall come first
       yield images
 
   def _seek(self, plan: Plan, lanes: range, batch: int) -> tuple[int, list[int]]:
     """The epoch of a batch, and how many images each lane has given before in this epoch."""
     epoch = begin = 0
-    if batch and (plan.is_small or plan.reached(lanes[0], 0, batch // self._records.views) >= SURE):
+    record = batch // self._records.views
+    if batch and (plan.is_small or plan.reached(lanes[0], 0, record) >= plan.sure):
       epoch = batch * plan.num_lanes // max(plan.total, 1)
       begin = epoch * plan.total
     return epoch, [batch + (begin - lane) // -plan.num_lanes for lane in lanes]
@@ -212,14 +235,14 @@ class LanePipeline:
     """The window that has image `first`, or one before it: all that come before are full."""
     if not first or self._records.last_views:
       return 0
-    if plan.is_small or plan.reached(lane, epoch, first // self._records.views) >= SURE:
+    if plan.is_small or plan.reached(lane, epoch, first // self._records.views) >= plan.sure:
       first = min(first, int(self._shares(plan, epoch).taken[lane]))
     return first // size
 
   def _shares(self, plan: Plan, epoch: int) -> Shares:
     """See `Plan.shares`; damage that hides records is met here, as lanes may end before it."""
     shares = plan.shares(epoch)
-    for file, begin in list(plan.damaged.items()):
+    for file, begin in list(plan.counts.damaged.items()):
       path = self._records.ranges[file].path
       if not tfrecords.is_cut(path):
         self.damage.note(file * PLACES + begin, index.frames(path).damage.cause)
@@ -227,9 +250,12 @@ class LanePipeline:
 
   def _of_row(self, plan: Plan, lane: int, epoch: int, first: int) -> Iterator[list[Image | None]]:
     """The images of a row in an epoch in the order of files, from one on, record by record."""
-    taken = None
+    taken, is_late = None, not plan.is_stored
     for read, images in self._of_lane(plan, lane, epoch, first):
-      if taken is None and (plan.is_small or read >= SURE * plan.sizes[lane]):
+      if not is_late and read >= SURE * plan.sizes[lane]:
+        is_late = True
+        plan.counts.start()
+      if taken is None and (plan.is_small or read >= plan.sure * plan.sizes[lane]):
         taken = int(self._shares(plan, epoch).taken[lane])
         plan.check_even(lane, first, taken)
       if taken is not None:
@@ -254,11 +280,13 @@ class LanePipeline:
     passed = 0 if self._records.last_views else first // self._records.views
     first -= passed * self._records.views
     before = 0
-    for part in plan.parts(lane, epoch):
-      count = plan.count(part) if passed else 0
+    for number, part in enumerate(plan.parts(lane, epoch)):
+      count = plan.counts.of(part) if passed else 0
       if passed and passed >= count:
         passed -= count
       else:
+        if self._coming:
+          self._coming.begins(lane, epoch, number)
         for begin, data in self._of_part(plan, part, passed):
           images = self._unpacked(part.file, begin, data)
           read = before + begin - part.begin + len(data or b"")
@@ -271,8 +299,10 @@ class LanePipeline:
   def _of_part(self, plan: Plan, part: Part, passed: int) -> Iterator[tuple[int, bytes | None]]:
     """Where records of a part begin, and their data (None: damaged), after so many of them."""
     path, begin, count, lengths = self._records.ranges[part.file].path, 0, 0, []
+    if plan.counts.is_mine(part) and path.stat().st_size < WHOLE_BYTES:
+      here(path)
     if part.begin or passed:
-      begins, _ = plan.starts(part)
+      begins, _ = plan.counts.starts(part)
       if passed >= len(begins):
         return
       begin = int(begins[passed])
@@ -286,7 +316,7 @@ class LanePipeline:
       lengths.append(len(found.data or b""))
       yield found.begin, found.data
     if not passed:
-      plan.learn(part, count)
+      plan.counts.learn(part, count)
       index.keep(path, lengths)
 
   def _unpacked(self, file: int, begin: int, data: bytes | None) -> list[Image | None]:

@@ -18,12 +18,18 @@ disk. Bytes are known at once, and the numbers are needed only towards the end o
 that has more images than its row takes then gives its last ones to lanes that have fewer, so that
 every image comes once.
 
+Files in a store come whole, as a rule, and only those in lanes of this host; their headers would be
+a request for each record. So each host counts its own files, and tells the others (`told`): it has
+them all at the end of the first epoch anyway. Where hosts cannot tell each other, each asks the
+store for the headers of the others' files. What was counted is kept with a run, so that a machine
+without any file finds its place at once.
+
 Files packed with GZIP are not cut. A set whose first file is packed is not read in lanes at all:
 these sets are single files, which every host has to unpack from the start.
 """
 
 import functools
-import threading
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -31,28 +37,20 @@ import numpy as np
 
 from data_pipelines.reading import tfrecords
 from data_pipelines.reading.lanes import index
+from data_pipelines.reading.lanes.counts import NO_END, Counts, Part
+from data_pipelines.reading.lanes.told import Told
 from data_pipelines.reading.records import Range, Records, check_not_empty
 from data_pipelines.reading.tfrecords import FOOTER, HEADER
 from data_pipelines.sources import DataError
+from data_pipelines.stores.cache import is_of_store
 
 STREAM = 0x1A9E5  # tells these draws from others with the same seed
 PARTS = 16  # of a lane, at least, which change places from epoch to epoch
 SMALL_BYTES = 2**31  # the records of a smaller split are counted at once ...
 SURE = 0.75  # ... and of a larger one before a lane has read so much of its bytes
-THREADS = 4  # that count records
-NO_END = 2**62
-
-
-class Part(NamedTuple):
-  """Records of a file: those whose header begins at byte `begin` or later, but before `end`.
-
-  `size` is about how many bytes of the file these are. Bytes of packed files are unpacked ones.
-  """
-
-  file: int
-  begin: int
-  end: int
-  size: int
+LATE = 0.9  # of files in a store, which are being counted from SURE on
+SPARSE = 100  # records of a lane of a split in a store that is small
+SAMPLE = 8  # records of a file in a store, of which the length is taken for that of others
 
 
 class Gift(NamedTuple):
@@ -77,7 +75,7 @@ class Shares(NamedTuple):
 
 def _span(part: Range) -> tuple[int, int, int]:
   """First byte of a range, the byte after it, and about how many there are."""
-  if not part.first and part.count is None:
+  if part.is_whole or (not part.first and part.count is None):
     return 0, NO_END, part.path.stat().st_size
   frames = index.frames(part.path)
   last = NO_END if part.count is None else part.first + part.count
@@ -96,30 +94,48 @@ class Plan:
     records: of the split.
     seed: of the order.
     num_lanes: rows of a batch.
+    own: lanes that this host reads; None: all.
+    told: what hosts tell one another of files; None: nothing.
 
   Attributes:
     sizes: bytes of each lane.
-    is_small: whether all records are counted at once.
-    damaged: files whose last records cannot be found, of those counted -> where the damage begins.
+    is_small: whether all records are counted at once ...
+    sure: ... and if not, how much of a lane's bytes is read before they are counted, as a part of 1
+    is_stored: whether files come from a store.
+    counts: of the records of its parts.
 
   Raises:
     DataError: there are no records.
     OSError: a file is gone.
   """
 
-  def __init__(self, records: Records, seed: int, num_lanes: int):
+  def __init__(
+    self,
+    records: Records,
+    seed: int,
+    num_lanes: int,
+    own: range | None = None,
+    told: Told | None = None,
+  ):
     self._records, self._seed, self.num_lanes = records, seed, num_lanes
+    self.is_stored = is_of_store(records.ranges[0].path)
     check_not_empty(records.ranges, "the split has no records")
     self._lanes = [[] for _ in range(num_lanes)]
     for lane, part in self._cut():
       self._lanes[lane].append(part)
     self.sizes = [sum(part.size for part in parts) for parts in self._lanes]
-    self.is_small = sum(self.sizes) <= SMALL_BYTES
-    self.damaged: dict[int, int] = {}
-    self._counts: dict[Part, int] = {}
-    self._counting: list[threading.Thread] = []
-    self._failure: OSError | None = None
-    self._lock = threading.Lock()
+    self.is_small = sum(self.sizes) <= (self._sparse_bytes() if self.is_stored else SMALL_BYTES)
+    self.sure = LATE if self.is_stored else SURE
+    own = range(num_lanes) if own is None else own
+    mine = [part for lane in own for part in self._lanes[lane]]
+    others = [self._lanes[lane] for lane in range(num_lanes) if lane not in own]
+    others = list(itertools.chain.from_iterable(others))
+    self.counts = Counts(records.ranges, mine, others, told if self.is_stored else None)
+
+  def _sparse_bytes(self) -> float:
+    """The bytes of a split of which lanes have so few records that one more or less matters."""
+    lengths = tfrecords.framing(self._records.ranges[0].path, SAMPLE).lengths
+    return SPARSE * self.num_lanes * sum(lengths) / max(len(lengths), 1)
 
   def _cut(self) -> Iterator[tuple[int, Part]]:
     """(lane, part) along the row of files."""
@@ -154,73 +170,27 @@ class Plan:
     order = np.random.default_rng([self._seed, STREAM, epoch, lane]).permutation(len(parts))
     return [parts[i] for i in order]
 
-  def starts(self, part: Part) -> tuple[np.ndarray, bool]:
-    """Where the headers of a part's records begin, and whether the last of them is damaged."""
-    frames = index.frames(self._records.ranges[part.file].path)
-    begins = frames.offsets - HEADER
-    if frames.damage:
-      end = frames.offsets[-1:] + frames.lengths[-1:] + FOOTER
-      begins = np.concatenate([begins, end if len(end) else [0]])
-    first, last = np.searchsorted(begins, (part.begin, part.end))
-    return begins[first:last], bool(frames.damage and first < last == len(begins))
-
-  def count(self, part: Part) -> int:
-    """How many records of a part can be found."""
-    if part not in self._counts:
-      begins, is_damaged = self.starts(part)
-      if is_damaged:
-        self.damaged[part.file] = int(begins[-1])
-      self.learn(part, len(begins) - is_damaged)
-    return self._counts[part]
-
-  def learn(self, part: Part, count: int) -> None:
-    """Tells how many records a part has, as was seen when it was read."""
-    self._counts[part] = count
-
   def reached(self, lane: int, epoch: int, record: int) -> float:
     """How much of a lane's bytes lies before a record, as a part of 1."""
     before = 0
     for part in self.parts(lane, epoch):
-      if (record := record - self.count(part)) < 0:
+      if (record := record - self.counts.of(part)) < 0:
         return before / self.sizes[lane]
       before += part.size
     return 1.0
 
-  def start_counting(self) -> None:
-    """Counts the records of all parts, unless that was begun before; does not wait for it."""
-    with self._lock:
-      if self._counting:
-        return
-      parts = iter([part for lane in self._lanes for part in lane])
-
-      def count():
-        try:
-          for part in parts:
-            self.count(part)
-        except OSError as error:
-          self._failure = error
-
-      # They must not keep a program from ending.
-      self._counting = [threading.Thread(target=count, daemon=True) for _ in range(THREADS)]
-      for thread in self._counting:
-        thread.start()
-
   @functools.cached_property
   def images(self) -> np.ndarray:
     """Images of each lane, int64 `[lanes]`; waits until they are counted."""
-    self.start_counting()
-    for thread in self._counting:
-      thread.join()
-    if self._failure:
-      raise self._failure
-    records = [sum(map(self.count, parts)) for parts in self._lanes]
+    self.counts.wait()
+    records = [sum(map(self.counts.of, parts)) for parts in self._lanes]
     images = np.array(records, np.int64) * self._records.views
     if self._records.last_views:
       last = max(
         (part.begin, lane)
         for lane, parts in enumerate(self._lanes)
         for part in parts
-        if part.file == len(self._records.ranges) - 1 and self.count(part)
+        if part.file == len(self._records.ranges) - 1 and self.counts.of(part)
       )
       images[last[1]] -= self._records.views - self._records.last_views
     return images
