@@ -54,14 +54,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> None:
   """Draws the curves, and says where."""
   options = parse(argv)
-  from experiments.reporting import run_comparison
+  from experiments.comparing import drawing
   from experiments.runs import folder, records
   from experiments.stores.reading import all_brought
 
   with all_brought(options.workdir, "none") as workdirs:
-    runs = [records.read(workdir) for workdir in workdirs]
-  figure = run_comparison.draw(runs, options.labels, options.values, options.x)
-  folder.write_out(options.out, run_comparison.encoded(figure, options.out.suffix[1:]))
+    runs = [[records.read(workdir)] for workdir in workdirs]
+  figure = drawing.curves(runs, options.labels, options.values, options.x)
+  folder.write_out(options.out, drawing.encoded(figure, options.out.suffix[1:]))
   print(f"wrote      {options.out}", flush=True)
 
 

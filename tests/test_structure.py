@@ -80,6 +80,7 @@ ORDERS = {
     {"figures"},
     {"touch", "diagnosis"},  # both look at what figures show
     {"reporting"},
+    {"comparing"},
     {"training"},
   ],
 }  # fmt: skip

@@ -1,0 +1,234 @@
+"""The page that compares runs, and the files beside it: tables and figures for papers.
+
+wanted = Wanted(labels=None, measure=False, num_images=None, num_pictures=4, data_dir=None)
+paths = write(records, pathlib.Path("comparison.html"), wanted)
+"""
+
+import base64
+import pathlib
+import re
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from experiments.comparing import (
+  bands,
+  checkpoints,
+  drawing,
+  groups,
+  measured,
+  pictures,
+  swept,
+  tables,
+)
+from experiments.comparing.groups import Group
+from experiments.comparing.measured import Comparison
+from experiments.console.errors import UserError
+from experiments.console.program import command
+from experiments.figures.sheets import Sheet
+from experiments.reporting import facts
+from experiments.reporting.galleries import Picture
+from experiments.reporting.page import rendered
+from experiments.runs import folder
+from experiments.runs.records import Record
+from experiments.scoring import scores
+from experiments.stores.addresses import name_of
+
+
+class Wanted(NamedTuple):
+  """What goes into a comparison.
+
+  Attributes:
+    labels: one for each group; None: made from the names of folders.
+    measure: whether all runs are scored anew, on the first one's test images.
+    num_images: that many, if so; None: as evaluate.
+    num_pictures: test images that are shown.
+    data_dir: where the data is now, if it has moved since training.
+  """
+
+  labels: Sequence[str] | None = None
+  measure: bool = False
+  num_images: int | None = None
+  num_pictures: int = 4
+  data_dir: str | None = None
+
+
+def _title(runs: Sequence[Record]) -> str:
+  titles = list(dict.fromkeys(facts.title(run) for run in runs))
+  methods = list(dict.fromkeys(title.partition(" on ")[0] for title in titles))
+  data = list(dict.fromkeys(title.partition(" on ")[2] for title in titles))
+  return f"{', '.join(methods)} on {', '.join(data)}"
+
+
+def _warnings(members: Sequence[Group]) -> list[str]:
+  """What must be known before any number is read."""
+  runs = [run for group in members for run in group.runs]
+  lines = groups.warnings(members)
+  if count := sum(bool(run.labels.get("stand_in")) for run in runs):
+    whose = "all runs" if count == len(runs) else f"{count} of {len(runs)} runs"
+    lines.append(
+      f"STAND-IN or GENERATED DATA in {whose}: numbers are not comparable with published results."
+    )
+  for run in runs:
+    state, words = facts.status(run)
+    if state != "good":
+      lines.append(f"{name_of(run.workdir)} is not done, its numbers may change: {words}.")
+    lines += run.problems
+  return lines
+
+
+def _missing(found: Comparison) -> list[dict]:
+  """What was not measured, with the command that does."""
+  lines = [
+    dict(
+      text=f"{name_of(run.workdir)} has no scores; run", command=command("evaluate", run.workdir)
+    )
+    for run in found.unscored
+  ]
+  if found.unpaired:
+    again = command("evaluate", found.unpaired[0].workdir)
+    again += "".join(f" --workdir={name_of(run.workdir)}" for run in found.unpaired[1:])
+    text = f"{len(found.unpaired)} runs did not keep the scores of single images, so that paired "
+    lines.append(dict(text=f"{text}intervals are missing for them; run", command=again))
+  return lines
+
+
+def _columns(names: Sequence[str]) -> list[dict]:
+  headings = tables.headings(names)
+  return [
+    dict(name=name, label=words, about=scores.definition(name))
+    for name, words in zip(names, headings, strict=True)
+  ]
+
+
+def _pairs(members: Sequence[Group], found: Comparison) -> list[dict]:
+  """For each group as the reference, rows of what the others are above it."""
+  names = [name for name in found.names if name in found.pairs]
+
+  def cell(reference, other, name):
+    value = tables.seen_from(reference, other, found.pairs[name])
+    how = measured.verdict(name, value) if value else ""
+    return dict(text=tables.difference(value), verdict=how)
+
+  return [
+    dict(label=group.label, rows=[
+      dict(group=j, cells=[cell(i, j, name) for name in names])
+      for j in range(len(members)) if j != i
+    ])
+    for i, group in enumerate(members)
+  ] if names else []  # fmt: skip
+
+
+def _runs(members: Sequence[Group]) -> list[dict]:
+  rows = []
+  for index, group in enumerate(members):
+    for run in group.runs:
+      state, words = facts.status(run)
+      rows.append(dict(group=index, seed=run.config["seed"], state=state, status=words,
+                       data=run.labels["data"]["description"], name=name_of(run.workdir),
+                       report=command("report", run.workdir)))  # fmt: skip
+  return rows
+
+
+def _picture(sheet: Sheet) -> Picture:
+  uri = f"data:image/png;base64,{base64.b64encode(sheet.png()).decode()}"
+  caption = (
+    "Below each test image with its true segments: what each model makes of it, and the slot "
+    "with the largest attention mask of each pixel. Where there are true segments, a slot has the "
+    "colour of the one that it overlaps with most. Latents are at the means of their posteriors; "
+    "of several seeds the first one is shown."
+  )
+  return Picture(uri, caption, "The same test images through all models", sheet.width, sheet.height)
+
+
+def _key(members: Sequence[Group]) -> list[dict]:
+  """Of lines: label, colour and dash."""
+  arrays = {"solid": "none", "dash": "7 4", "dot": "2 3", "dashdot": "8 3 2 3"}
+  looks = [bands.look(index) for index in range(len(members))]
+  return [
+    dict(label=group.label, colour=colour, dashes=arrays[dash])
+    for group, (colour, dash) in zip(members, looks, strict=True)
+  ]
+
+
+def _file(name: str) -> str:
+  return re.sub(r"[^\w.-]+", "_", name)
+
+
+def _write_files(
+  out: pathlib.Path,
+  members: Sequence[Group],
+  found: Comparison,
+  axes: Sequence[swept.Axis],
+  sheet: Sheet | None,
+) -> list[pathlib.Path]:
+  """Tables and figures in a folder beside the page; returns the files."""
+  files: dict[str, str | bytes] = {}
+  for name, table in tables.all_tables(members, found).items():
+    files |= {f"{name}.md": table.markdown(), f"{name}.tex": table.latex()}
+  runs = [run for group in members for run in group.runs]
+  known, labels = drawing.known_values(runs), [group.label for group in members]
+  for name in scores.named(known, scores.LINE):
+    figure = drawing.curves([group.runs for group in members], labels, [name], "steps")
+    files[f"curves_{name}.pdf"] = drawing.encoded(figure, "pdf")
+  for axis in axes:
+    for name in found.names:
+      if lines := axis.lines(found.means[name]):
+        figure = drawing.against(axis, name, lines)
+        files[_file(f"{name}_against_{axis.setting}.pdf")] = drawing.encoded(figure, "pdf")
+  if sheet is not None:
+    files["pictures.pdf"] = sheet.pdf()
+  place = out.with_suffix("")
+  for name, content in files.items():
+    folder.write_out(place / name, content)
+  return [place / name for name in files]
+
+
+def write(runs: Sequence[Record], out: pathlib.Path, wanted: Wanted) -> list[pathlib.Path]:
+  """Writes the page and the files beside it, in a folder of its name; returns all of them.
+
+  Raises:
+    UserError, DataError: there is nothing to compare, or a file cannot be written.
+  """
+  try:
+    members = groups.grouped(runs, wanted.labels)
+  except ValueError as error:
+    raise UserError(str(error)) from error
+  results, notes = {}, []
+  if wanted.measure:
+    results, notes = checkpoints.score_all(runs, wanted.num_images, wanted.data_dir)
+  found, axes = measured.compared(members, results), swept.axes(members)
+  sheet, missing = None, []
+  if wanted.num_pictures:
+    sheet, missing = pictures.side_by_side(members, wanted.num_pictures, wanted.data_dir)
+  files = _write_files(out, members, found, axes, sheet)
+  against, over_steps = swept.panels(axes, found), bands.panels(members)
+  paired = [name for name in found.names if name in found.pairs]
+  content = dict(
+    title=_title(runs),
+    written=time.strftime("%Y-%m-%d %H:%M"),
+    groups=_key(members),
+    num_runs=len(runs),
+    warnings=_warnings(members),
+    source=found.source,
+    columns=_columns(found.names),
+    scores=tables.scores(members, found).rows,
+    refused=[
+      dict(names=", ".join(map(scores.label, names)), reason=reason)
+      for names, reason in found.refused
+    ],
+    missing=[dict(text=note, command=None) for note in notes] + _missing(found),
+    paired=_columns(paired),
+    references=_pairs(members, found),
+    settings=tables.settings(members).rows,
+    against=against,
+    curves=over_steps,
+    panels=against + over_steps,
+    picture=sheet and _picture(sheet),
+    unseen=missing,
+    runs=_runs(members),
+    place=str(out.with_suffix("")),
+    files=[path.name for path in files],
+  )
+  folder.write_out(out, rendered("comparison.html", content, "comparing"))
+  return [out, *files]
