@@ -251,13 +251,14 @@ def compared(groups: Sequence[Group], measured: Measured) -> Comparison:
   )  # fmt: skip
 
 
-def best(name: str, means: Sequence[tuple]) -> int | None:
-  """The group with the best mean; None where no way is better, or there is only one."""
+def best(name: str, means: Sequence[tuple]) -> set[int]:
+  """The groups with the best mean; none where no way is better, or all are alike."""
   better = scores.score(name).better
-  known = [(mean, i) for i, (mean, _, _) in enumerate(means) if mean is not None]
-  if not better or len(known) < 2:
-    return None
-  return (max if better == "higher" else min)(known)[1]
+  known = [mean for mean, _, _ in means if mean is not None]
+  if not better or len(set(known)) < 2:
+    return set()
+  first = max(known) if better == "higher" else min(known)
+  return {index for index, (mean, _, _) in enumerate(means) if mean == first}
 
 
 def verdict(name: str, difference: Difference) -> str:

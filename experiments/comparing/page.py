@@ -35,6 +35,9 @@ from experiments.scoring import scores
 from experiments.stores.addresses import name_of
 
 
+MOST_NAMED = 4  # runs in one warning
+
+
 class Wanted(NamedTuple):
   """What goes into a comparison.
 
@@ -69,12 +72,17 @@ def _warnings(members: Sequence[Group]) -> list[str]:
     lines.append(
       f"STAND-IN or GENERATED DATA in {whose}: numbers are not comparable with published results."
     )
-  for run in runs:
-    state, words = facts.status(run)
-    if state != "good":
-      lines.append(f"{name_of(run.workdir)} is not done, its numbers may change: {words}.")
-    lines += run.problems
-  return lines
+  open_ones = [
+    f"{name_of(run.workdir)} ({words[0].lower()}{words[1:]})"
+    for run in runs
+    for state, words in [facts.status(run)]
+    if state != "good"
+  ]
+  if open_ones:
+    more = f" and {len(open_ones) - MOST_NAMED} more" if len(open_ones) > MOST_NAMED else ""
+    listed = "; ".join(open_ones[:MOST_NAMED])
+    lines.append(f"Not trained to the end, so that numbers may change: {listed}{more}.")
+  return lines + [problem for run in runs for problem in run.problems]
 
 
 def _missing(found: Comparison) -> list[dict]:
@@ -108,7 +116,8 @@ def _pairs(members: Sequence[Group], found: Comparison) -> list[dict]:
   def cell(reference, other, name):
     value = tables.seen_from(reference, other, found.pairs[name])
     how = measured.verdict(name, value) if value else ""
-    return dict(text=tables.difference(value), verdict=how)
+    mean, _, interval = tables.difference(value).partition(" ")
+    return dict(mean=mean, interval=interval, verdict=how)
 
   return [
     dict(label=group.label, rows=[

@@ -86,7 +86,7 @@ def scores(groups: Sequence[Group], found: Comparison) -> Table:
   rows = [
     [Cell(group.label), Cell(str(len(group.runs)))]
     + [
-      Cell(plus_minus(*found.means[name][i][:2]) or NOTHING, first[name] == i)
+      Cell(plus_minus(*found.means[name][i][:2]) or NOTHING, i in first[name])
       for name in found.names
     ]
     for i, group in enumerate(groups)
@@ -111,10 +111,16 @@ def differences(groups: Sequence[Group], found: Comparison, reference: int = 0) 
   return Table(caption, ["model", *headings(names)], rows)
 
 
+def value_text(value: object) -> str:
+  """The value of a setting, with large numbers in groups of three digits."""
+  whole = isinstance(value, int) and not isinstance(value, bool)
+  return f"{value:,}" if whole else str(value)
+
+
 def settings(groups: Sequence[Group]) -> Table:
   """The settings that differ."""
   rows = [
-    [Cell(name)] + [Cell(str(group.settings[name])) for group in groups]
+    [Cell(name)] + [Cell(value_text(group.settings[name])) for group in groups]
     for name in (groups[0].settings if groups else ())
   ]
   return Table("Settings that differ.", ["setting", *(group.label for group in groups)], rows)
