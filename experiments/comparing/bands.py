@@ -1,6 +1,6 @@
 """Curves of groups of runs: the mean over seeds, with a band around it.
 
-band([record, record], "ari_fg", "steps").mean       # [M]
+band([record, record], "val/ari_fg", "steps").mean       # [M]
 panels(groups)                                       # for the page's script
 """
 
@@ -39,26 +39,29 @@ def look(index: int) -> tuple[str, str]:
   return COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
 
 
-def logged(record: Record, name: str, x: str = "steps") -> dict[int, float]:
-  """Step (or images) -> value of one run: of validation where it was validated, else training."""
-  scale = record.config["batch_size"] if x == "images" else 1
-  for split in ("val", "train"):
+def split_of(runs: Sequence[Record], name: str) -> str:
+  """Where all runs of a plot have a value from: "val" if as many validated it as trained with it.
+
+  Values of training beside values of validation would not compare.
+  """
+
+  def count(split: str) -> int:
     key = f"{split}/{name}"
-    if found := {row["step"] * scale: row[key] for row in record.rows if row.get(key) is not None}:
-      return found
-  return {}
+    return sum(any(row.get(key) is not None for row in run.rows) for run in runs)
+
+  return max(("val", "train"), key=count)  # the first of equal ones
 
 
-def band(runs: Sequence[Record], name: str, x: str = "steps", most: int | None = None) -> Band:
+def band(runs: Sequence[Record], key: str, x: str = "steps", most: int | None = None) -> Band:
   """The curve of a group; empty where none of its runs logged the value.
 
   Args:
     runs: with different seeds.
-    name: as in metrics.jsonl, without train/ and val/.
+    key: as in metrics.jsonl, such as "val/ari_fg".
     x: "steps" or "images".
     most: points; of more, neighbours are averaged.
   """
-  found = [logged(run, name, x) for run in runs]
+  found = [_logged(run, key, x) for run in runs]
   places = np.array(sorted(set().union(*found)), np.int64)
   values = np.array([[one.get(place, np.nan) for place in places.tolist()] for one in found])
   values = values.reshape(len(runs), len(places))
@@ -73,6 +76,12 @@ def band(runs: Sequence[Record], name: str, x: str = "steps", most: int | None =
   return Band(places, mean, mean - std, mean + std)
 
 
+def _logged(record: Record, key: str, x: str) -> dict[int, float]:
+  """Step (or images) -> value of one run."""
+  scale = record.config["batch_size"] if x == "images" else 1
+  return {row["step"] * scale: row[key] for row in record.rows if row.get(key) is not None}
+
+
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:
   """Of those that are there; NaN where none is."""
   known = np.isfinite(values)
@@ -80,10 +89,10 @@ def _mean(values: np.ndarray, axis: int) -> np.ndarray:
   return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
-def line(band: Band, label: str, index: int) -> dict:
+def line(band: Band, label: str, split: str, index: int) -> dict:
   """A curve as plain values for the page's script."""
   colour, dash = look(index)
-  plain = dict(x=band.x.tolist(), y=curves.shorter(band.mean), name=label, split="", key=index)
+  plain = dict(x=band.x.tolist(), y=curves.shorter(band.mean), name=label, split=split, key=index)
   if np.isfinite(band.low).any():
     plain |= dict(low=curves.shorter(band.low), high=curves.shorter(band.high))
   return plain | dict(colour=colour, dash=dash)
@@ -99,15 +108,18 @@ def panel(group: str, title: str, about: str, lines: list[dict], log: bool = Fal
 
 def panels(groups: Sequence[Group]) -> list[dict]:
   """A plot for each value that some run logged."""
-  rows = [row for group in groups for run in group.runs for row in run.rows]
+  runs = [run for group in groups for run in group.runs]
   found = []
-  for value in curves.values(rows):
-    bands = [band(group.runs, value.names[0], most=MAX_POINTS) for group in groups]
+  for value in curves.values([row for run in runs for row in run.rows]):
+    (name,) = value.names
+    split = split_of(runs, name)
+    bands = [band(group.runs, f"{split}/{name}", most=MAX_POINTS) for group in groups]
     lines = [
-      line(one, group.label, index)
+      line(one, group.label, curves.SPLITS[split], index)
       for index, (one, group) in enumerate(zip(bands, groups, strict=True))
       if one.x.size
     ]
     if lines:
-      found.append(panel(value.group, value.title, value.about, lines, value.log))
+      about = f"In {curves.SPLITS[split]}: {value.about}"
+      found.append(panel(value.group, value.title, about, lines, value.log))
   return found

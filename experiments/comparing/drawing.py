@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.comparing.bands import band, look
+from experiments.comparing.bands import band, look, split_of
 from experiments.comparing.swept import Axis, Line
 from experiments.console.errors import UserError
 from experiments.reporting.curves import label_of
@@ -69,12 +69,14 @@ def curves(
   Raises:
     UserError: for a value that no run logged.
   """
+  everyone = [record for runs in groups for record in runs]
   figure = Figure(figsize=(WIDTH * len(values), HEIGHT), layout="constrained")
   for number, name in enumerate(values, start=1):
     axes = figure.add_subplot(1, len(values), number)
-    bands = [band(runs, name, x) for runs in groups]
+    key = f"{split_of(everyone, name)}/{name}"
+    bands = [band(runs, key, x) for runs in groups]
     if not any(len(one.x) for one in bands):
-      logged = ", ".join(known_values([record for runs in groups for record in runs]))
+      logged = ", ".join(known_values(everyone))
       raise UserError(f"--values: no run logged {name!r}; logged: {logged or 'nothing'}")
     _fill(axes, bands, labels)
     axes.set(xlabel=x, title=label_of(name))

@@ -34,7 +34,6 @@ from experiments.runs.records import Record
 from experiments.scoring import scores
 from experiments.stores.addresses import name_of
 
-
 MOST_NAMED = 4  # runs in one warning
 
 

@@ -108,7 +108,8 @@ def values(rows: Sequence[dict]) -> list[Panel]:
     for name in panel.names:
       if name in known and "/" not in name:
         row = score(name)
-        title = f"{row.label}, {row.unit}" if row.unit else label_of(name)
+        unit = row.unit.partition(" ")[0]
+        title = f"{row.label}, {unit}" if unit else label_of(name)
         about = definition(name) if row.label != name else panel.about
         found.setdefault(name, dataclasses.replace(panel, names=(name,), title=title, about=about))
   return list(found.values())
