@@ -4,8 +4,8 @@
   python -m experiments.curves --workdir=runs/a --values=elbo,beta --x=images --out=curves.pdf
 
 One panel for each value, one line for each run, with marks where there are few points. A panel has
-values of validation, or of training where more of the runs have these. Exit status: 0 when done, 1 when
-something went wrong, 2 for a mistake on the command line.
+values of validation, or of training where more of the runs have these. Exit status: 0 when done, 1
+when something went wrong, 2 for a mistake on the command line.
 """
 
 import argparse

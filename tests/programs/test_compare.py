@@ -2,15 +2,20 @@
 
 import json
 import math
+import pathlib
+import shutil
 
 import chromium
+import feature_runs
 import numpy as np
 import pytest
 import report_runs
+from store_server import emulated
 
 from experiments import compare
 from experiments.comparing import groups, measured, swept
 from experiments.runs import records
+from experiments.stores.stored_run import StoredRun
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +191,45 @@ def test_in_a_browser(comparison, browser, look):
   assert browser.run("document.querySelector('#pairs tbody:not([hidden]) .worse').textContent"
                      ).startswith("-0.2[-0.2, -0.2]")  # fmt: skip
   assert not browser.messages
+
+
+def test_a_sweep_in_a_store(sweep, tmp_path, monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  out = tmp_path / "c.html"
+  with emulated():
+    for name in ("latent_4/seed_0", "latent_16/seed_0"):
+      copy = shutil.copytree(sweep / name, tmp_path / name)
+      run = StoredRun(f"gs://bucket/grid/{name}", copy)
+      run.send_files()
+      run.write_manifest({})
+    words = ["--sweep=gs://bucket/grid", "--num_pictures=0", f"--out={out}"]
+    assert compare.main(words) == 0
+    assert compare.main(["--sweep=gs://bucket/none", f"--out={out}"]) == 1
+  assert "gs://bucket/grid/latent_4/seed_0" in out.read_text()
+  assert "| latent_16 | 1 | 1000 | **0.6021** |" in (tmp_path / "c" / "scores.md").read_text()
+
+
+@pytest.mark.slow
+def test_all_models_are_scored_on_and_shown_the_same_images(tmp_path, capsys):
+  data, wide = tmp_path / "data", tmp_path / "wide"
+  feature_runs.write_tetrominoes(data)
+  for name in ("genesis", "vae"):
+    feature_runs.write_run(tmp_path / name, name, data)
+  shutil.copytree(tmp_path / "vae", wide)
+  labels = json.loads((wide / "run.json").read_text())
+  labels["config"]["model"]["image_size"] = 64
+  (wide / "run.json").write_text(json.dumps(labels))
+  out = tmp_path / "c.html"
+  words = [str(tmp_path / name) for name in ("genesis", "vae")] + [str(wide)]
+  options = ["--measure", "--num_images=8", "--num_pictures=2", f"--out={out}"]
+  assert compare.main([*words, *options]) == 0
+  scores = (tmp_path / "c" / "scores.md").read_text()
+  assert "8 of 39 test images, drawn at random (seed 0)" in scores and "ARI-FG" in scores
+  rows = (tmp_path / "c" / "differences.md").read_text().splitlines()[-2:]
+  assert rows[0].startswith("| vae |") and "[" in rows[0] and "[" not in rows[1]
+  page = out.read_text()
+  assert "wide was not scored: its images are 64x64, not 32x32." in page
+  assert (tmp_path / "c" / "pictures.pdf").read_bytes().startswith(b"%PDF")
+  assert "The same test images through all models" in page
+  for run in words:
+    assert not (pathlib.Path(run) / "evaluation").exists()
