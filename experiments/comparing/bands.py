@@ -15,7 +15,7 @@ from experiments.reporting.curves import COLOURS
 from experiments.runs.records import Record
 
 MAX_POINTS = 400  # of a curve on the page
-DASHES = ("solid", "dash", "dot", "dashdot")  # once all colours are used
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # once all colours are used
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 "use strict";
-// What only the page of several runs has: the model that others are compared with.
+// What only the page of several runs has.
 (() => {
+  // The model that others are compared with.
   const reference = document.getElementById("reference");
   const show = () =>
     document.querySelectorAll("#pairs tbody").forEach((body) => (body.hidden = body.dataset.reference !== reference.value));

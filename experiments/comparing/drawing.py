@@ -20,7 +20,14 @@ from experiments.scoring.scores import score
 
 WIDTH, HEIGHT = 4.0, 2.8  # of a panel, inches
 FEW = 60  # points of a line that get marks
-STYLES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+STYLES = {
+  "solid": "-",
+  "dash": "--",
+  "dot": ":",
+  "dashdot": "-.",
+  "longdash": (0, (9, 3)),
+  "longdashdot": (0, (9, 3, 1, 3)),
+}
 
 
 def known_values(records: Sequence[Record]) -> list[str]:

@@ -6,7 +6,6 @@ paths = write(records, pathlib.Path("comparison.html"), wanted)
 
 import base64
 import pathlib
-import re
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,16 +13,16 @@ from typing import NamedTuple
 from experiments.comparing import (
   bands,
   checkpoints,
-  drawing,
   groups,
   measured,
+  papers,
   pictures,
   swept,
   tables,
 )
 from experiments.comparing.groups import Group
 from experiments.comparing.measured import Comparison
-from experiments.console.errors import UserError
+from experiments.console.errors import explained
 from experiments.console.program import command
 from experiments.figures.sheets import Sheet
 from experiments.reporting import facts
@@ -32,6 +31,7 @@ from experiments.reporting.page import rendered
 from experiments.runs import folder
 from experiments.runs.records import Record
 from experiments.scoring import scores
+from experiments.scoring.files import check_writable
 from experiments.stores.addresses import name_of
 
 MOST_NAMED = 4  # runs in one warning
@@ -138,20 +138,27 @@ def _runs(members: Sequence[Group]) -> list[dict]:
   return rows
 
 
-def _picture(sheet: Sheet) -> Picture:
+def _picture(sheet: Sheet, first: Record) -> Picture:
   uri = f"data:image/png;base64,{base64.b64encode(sheet.png()).decode()}"
   caption = (
-    "Below each test image with its true segments: what each model makes of it, and the slot "
-    "with the largest attention mask of each pixel. Where there are true segments, a slot has the "
-    "colour of the one that it overlaps with most. Latents are at the means of their posteriors; "
-    "of several seeds the first one is shown."
+    f"Test images of {first.labels['data']['description']}. Below each, with its true segments: "
+    "what each model makes of it, and the slot with the largest attention mask of each pixel. "
+    "Where there are true segments, a slot has the colour of the one that it overlaps with most. "
+    "Latents are at the means of their posteriors; of several seeds the first one is shown."
   )
   return Picture(uri, caption, "The same test images through all models", sheet.width, sheet.height)
 
 
 def _key(members: Sequence[Group]) -> list[dict]:
   """Of lines: label, colour and dash."""
-  arrays = {"solid": "none", "dash": "7 4", "dot": "2 3", "dashdot": "8 3 2 3"}
+  arrays = {
+    "solid": "none",
+    "dash": "7 3",
+    "dot": "2 3",
+    "dashdot": "8 3 2 3",
+    "longdash": "12 2",
+    "longdashdot": "14 2 2 2",
+  }
   looks = [bands.look(index) for index in range(len(members))]
   return [
     dict(label=group.label, colour=colour, dashes=arrays[dash])
@@ -159,60 +166,13 @@ def _key(members: Sequence[Group]) -> list[dict]:
   ]
 
 
-def _file(name: str) -> str:
-  return re.sub(r"[^\w.-]+", "_", name)
-
-
-def _write_files(
-  out: pathlib.Path,
-  members: Sequence[Group],
-  found: Comparison,
-  axes: Sequence[swept.Axis],
-  sheet: Sheet | None,
-) -> list[pathlib.Path]:
-  """Tables and figures in a folder beside the page; returns the files."""
-  files: dict[str, str | bytes] = {}
-  for name, table in tables.all_tables(members, found).items():
-    files |= {f"{name}.md": table.markdown(), f"{name}.tex": table.latex()}
-  runs = [run for group in members for run in group.runs]
-  known, labels = drawing.known_values(runs), [group.label for group in members]
-  for name in scores.named(known, scores.LINE):
-    figure = drawing.curves([group.runs for group in members], labels, [name], "steps")
-    files[f"curves_{name}.pdf"] = drawing.encoded(figure, "pdf")
-  for axis in axes:
-    for name in found.names:
-      if lines := axis.lines(found.means[name]):
-        figure = drawing.against(axis, name, lines)
-        files[_file(f"{name}_against_{axis.setting}.pdf")] = drawing.encoded(figure, "pdf")
-  if sheet is not None:
-    files["pictures.pdf"] = sheet.pdf()
-  place = out.with_suffix("")
-  for name, content in files.items():
-    folder.write_out(place / name, content)
-  return [place / name for name in files]
-
-
-def write(runs: Sequence[Record], out: pathlib.Path, wanted: Wanted) -> list[pathlib.Path]:
-  """Writes the page and the files beside it, in a folder of its name; returns all of them.
-
-  Raises:
-    UserError, DataError: there is nothing to compare, or a file cannot be written.
-  """
-  try:
-    members = groups.grouped(runs, wanted.labels)
-  except ValueError as error:
-    raise UserError(str(error)) from error
-  results, notes = {}, []
-  if wanted.measure:
-    results, notes = checkpoints.score_all(runs, wanted.num_images, wanted.data_dir)
-  found, axes = measured.compared(members, results), swept.axes(members)
-  sheet, missing = None, []
-  if wanted.num_pictures:
-    sheet, missing = pictures.side_by_side(members, wanted.num_pictures, wanted.data_dir)
-  files = _write_files(out, members, found, axes, sheet)
+def _content(
+  members: Sequence[Group], found: Comparison, axes: Sequence[swept.Axis], notes: Sequence[str]
+) -> dict:
+  """What the template shows, but pictures and files."""
   against, over_steps = swept.panels(axes, found), bands.panels(members)
-  paired = [name for name in found.names if name in found.pairs]
-  content = dict(
+  runs = [run for group in members for run in group.runs]
+  return dict(
     title=_title(runs),
     written=time.strftime("%Y-%m-%d %H:%M"),
     groups=_key(members),
@@ -226,16 +186,42 @@ def write(runs: Sequence[Record], out: pathlib.Path, wanted: Wanted) -> list[pat
       for names, reason in found.refused
     ],
     missing=[dict(text=note, command=None) for note in notes] + _missing(found),
-    paired=_columns(paired),
+    paired=_columns([name for name in found.names if name in found.pairs]),
     references=_pairs(members, found),
-    settings=tables.settings(members).rows,
+    settings=tables.settings(members),
+    by_group=tables.by_group(members),
     against=against,
     curves=over_steps,
     panels=against + over_steps,
-    picture=sheet and _picture(sheet),
-    unseen=missing,
     runs=_runs(members),
-    place=str(out.with_suffix("")),
+  )
+
+
+def write(runs: Sequence[Record], out: pathlib.Path, wanted: Wanted) -> list[pathlib.Path]:
+  """Writes the page and the files beside it, in a folder of its name; returns all of them.
+
+  Raises:
+    UserError, DataError: there are other than as many labels as groups, the data to measure on
+      cannot be read, or a file cannot be written.
+  """
+  with explained():
+    members = groups.grouped(runs, wanted.labels)
+  for group in members:
+    print(f"group      {group.label}: {len(group.runs)} run{'s' * (len(group.runs) != 1)}")
+  place = out.with_suffix("")
+  check_writable(place)
+  results, notes = {}, []
+  if wanted.measure:
+    results, notes = checkpoints.score_all(runs, wanted.num_images, wanted.data_dir)
+  found, axes = measured.compared(members, results), swept.axes(members)
+  sheet, unseen = None, []
+  if wanted.num_pictures:
+    sheet, unseen = pictures.side_by_side(members, wanted.num_pictures, wanted.data_dir)
+  files = papers.write(place, members, found, axes, sheet)
+  content = _content(members, found, axes, notes) | dict(
+    picture=sheet and _picture(sheet, members[0].runs[0]),
+    unseen=unseen,
+    place=str(place),
     files=[path.name for path in files],
   )
   folder.write_out(out, rendered("comparison.html", content, "comparing"))

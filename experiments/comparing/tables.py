@@ -118,12 +118,19 @@ def value_text(value: object) -> str:
 
 
 def settings(groups: Sequence[Group]) -> Table:
-  """The settings that differ."""
-  rows = [
-    [Cell(name)] + [Cell(value_text(group.settings[name])) for group in groups]
-    for name in (groups[0].settings if groups else ())
-  ]
-  return Table("Settings that differ.", ["setting", *(group.label for group in groups)], rows)
+  """The settings that differ: a row for each, or for each group where there are more of these."""
+  names, labels = list(groups[0].settings), [group.label for group in groups]
+  cells = [[value_text(group.settings[name]) for name in names] for group in groups]
+  head, heads = ["model", *names], labels
+  if not by_group(groups):
+    head, heads, cells = ["setting", *labels], names, list(map(list, zip(*cells, strict=True)))
+  rows = [[Cell(first), *map(Cell, row)] for first, row in zip(heads, cells, strict=True)]
+  return Table("Settings that differ.", head, rows if names else [])
+
+
+def by_group(groups: Sequence[Group]) -> bool:
+  """Whether a row of the table of settings is a group."""
+  return len(groups) > len(groups[0].settings)
 
 
 def all_tables(groups: Sequence[Group], found: Comparison) -> dict[str, Table]:

@@ -285,10 +285,12 @@
       });
     });
     smoothing?.addEventListener("change", drawAll);
-    keys.forEach((key) => key.addEventListener("click", () => {
-      key.setAttribute("aria-pressed", String(key.getAttribute("aria-pressed") !== "true"));
+    const press = (some, pressed) => {
+      some.forEach((key) => key.setAttribute("aria-pressed", String(pressed)));
       drawAll();
-    }));
+    };
+    keys.forEach((key) => key.addEventListener("click", () => press([key], key.getAttribute("aria-pressed") !== "true")));
+    all("[data-all]").forEach((button) => button.addEventListener("click", () => press(keys, button.dataset.all === "true")));
     dark.addEventListener("change", drawAll);
     drawAll();
   }
