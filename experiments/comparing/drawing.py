@@ -19,6 +19,7 @@ from experiments.runs.records import Record
 from experiments.scoring.scores import score
 
 WIDTH, HEIGHT = 4.0, 2.8  # of a panel, inches
+KEY_WIDTH, LETTER, LINE = 0.5, 0.066, 0.18  # of a legend: beside a label, in it, and its height
 FEW = 60  # points of a line that get marks
 STYLES = {
   "solid": "-",
@@ -56,7 +57,12 @@ def _fill(axes, bands: Sequence, labels: Sequence[str]) -> None:
 def _legend(figure: Figure, lines: Sequence, labels: Sequence[str]) -> None:
   """Below the panels. Names of folders may begin with an underscore, or look like formulas."""
   places = [str(index) for index in range(len(labels))]
-  legend = figure.legend(lines, places, loc="outside lower center", ncols=min(4, len(labels)))
+  width, height = figure.get_size_inches()
+  entry = KEY_WIDTH + LETTER * max(map(len, labels))
+  width, fitting = max(width, entry), int(width / entry)
+  columns = max(1, min(4, fitting, len(labels)))
+  figure.set_size_inches(width, height + LINE * (-(-len(labels) // columns) - 1))
+  legend = figure.legend(lines, places, loc="outside lower center", ncols=columns, fontsize="small")
   for text, label in zip(legend.get_texts(), labels, strict=True):
     text.set_parse_math(False)
     text.set_text(label)

@@ -186,6 +186,9 @@
              fillcolor: legible(line.colour).replace("rgb", "rgba").replace(")", ",0.18)"), showlegend: false };
   };
 
+  // Names of settings and values, each in a line of its own where a page is narrow.
+  const brief = (name) => (window.innerWidth < 600 ? name.replaceAll(", ", ",<br>") : name);
+
   const traces = (panel, width) =>
     panel.lines.filter((line) => !isHidden(line)).flatMap((line) => {
       const validation = line.split === "validation";
@@ -196,7 +199,7 @@
         y: line.y,
         type: "scatter",
         mode: validation || few ? "lines+markers" : "lines",
-        name: validation && other ? `${line.name}, validation` : line.name,
+        name: validation && other ? `${line.name}, validation` : panel.axis ? brief(line.name) : line.name,
         legendgroup: line.name, // hides training and validation together
         showlegend: !(validation && other),
         line: { color: legible(line.colour), width: 1.7, dash: line.dash ?? (validation && other ? "dot" : "solid") },

@@ -1,5 +1,6 @@
 """Comparisons of runs: what compares, by how much, and what a browser shows of it."""
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -13,7 +14,7 @@ import report_runs
 from store_server import emulated
 
 from experiments import compare
-from experiments.comparing import groups, measured, swept
+from experiments.comparing import bands, groups, measured, swept
 from experiments.runs import records
 from experiments.stores.stored_run import StoredRun
 
@@ -68,6 +69,19 @@ def test_an_interval_is_that_of_the_mean_over_images():
   assert found.keys() == {(0, 1)}
   half = (found[0, 1].high - found[0, 1].low) / 2
   assert half == pytest.approx(1.96 * 2 / math.sqrt(4000), rel=0.1)
+
+
+def test_bands_are_over_the_seeds_that_are_there(sweep):
+  group = next(group for group in of_sweep(sweep) if group.label == "latent_4")
+  unfinished = dataclasses.replace(group.runs[2], rows=group.runs[2].rows[:1])
+  band = bands.band([*group.runs[:2], unfinished], "train/mse")
+  assert band.x.tolist() == list(report_runs.STEPS)
+  assert (band.mean[0], band.high[0]) == pytest.approx((0.11, 0.12))  # 0.1, 0.11 and 0.12
+  assert (band.mean[1], band.mean[1] - band.low[1]) == pytest.approx((0.0525, 0.005 / 2**0.5))
+  assert np.isnan(bands.band(group.runs[:1], "train/mse").low).all()
+  few = bands.band(group.runs, "train/mse", most=10)
+  assert few.x.tolist() == list(report_runs.STEPS)[1::2]
+  assert few.mean[0] == pytest.approx((0.11 + 0.055) / 2)
 
 
 def test_what_does_not_compare_is_refused_with_its_reason(tmp_path):
