@@ -16,8 +16,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from experiments.comparing.groups import NOTHING, Group
+from experiments.comparing.groups import Group
+from experiments.console.errors import UserError
 from experiments.reporting.scores import images_of, relevant
+from experiments.runs import folder
 from experiments.runs.records import Record
 from experiments.scoring import scores
 from experiments.scoring.scores import PUBLISHED, TABLE, named
@@ -79,26 +81,30 @@ class Comparison:
   source: str
 
 
-def _basis(record: Record, name: str, images: str, definition: str, data_of: Record) -> dict:
-  """What must be alike, what matters most first.
-
-  Args:
-    record: of the run that was scored.
-    name: of the score.
-    images, definition: of what was scored, in words.
-    data_of: the run whose data was scored.
-  """
-  settings = relevant(data_of.config).items()
+def _data(record: Record) -> dict[str, str]:
+  """What says of which data a run's images are; what matters most first."""
+  settings = relevant(record.config).items()
   data = {setting: str(x) for setting, x in settings if setting.startswith("data.")}
-  size = record.config["model"]["image_size"]
-  basis = {
+  data = {
     "data": data.pop("data.name"),
     "variant": data.pop("data.variant", "default"),
-    "image size": f"{size}x{size}",
-    "stand-in data": "yes" if data_of.labels.get("stand_in") else "no",
-    "images": images,
-    "definition": definition,
+    "stand-in data": "yes" if record.labels.get("stand_in") else "no",
   } | data
+  try:
+    files = folder.read_json(record.workdir / folder.DATA_FILES)
+  except UserError:  # damaged: as unknown as of a run from before there was such a file
+    files = {}
+  if "digest" in files:
+    data["files of the data"] = f"{files['files']:,} with digest {files['digest'][:8]}"
+  return data
+
+
+def _basis(
+  record: Record, name: str, data: dict[str, str], images: str, definition: str
+) -> dict[str, str]:
+  """What must be alike: of the data, the images, the score's definition and the likelihood."""
+  size = record.config["model"]["image_size"]
+  basis = {"image size": f"{size}x{size}", **data, "images": images, "definition": definition}
   if scores.score(name).of_likelihood:
     model = record.config["model"].items()
     stds = sorted({x for field, x in model if field.startswith(LIKELIHOOD)})
@@ -106,7 +112,7 @@ def _basis(record: Record, name: str, images: str, definition: str, data_of: Rec
   return basis
 
 
-def _of_evaluation(record: Record, found: dict, data_of: Record) -> dict[str, Value]:
+def _of_evaluation(record: Record, found: dict, data: dict[str, str]) -> dict[str, Value]:
   per_image, places = found.get("per_image", {}), found.get("index")
   values = {}
   for name, summary in found["scores"].items():
@@ -114,7 +120,7 @@ def _of_evaluation(record: Record, found: dict, data_of: Record) -> dict[str, Va
       continue
     definition = found["definitions"].get(name, "").rpartition("; over ")[0]
     definition = definition or scores.definition(name)
-    basis = _basis(record, name, images_of(found), definition, data_of)
+    basis = _basis(record, name, data, images_of(found), definition)
     kept = None
     if places is not None and len(per_image.get(name, ())) == len(places):
       numbers = (math.nan if x is None else x for x in per_image[name])
@@ -123,40 +129,40 @@ def _of_evaluation(record: Record, found: dict, data_of: Record) -> dict[str, Va
   return values
 
 
-def _of_fid(record: Record, found: dict) -> Value:
+def _of_fid(record: Record, found: dict, data: dict[str, str]) -> Value:
   keys = ("num_images", "dim", "weights_sha256", "resize", "original_prior_mean")
   images = ", ".join(f"{key}={found[key]}" for key in keys if key in found)
   definition = found.get("definition", "").partition(";")[0] or scores.definition("fid")
-  return Value(found["fid"], _basis(record, "fid", images, definition, record))
+  return Value(found["fid"], _basis(record, "fid", data, images, definition))
 
 
 def _of_validation(record: Record) -> dict[str, Value]:
   _, found = record.validation()
-  images = f"validation of {found.get('num_images', 0):,.0f} images"
+  images, data = f"validation of {found.get('num_images', 0):,.0f} images", _data(record)
   return {
-    name: Value(value, _basis(record, name, images, scores.definition(name), record))
+    name: Value(value, _basis(record, name, data, images, scores.definition(name)))
     for name, value in found.items()
     if value is not None and "/" not in name
   }
 
 
-def _newest(record: Record) -> dict | None:
+def newest(record: Record) -> dict | None:
   """The newest evaluation on test images."""
   return next((e for e in reversed(record.evaluations) if e["split"] == SPLIT), None)
 
 
 def _values(runs: Sequence[Record], measured: Measured) -> tuple[list[dict[str, Value]], str]:
   """For each run score -> `Value`, and what was scored, in words."""
-  evaluations = [measured.get(run.workdir) or _newest(run) for run in runs]
+  evaluations = [measured.get(run.workdir) or newest(run) for run in runs]
   if not any(evaluations):
     words = "the last validation during training: no test images were scored"
     return [_of_validation(run) for run in runs], words
-  values = []
+  values, first = [], _data(runs[0])
   for run, found in zip(runs, evaluations, strict=True):
-    data_of = runs[0] if run.workdir in measured else run
-    mine = _of_evaluation(run, found, data_of) if found else {}
+    data = _data(run)
+    mine = _of_evaluation(run, found, first if run.workdir in measured else data) if found else {}
     if run.fids:
-      mine["fid"] = _of_fid(run, run.fids[-1])
+      mine["fid"] = _of_fid(run, run.fids[-1], data)
     values.append(mine)
   return values, ", or ".join(dict.fromkeys(images_of(found) for found in evaluations if found))
 
@@ -166,7 +172,8 @@ def _disagreement(labels: Sequence[str], values: Sequence[Value]) -> str | None:
   for kind in dict.fromkeys(kind for value in values for kind in value.basis):
     found: dict[str, list[str]] = {}
     for label, value in zip(labels, values, strict=True):
-      found.setdefault(value.basis.get(kind, NOTHING), []).append(label)
+      if kind in value.basis:  # runs of earlier versions say less
+        found.setdefault(value.basis[kind], []).append(label)
     if len(found) > 1:
       parts = (f"{words} ({', '.join(dict.fromkeys(who))})" for words, who in found.items())
       return f"{kind}: {'; '.join(parts)}"

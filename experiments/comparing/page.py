@@ -20,7 +20,7 @@ from experiments.comparing import (
   swept,
   tables,
 )
-from experiments.comparing.groups import Group
+from experiments.comparing.groups import NOTHING, Group
 from experiments.comparing.measured import Comparison
 from experiments.console.errors import explained
 from experiments.console.program import command
@@ -93,8 +93,8 @@ def _missing(found: Comparison) -> list[dict]:
     for run in found.unscored
   ]
   if found.unpaired:
-    again = command("evaluate", found.unpaired[0].workdir)
-    again += "".join(f" --workdir={name_of(run.workdir)}" for run in found.unpaired[1:])
+    *others, last = found.unpaired
+    again = command("evaluate", last.workdir, *(f"--workdir={name_of(r.workdir)}" for r in others))
     text = f"{len(found.unpaired)} runs did not keep the scores of single images, so that paired "
     lines.append(dict(text=f"{text}intervals are missing for them; run", command=again))
   return lines
@@ -127,14 +127,15 @@ def _pairs(members: Sequence[Group], found: Comparison) -> list[dict]:
   ] if names else []  # fmt: skip
 
 
-def _runs(members: Sequence[Group]) -> list[dict]:
+def _runs(members: Sequence[Group], results: measured.Measured) -> list[dict]:
   rows = []
   for index, group in enumerate(members):
     for run in group.runs:
       state, words = facts.status(run)
+      scored = results.get(run.workdir) or measured.newest(run)
       rows.append(dict(group=index, seed=run.config["seed"], state=state, status=words,
                        data=run.labels["data"]["description"], name=name_of(run.workdir),
-                       report=command("report", run.workdir)))  # fmt: skip
+                       step=f"{scored['step']:,}" if scored else NOTHING))  # fmt: skip
   return rows
 
 
@@ -193,7 +194,6 @@ def _content(
     against=against,
     curves=over_steps,
     panels=against + over_steps,
-    runs=_runs(members),
   )
 
 
@@ -219,6 +219,7 @@ def write(runs: Sequence[Record], out: pathlib.Path, wanted: Wanted) -> list[pat
     sheet, unseen = pictures.side_by_side(members, wanted.num_pictures, wanted.data_dir)
   files = papers.write(place, members, found, axes, sheet)
   content = _content(members, found, axes, notes) | dict(
+    runs=_runs(members, results),
     picture=sheet and _picture(sheet, members[0].runs[0]),
     unseen=unseen,
     place=str(place),

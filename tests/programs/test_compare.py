@@ -105,6 +105,12 @@ def test_what_does_not_compare_is_refused_with_its_reason(tmp_path):
   assert "image size: " in reasons["ari_fg"] and "64x64 (latent_4 (1))" in reasons["ari_fg"]
   reasons = refused(lambda config: config["model"].update(pixel_std=0.1))
   assert reasons.keys() == {"elbo"} and "pixel stds" in reasons["elbo"]
+  for digest, seed in (("a" * 16, 0), ("b" * 16, 1)):
+    path = tmp_path / "latent_4" / f"seed_{seed}" / "data_files.json"
+    report_runs.write(path, {"files": 7, "bytes": 70, "digest": digest})
+  assert refused(lambda config: None)["ari_fg"].startswith("files of the data: 7 with digest aaaa")
+  path.unlink()  # of a run from before there was such a file
+  assert refused(lambda config: None) == {}
   report_runs.add_evaluation(other, 0.5, images=30)
   reasons = refused(lambda config: None)
   assert reasons["ari_fg"].startswith("images: ") and "30 of 900" in reasons["ari_fg"]
