@@ -55,6 +55,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> None:
   """Compares the runs, and says where the page is."""
   options = parse(argv)
+  if not options.measure:
+    startup.stay_on_cpu()  # pictures take little, and a sweep may be training
   startup.prepare()
   # JAX reads the settings above when it is imported.
   from experiments.comparing import page, reading
