@@ -55,6 +55,10 @@ class Wanted(NamedTuple):
   data_dir: str | None = None
 
 
+def _name(run: Record) -> str:
+  return name_of(run.workdir)
+
+
 def _title(runs: Sequence[Record]) -> str:
   titles = list(dict.fromkeys(facts.title(run) for run in runs))
   methods = list(dict.fromkeys(title.partition(" on ")[0] for title in titles))
@@ -72,7 +76,7 @@ def _warnings(members: Sequence[Group]) -> list[str]:
       f"STAND-IN or GENERATED DATA in {whose}: numbers are not comparable with published results."
     )
   open_ones = [
-    f"{name_of(run.workdir)} ({words[0].lower()}{words[1:]})"
+    f"{_name(run)} ({words[0].lower()}{words[1:]})"
     for run in runs
     for state, words in [facts.status(run)]
     if state != "good"
@@ -86,17 +90,16 @@ def _warnings(members: Sequence[Group]) -> list[str]:
 
 def _missing(found: Comparison) -> list[dict]:
   """What was not measured, with the command that does."""
-  lines = [
-    dict(
-      text=f"{name_of(run.workdir)} has no scores; run", command=command("evaluate", run.workdir)
-    )
-    for run in found.unscored
-  ]
-  if found.unpaired:
-    *others, last = found.unpaired
-    again = command("evaluate", last.workdir, *(f"--workdir={name_of(r.workdir)}" for r in others))
-    text = f"{len(found.unpaired)} runs did not keep the scores of single images, so that paired "
-    lines.append(dict(text=f"{text}intervals are missing for them; run", command=again))
+  lines = []
+  for runs, what in (
+    (found.unscored, "no scores"),
+    (found.unpaired, "no scores of single images, and so no paired intervals"),
+  ):
+    if runs:
+      *others, last = map(_name, runs)
+      listed = ", ".join([*others, last][:MOST_NAMED]) + ", ..." * (len(runs) > MOST_NAMED)
+      again = command("evaluate", runs[-1].workdir, *(f"--workdir={name}" for name in others))
+      lines.append(dict(text=f"{len(runs)} of the runs have {what} ({listed}); run", command=again))
   return lines
 
 
@@ -134,7 +137,7 @@ def _runs(members: Sequence[Group], results: measured.Measured) -> list[dict]:
       state, words = facts.status(run)
       scored = results.get(run.workdir) or measured.newest(run)
       rows.append(dict(group=index, seed=run.config["seed"], state=state, status=words,
-                       data=run.labels["data"]["description"], name=name_of(run.workdir),
+                       data=run.labels["data"]["description"], name=_name(run),
                        step=f"{scored['step']:,}" if scored else NOTHING))  # fmt: skip
   return rows
 
