@@ -3,9 +3,9 @@
   python -m experiments.curves --workdir=runs/a --workdir=runs/b --out=curves.png
   python -m experiments.curves --workdir=runs/a --values=elbo,beta --x=images --out=curves.pdf
 
-One panel for each value, one line for each run, with marks where there are few points. A value is
-taken from validation where it was validated, else from training. Exit status: 0 when done, 1 when
-something went wrong, 2 for a mistake on the command line.
+One panel for each value, one line for each run, with marks where there are few points. A panel has
+values of validation, or of training where more of the runs have these. Exit status: 0 when done, 1
+when something went wrong, 2 for a mistake on the command line.
 """
 
 import argparse
@@ -54,16 +54,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> None:
   """Draws the curves, and says where."""
   options = parse(argv)
-  from experiments.reporting import run_comparison
+  from experiments.comparing import drawing
   from experiments.runs import folder, records
   from experiments.stores.reading import all_brought
   from experiments.stores.writing import file_written
 
   with all_brought(options.workdir, "none") as workdirs:
-    runs = [records.read(workdir) for workdir in workdirs]
-  figure = run_comparison.draw(runs, options.labels, options.values, options.x)
+    runs = [[records.read(workdir)] for workdir in workdirs]
+  figure = drawing.curves(runs, options.labels, options.values, options.x)
   with file_written(options.out) as out:
-    folder.write_out(out, run_comparison.encoded(figure, out.suffix[1:]))
+    folder.write_out(out, drawing.encoded(figure, out.suffix[1:]))
   print(f"wrote      {options.out}", flush=True)
 
 

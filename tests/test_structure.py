@@ -83,7 +83,7 @@ ORDERS = {
     {"figures"},
     {"touch", "diagnosis"},  # both look at what figures show
     {"reporting"},
-    {"shifts"},
+    {"shifts", "comparing"},
     {"training"},
   ],
 }  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.figures.panels import PALETTE
 from experiments.scoring import scores
-from experiments.scoring.scores import definition, label
+from experiments.scoring.scores import definition, label, score
 
 MAX_POINTS = 800  # of a curve
 DIGITS = 5  # more than a screen resolves
@@ -41,7 +41,8 @@ class Panel:
 
 # What is logged beside scores.
 LABELS = {
-  "err_ema": "error, moving average", "err_ema_element": "moving average", "loss": "loss",
+  "err_ema": "error, moving average", "err_ema_element": "error per pixel, moving average",
+  "loss": "loss",
   "grad_norm": "gradient norm", "step_time": "step time", "num_corrupt": "damaged records",
   "images_per_second": "images per second",
 }  # fmt: skip
@@ -99,6 +100,21 @@ def _panels(rows: Sequence[dict]) -> list[Panel]:
   return panels
 
 
+def values(rows: Sequence[dict]) -> list[Panel]:
+  """A panel for each value that was logged, but those of single slots, in the report's order."""
+  known = {name for row in rows for key, x in row.items() if x and (name := key.partition("/")[2])}
+  found = {}
+  for panel in _panels(rows):
+    for name in panel.names:
+      if name in known and "/" not in name:
+        row = score(name)
+        unit = row.unit.partition(" ")[0]
+        title = f"{row.label}, {unit}" if unit else label_of(name)
+        about = definition(name) if row.label != name else panel.about
+        found.setdefault(name, dataclasses.replace(panel, names=(name,), title=title, about=about))
+  return list(found.values())
+
+
 # Lines of one panel: dark enough for white, and light enough for black, once adapted by the page.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 SPLITS = {"train": "training", "val": "validation"}
@@ -134,7 +150,8 @@ def downsampled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return indices, means[indices // width]
 
 
-def _shorter(values: np.ndarray) -> list[float | None]:
+def shorter(values: np.ndarray) -> list[float | None]:
+  """Values for JSON, with the digits that a screen resolves; None for NaN."""
   return [None if x != x else float(f"{x:.{DIGITS}g}") for x in values]
 
 
@@ -146,9 +163,9 @@ def _line(rows: Sequence[dict], key: str) -> dict | None:
   if not np.isfinite(values).any():
     return None
   if len(values) <= MAX_POINTS:
-    return {"x": steps.tolist(), "y": _shorter(values)}
+    return {"x": steps.tolist(), "y": shorter(values)}
   kept, means = downsampled(values)
-  return {"x": steps[kept].tolist(), "y": _shorter(values[kept]), "mean": _shorter(means)}
+  return {"x": steps[kept].tolist(), "y": shorter(values[kept]), "mean": shorter(means)}
 
 
 def _per_slot(rows: Sequence[dict], name: str) -> list[str]:

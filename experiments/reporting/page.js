@@ -167,8 +167,30 @@
       value === null ? null : (before[i][0] + after[i][0] - value) / (before[i][1] + after[i][1] - 1));
   };
 
+  // Lines that a button of the page's key hides in all plots.
+  const keys = all(".key");
+  const isHidden = (line) => keys.some((key) => key.dataset.key === String(line.key) && key.getAttribute("aria-pressed") === "false");
+
+  // The area between two curves, piece by piece where there are gaps.
+  const band = (line, low, high) => {
+    const [x, y, piece] = [[], [], []];
+    const close = () => {
+      if (!piece.length) return;
+      x.push(...piece.map((i) => line.x[i]), ...[...piece].reverse().map((i) => line.x[i]), null);
+      y.push(...piece.map((i) => high[i]), ...[...piece].reverse().map((i) => low[i]), null);
+      piece.length = 0;
+    };
+    line.x.forEach((_, i) => (low[i] === null || high[i] === null ? close() : piece.push(i)));
+    close();
+    return { x, y, type: "scatter", mode: "lines", fill: "toself", line: { width: 0 }, hoverinfo: "skip",
+             fillcolor: legible(line.colour).replace("rgb", "rgba").replace(")", ",0.18)"), showlegend: false };
+  };
+
+  // Names of settings and values, each in a line of its own where a page is narrow.
+  const brief = (name) => (window.innerWidth < 600 ? name.replaceAll(", ", ",<br>") : name);
+
   const traces = (panel, width) =>
-    panel.lines.flatMap((line) => {
+    panel.lines.filter((line) => !isHidden(line)).flatMap((line) => {
       const validation = line.split === "validation";
       const few = line.x.length < 30;
       const other = panel.lines.some((one) => one.name === line.name && one.split !== line.split);
@@ -177,20 +199,36 @@
         y: line.y,
         type: "scatter",
         mode: validation || few ? "lines+markers" : "lines",
-        name: validation && other ? `${line.name}, validation` : line.name,
+        name: validation && other ? `${line.name}, validation` : panel.axis ? brief(line.name) : line.name,
         legendgroup: line.name, // hides training and validation together
         showlegend: !(validation && other),
-        line: { color: legible(line.colour), width: 1.7, dash: validation && other ? "dot" : "solid" },
+        line: { color: legible(line.colour), width: 1.7, dash: line.dash ?? (validation && other ? "dot" : "solid") },
         marker: { size: 4 },
         connectgaps: false,
         hovertemplate: "%{y:.5~g}",
       };
+      if (panel.axis) {
+        const bars = line.high && { type: "data", array: line.high.map((value, i) => value - line.y[i]), thickness: 1.2, width: 4 };
+        return [{ ...base, marker: { size: 6 }, ...(bars ? { error_y: bars } : {}) }];
+      }
+      if (line.low) {
+        const [y, low, high] = [line.y, line.low, line.high].map((values) => (width ? smooth({ x: line.x, y: values }, width) : values));
+        return [band(line, low, high), { ...base, y }];
+      }
       if (!width || validation) return [base];
       const pale = { ...base, opacity: 0.25, showlegend: false, hoverinfo: "skip", hovertemplate: null };
       return [pale, { ...base, y: smooth(line, width), mode: "lines" }];
     });
 
   const longest = (panel) => Math.max(...panel.lines.map((line) => line.x[line.x.length - 1]));
+
+  // The horizontal axis: training steps, or a setting with its values as ticks.
+  const across = (panel) => {
+    if (!panel.axis) return { range: [0, 1.02 * longest(panel)], hoverformat: ",d", unifiedhovertitle: { text: "step %{x:,d}" } };
+    const { title, ticks, log } = panel.axis;
+    return { type: log ? "log" : "linear", tickvals: ticks, ticktext: ticks.map(String),
+             title: { text: title, standoff: 8 }, hoverformat: "~g", unifiedhovertitle: { text: `${title} %{x:~g}` } };
+  };
 
   const layout = (panel, logarithmic) => {
     const axis = { gridcolor: variable("--line"), zeroline: false, linecolor: variable("--line"), automargin: true };
@@ -200,7 +238,7 @@
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: variable("--soft"), size: 12, family: getComputedStyle(document.body).fontFamily },
-      xaxis: { ...axis, range: [0, 1.02 * longest(panel)], hoverformat: ",d", unifiedhovertitle: { text: "step %{x:,d}" } },
+      xaxis: { ...axis, ...across(panel) },
       yaxis: {
         ...axis,
         type: logarithmic ? "log" : "linear",
@@ -209,8 +247,8 @@
       },
       hovermode: "x unified",
       hoverlabel: { bgcolor: variable("--raised"), bordercolor: variable("--line"), font: { color: variable("--ink") } },
-      showlegend: new Set(panel.lines.map((line) => line.name)).size > 1,
-      legend: { orientation: "h", y: -0.12, yanchor: "top", x: 0, font: { size: 12 } },
+      showlegend: new Set(panel.lines.map((line) => line.name)).size > 1 && panel.lines[0].key === undefined,
+      legend: { orientation: "h", y: panel.axis ? -0.24 : -0.12, yanchor: "top", x: 0, font: { size: 12 } },
       dragmode: window.matchMedia("(pointer: coarse)").matches ? false : "zoom",
       shapes: goal.map((y) => ({
         type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y,
@@ -235,7 +273,7 @@
       toImageButtonOptions: { format: "svg", filename: panel.title.replace(/\W+/g, "_") },
     };
     const logarithmic = log !== null && log.getAttribute("aria-pressed") === "true";
-    return Plotly.react(canvas, traces(panel, Number(smoothing.value) * longest(panel)), layout(panel, logarithmic), options);
+    return Plotly.react(canvas, traces(panel, Number(smoothing?.value ?? 0) * longest(panel)), layout(panel, logarithmic), options);
   };
   const plots = all(".plot");
   const drawAll = () => plots.forEach(draw);
@@ -249,7 +287,13 @@
         draw(figure);
       });
     });
-    smoothing.addEventListener("change", drawAll);
+    smoothing?.addEventListener("change", drawAll);
+    const press = (some, pressed) => {
+      some.forEach((key) => key.setAttribute("aria-pressed", String(pressed)));
+      drawAll();
+    };
+    keys.forEach((key) => key.addEventListener("click", () => press([key], key.getAttribute("aria-pressed") !== "true")));
+    all("[data-all]").forEach((button) => button.addEventListener("click", () => press(keys, button.dataset.all === "true")));
     dark.addEventListener("change", drawAll);
     drawAll();
   }

@@ -15,13 +15,26 @@ from experiments.runs import folder, records
 from experiments.stores.addresses import name_of
 
 
-def _environment():
-  return jinja2.Environment(
-    loader=jinja2.PackageLoader("experiments", "reporting"),
+def rendered(template: str, content: dict, folder: str = "reporting") -> str:
+  """A page as HTML, with the style and the scripts that all pages have.
+
+  Args:
+    template: a file that extends base.html.
+    content: what it shows, with "panels" for the plots of the script.
+    folder: of this package, where the template lies.
+  """
+  folders = [jinja2.PackageLoader("experiments", name) for name in ("reporting", folder)]
+  environment = jinja2.Environment(
+    loader=jinja2.ChoiceLoader(folders),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+  )
+  source, _, _ = environment.loader.get_source(environment, "page.js")
+  style, _, _ = environment.loader.get_source(environment, "page.css")
+  return environment.get_template(template).render(
+    content, script=source, style=style, plotly=plotly.offline.get_plotlyjs()
   )
 
 
@@ -58,12 +71,7 @@ def _content(record) -> dict:
 
 def page(record) -> str:
   """The page about a `run_records.Record`, as HTML."""
-  environment = _environment()
-  source, _, _ = environment.loader.get_source(environment, "page.js")
-  style, _, _ = environment.loader.get_source(environment, "page.css")
-  return environment.get_template("page.html").render(
-    _content(record), script=source, style=style, plotly=plotly.offline.get_plotlyjs()
-  )
+  return rendered("page.html", _content(record))
 
 
 def write(workdir: pathlib.Path, out: pathlib.Path | None = None) -> pathlib.Path:

@@ -24,7 +24,9 @@ IRRELEVANT = (
   "compilation_cache", "matmul_precision", "log_every", "images_every", "validate_every",
   "num_validation_images", "num_segmentation_images", "checkpoint_every", "keep_checkpoints",
   "keep_every", "log_distributions", "log_weights", "seed", "test_images", "test_fid_images",
+  "deterministic", "steps_per_call", "time_limit", "data.resident", "data.module", "model.module",
 )  # fmt: skip
+WITHOUT_GECO = ("objective.beta", "objective.beta_warmup")  # what is read without it, and only then
 
 
 def definition(name: str, result: Mapping | None = None) -> str:
@@ -45,6 +47,19 @@ def method(config: Mapping) -> str:
   return published_numbers.METHODS.get(name, name)
 
 
+def relevant(config: Mapping) -> dict[str, object]:
+  """The settings that change what comes out of a run: name -> value."""
+  geco = config["objective"]["geco"]
+
+  def is_read(name: str) -> bool:
+    of_one_kind = name.startswith("objective.") and name != "objective.geco"
+    return not of_one_kind or (name in WITHOUT_GECO) != geco
+
+  return {
+    name: value for name, value in flat(config).items() if name not in IRRELEVANT and is_read(name)
+  }
+
+
 def _settings(config: Mapping) -> list[str]:
   """How a configuration differs from the defaults for its model and data set."""
   try:
@@ -52,11 +67,10 @@ def _settings(config: Mapping) -> list[str]:
   except ValueError:  # of another version
     return []
   usual = flat(json.loads(defaults.to_json_best_effort()))
-  unread = ("objective.beta", "objective.beta_warmup") if config["objective"]["geco"] else ()
   return [
     f"{name} is {value!r}, not {usual[name]!r}"
-    for name, value in flat(config).items()
-    if name in usual and value != usual[name] and name not in (*IRRELEVANT, *unread)
+    for name, value in relevant(config).items()
+    if name in usual and value != usual[name]
     and (name != "data.source" or value != "generator")  # told as the source of the data
   ]  # fmt: skip
 
@@ -100,10 +114,10 @@ def _of_evaluation(evaluation: dict) -> dict:
     for name, score in evaluation["scores"].items()
     if name in published_numbers.metrics()
   }
-  return dict(step=evaluation["step"], source=_images(evaluation), scores=scores)
+  return dict(step=evaluation["step"], source=images_of(evaluation), scores=scores)
 
 
-def _images(evaluation: dict) -> str:
+def images_of(evaluation: dict) -> str:
   """Which images were scored; evaluations of earlier versions took the first ones."""
   first = f"the first {evaluation['num_images']:,} {evaluation['split']} images"
   return evaluation.get("images", first)
@@ -161,16 +175,11 @@ def comparison(record: Record) -> dict:
   return dict(columns=columns, own=_own_rows(record), published=_published_rows(record))
 
 
-def _spread(value: float | None) -> str:
-  """Two digits, but never 3.6e+02."""
-  return f"{value:.0f}" if value is not None and abs(value) >= 100 else number(value, 2)
-
-
 def measured(record: Record) -> dict | None:
   """All scores of the newest evaluation; without one, those of the last validation, or None."""
   if record.evaluations:
     found = record.evaluations[-1]
-    title = f"step {found['step']:,}, {_images(found)}"
+    title = f"step {found['step']:,}, {images_of(found)}"
     values = found["scores"]
   else:
     found, (step, values) = None, record.validation()
@@ -183,8 +192,8 @@ def measured(record: Record) -> dict | None:
       label=label(name),
       about=definition(name, found),
       mean=number(values[name]["mean"]),
-      error=_spread(values[name].get("standard_error")),
-      noise=_spread(values[name].get("std_noise")),
+      error=number(values[name].get("standard_error"), 2),
+      noise=number(values[name].get("std_noise"), 2),
     )
     for name in named(values, TABLE)
   ]

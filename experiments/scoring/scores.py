@@ -39,6 +39,7 @@ class Score:
     places: where it appears.
     of_counts: of segments: contingency tables `[B,1+T,K]` of floats -> `[B]`.
     on_host: whether `of_counts` takes numpy arrays alone.
+    of_likelihood: whether only models with one likelihood compare: the same pixel stds.
   """
 
   name: str
@@ -49,6 +50,7 @@ class Score:
   places: tuple[str, ...] = ()
   of_counts: Callable | None = None
   on_host: bool = False
+  of_likelihood: bool = False
 
 
 _IMAGE = "of true ids and the slots that win each pixel"
@@ -59,11 +61,11 @@ ROWS = (
         "with half-pixel centres, not antialiased; samples quantised to uint8 by truncation",
         better="lower", places=(PUBLISHED,)),
   Score("elbo", "negative ELBO", "err + kl: the negative evidence lower bound", "nats per image",
-        "lower", (TABLE, SWEEP, LINE)),
+        "lower", (TABLE, SWEEP, LINE), of_likelihood=True),
   Score("err", "error", "negative log-likelihood of the image, with one draw of the latents",
-        "nats per image", "lower", (TABLE,)),
+        "nats per image", "lower", (TABLE,), of_likelihood=True),
   Score("err_element", "error per pixel and channel", "err per pixel and channel",
-        "nats per pixel and channel", "lower", (SWEEP, LINE)),
+        "nats per pixel and channel", "lower", (SWEEP, LINE), of_likelihood=True),
   Score("kl", "KL", "sum of all KLs", "nats per image", "", (TABLE, SWEEP, LINE)),
   Score("kl_latent", "KL of latents", "KL of the latents", "nats per image", "", (TABLE,)),
   Score("mse", "MSE",
@@ -158,6 +160,7 @@ def _place_in_order(name: str) -> tuple[bool, float, str]:
   return decoded, order.get(stem, kl), name
 
 
-def named(names: Iterable[str], place: str) -> list[str]:
-  """Those of some names that appear at a place, in order; decoded masks come last."""
-  return sorted((name for name in names if place in score(name).places), key=_place_in_order)
+def named(names: Iterable[str], *places: str) -> list[str]:
+  """Those of some names that appear at one of some places, in order; decoded masks come last."""
+  there = (name for name in names if set(places) & set(score(name).places))
+  return sorted(there, key=_place_in_order)

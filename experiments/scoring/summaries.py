@@ -73,8 +73,23 @@ def bootstrap(values: np.ndarray, resamples: np.ndarray) -> tuple[float | None, 
 
 
 def number(value: float | None, digits: int = 4) -> str:
-  """For people; "-" for None."""
-  return "-" if value is None else f"{value:.{digits}g}"
+  """For people, never as 3.6e+02; "-" for None."""
+  if value is None:
+    return "-"
+  return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def plus_minus(mean: float | None, std: float | None) -> str:
+  """Mean ± standard deviation for people; the mean alone without one, "" without a mean."""
+  if mean is None:
+    return ""
+  return number(mean) if std is None else f"{number(mean)} ± {number(std, 2)}"
+
+
+def markdown_table(rows: list[list[str]]) -> str:
+  """A table in Markdown; the first row is the head."""
+  head, *body = rows
+  return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body))
 
 
 def csv_text(head: list[str], rows: list[list]) -> str:

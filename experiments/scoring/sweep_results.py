@@ -8,7 +8,13 @@ from data_pipelines.durable import write_atomically
 from experiments.runs.folder import write_json
 from experiments.scoring.files import STAND_IN
 from experiments.scoring.scores import SWEEP, named
-from experiments.scoring.summaries import csv_text, mean_and_spread, text_table
+from experiments.scoring.summaries import (
+  csv_text,
+  markdown_table,
+  mean_and_spread,
+  plus_minus,
+  text_table,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +37,7 @@ class Row:
 
   def cell(self, column: str) -> str:
     """Mean and spread for people."""
-    mean, std = self.mean_and_std(column)
-    if mean is None:
-      return ""
-    return f"{mean:.4g}" if std is None else f"{mean:.4g} ± {std:.2g}"
+    return plus_minus(*self.mean_and_std(column))
 
 
 def _columns(rows: list[Row]) -> list[str]:
@@ -54,7 +57,6 @@ def as_text(rows: list[Row]) -> str:
 
 def as_markdown(rows: list[Row], title: str) -> str:
   """The table with a heading, and a warning if any run saw stand-in data."""
-  head, *body = _cells(rows)
   lines = [
     f"# {title}",
     "",
@@ -63,8 +65,7 @@ def as_markdown(rows: list[Row], title: str) -> str:
   ]
   if has_stand_ins(rows):
     lines += [f"**{STAND_IN}.**", ""]
-  lines += [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body)]
-  return "\n".join(lines) + "\n"
+  return "\n".join([*lines, markdown_table(_cells(rows))]) + "\n"
 
 
 def as_csv(rows: list[Row]) -> str:

@@ -15,6 +15,7 @@ from experiments.stores.addresses import copy_of
 from experiments.stores.stored_run import StoredRun
 from experiments.stores.transfers import explained
 
+LABELS = "run.json"  # what every run's folder has
 TRIES = 5  # at reading what another program replaces meanwhile
 LOCK_SECONDS = 600  # for other programs on this machine that bring the same run
 
@@ -59,6 +60,25 @@ def all_brought(
   """`brought` of several runs."""
   with contextlib.ExitStack() as stack:
     yield [stack.enter_context(brought(address, checkpoints)) for address in addresses]
+
+
+def runs_below(address: str | pathlib.Path) -> list[str | pathlib.Path]:
+  """The runs in a folder, such as that of a sweep, or below an address in a store.
+
+  Raises:
+    UserError: there is none, or the store cannot be read.
+  """
+  if files.is_remote(address):
+    address = files.address(address)
+    with explained(address):
+      system, root = files.open_store(address)
+      names = [path.removeprefix(root).strip("/") for path in system.glob(f"{root}/**/{LABELS}")]
+    found = [f"{address}/{name}".removesuffix(f"/{LABELS}") for name in names]
+  else:
+    found = [path.parent for path in pathlib.Path(address).rglob(LABELS)]
+  if not found:
+    raise UserError(f"{address} holds no runs: no folder below it has a {LABELS}")
+  return found
 
 
 def _alone_with(run: StoredRun) -> contextlib.AbstractContextManager[None]:

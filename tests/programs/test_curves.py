@@ -5,7 +5,7 @@ import report_runs
 from PIL import Image
 
 from experiments import curves
-from experiments.reporting import run_comparison
+from experiments.comparing import drawing
 from experiments.runs import records
 
 
@@ -33,9 +33,9 @@ def test_a_figure_for_each_format(two_runs, tmp_path, capsys):
 
 
 def test_lines_are_what_was_logged(two_runs):
-  runs = [records.read(folder) for folder in two_runs]
-  axes = run_comparison.draw(runs, ["one", "two"], ["ari_fg", "grad_norm"], "images").axes
-  batch_size = runs[0].config["batch_size"]
+  runs = [[records.read(folder)] for folder in two_runs]
+  axes = drawing.curves(runs, ["one", "two"], ["ari_fg", "grad_norm"], "images").axes
+  batch_size = runs[0][0].config["batch_size"]
   for line, label in zip(axes[0].lines, ("one", "two"), strict=True):  # of validation
     assert line.get_xdata().tolist() == [100 * batch_size, 200 * batch_size]
     assert line.get_ydata().tolist() == [0.1, 0.2] and line.get_label() == label
@@ -46,15 +46,15 @@ def test_lines_are_what_was_logged(two_runs):
 
 def test_names_are_shown_as_they_are(two_runs):
   names = ["_first", r"a$\frac$"]
-  figure = run_comparison.draw([records.read(f) for f in two_runs], names, ["ari_fg"], "steps")
+  figure = drawing.curves([[records.read(f)] for f in two_runs], names, ["ari_fg"], "steps")
   figure.canvas.draw()  # where formulas are parsed
   assert [text.get_text() for text in figure.legends[0].get_texts()] == names
 
 
 def test_a_run_that_did_not_log_a_value_has_an_empty_line(two_runs):
   (two_runs[1] / "metrics.jsonl").write_text("")
-  runs = [records.read(folder) for folder in two_runs]
-  lines = run_comparison.draw(runs, ["one", "two"], ["kl"], "steps").axes[0].lines
+  runs = [[records.read(folder)] for folder in two_runs]
+  lines = drawing.curves(runs, ["one", "two"], ["kl"], "steps").axes[0].lines
   assert [len(line.get_xdata()) for line in lines] == [20, 0]
 
 
