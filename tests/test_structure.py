@@ -79,14 +79,14 @@ ORDERS = {
     {"features", "fid"},  # both draw images as scores do
     {"figures"},
     {"touch", "diagnosis"},  # both look at what figures show
-    {"reporting"},
+    {"reporting", "scheduling"},
     {"training"},
   ],
 }  # fmt: skip
 
 MOST_ENTRIES = 14  # of a folder
 MORE_ENTRIES = {
-  "experiments": 30,  # 17 programs and the folders of what they share
+  "experiments": 31,  # 17 programs and the folders of what they share
   "configs": 40,  # one file a published experiment
   "genesis_jax": 24,  # building blocks that are read as one list, from small to large
 }
