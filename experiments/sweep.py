@@ -160,8 +160,8 @@ def sweep(options: argparse.Namespace, overrides: list[str]) -> int:
   if launcher.stopped:
     print("stopped; the same command continues where this one stopped", flush=True)
     return 0
-  for run, reason in launcher.failures.items():
-    print(f"failed: {run}: {reason}", file=sys.stderr)
+  for failure in launcher.failures:
+    print(f"failed: {failure}", file=sys.stderr)
   return 1 if launcher.failures else 0
 
 

@@ -1,5 +1,6 @@
 """What a job of Slurm does: one run, through preemptions and time limits, until it is done."""
 
+import json
 import os
 import pathlib
 import signal
@@ -38,7 +39,7 @@ class Task:
     # Slurm sends it to the training program too, which a second one would end at once.
     signal.signal(signal.SIGTERM, self._note_stop)
     while not self._is_done():
-      before = glance.checkpoint_steps(self._workdir)
+      before = glance.text(self._workdir, "metrics.jsonl")
       status = self._train()
       if self._stopped:
         return "stopped"
@@ -48,7 +49,7 @@ class Task:
           return "taken"
         raise RuntimeError(f"status {status}: {said}")
       # Its own time limit is over, but not this job's.
-      if not self._is_done() and glance.checkpoint_steps(self._workdir) == before:
+      if not self._is_done() and glance.text(self._workdir, "metrics.jsonl") == before:
         raise RuntimeError(f"it ended without a step: {said}")
     return "done"
 
@@ -71,7 +72,10 @@ class Task:
     self._stopped = True
 
   def _is_done(self) -> bool:
-    return glance.dictionary(self._workdir, "metrics.json").get("step", -1) >= self._num_steps
+    try:
+      return json.loads(glance.text(self._workdir, "metrics.json"))["step"] >= self._num_steps
+    except (KeyError, TypeError, ValueError):  # not there, or damaged
+      return False
 
   def _train(self) -> int:
     self._log.parent.mkdir(parents=True, exist_ok=True)

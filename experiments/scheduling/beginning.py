@@ -25,7 +25,7 @@ def _difference(began: dict[str, dict], now: dict[str, dict]) -> str | None:
     both = ({"config": content, "source": {}} for content in (saved, now[point]))
     if changed := changes.differences(*both):
       words = "; ".join(f"{name}: {values}" for name, values in changed.items())
-      return f"point {point} has changed (began -> now): {words}"
+      return f"point {point} is now another experiment: {words}"
   return None
 
 
@@ -60,6 +60,6 @@ def check(workdir: glance.Place, runs: list[Run], note: bool) -> None:
 def _compare(workdir: glance.Place, began: dict, now: dict[str, dict]) -> None:
   if words := _difference(began.get("points", {}), now):
     raise UserError(
-      f"the sweep in {workdir} began with another configuration: {words}; undo that, or choose "
-      "another --workdir"
+      f"the sweep in {workdir} began with another configuration (began -> now): {words}; undo that, "
+      "or choose another --workdir"
     )

@@ -42,7 +42,7 @@ class Local:
     shown: where it is told.
 
   Attributes:
-    failures: run -> why, in a line.
+    failures: runs that failed, and why, a line each.
     stopped: whether a signal has come.
   """
 
@@ -56,7 +56,7 @@ class Local:
     self._not_before: dict[Run, float] = {}
     self._ended: dict[Run, str] = {}  # run -> state in which it stays
     self._reader = Reader()
-    self.failures: dict[Run, str] = {}
+    self.failures: list[str] = []
     self.stopped = False
 
   def __enter__(self) -> "Local":
@@ -113,12 +113,12 @@ class Local:
       try:
         standing = look(run)
       except UserError as error:
-        self._fail(run, str(error))
+        self._fail(run, f": {error}")
         continue
       if standing.is_done:
         self._end(run, board.DONE)
       elif standing.is_foreign:
-        self._fail(run, f"{run.workdir} holds {standing.words}")
+        self._fail(run, f": {run.workdir} holds {standing.words}")
       elif holder := glance.holder(run.workdir):
         self._hold(run, holder, HELD_SECONDS)
       else:
@@ -138,8 +138,8 @@ class Local:
 
   def _fail(self, run: Run, reason: str) -> None:
     self._end(run, board.FAILED)
-    self.failures[run] = reason
-    self._board.say(f"failed: {run}: {reason}")
+    self.failures.append(f"{run}{reason}")
+    self._board.say(f"failed: {run}{reason}")
 
   def _start(self, place: Place, run: Run, standing: Standing) -> None:
     self._held.pop(run, None)
@@ -186,7 +186,7 @@ class Local:
       self._waiting.insert(0, self._waiting.pop())
       return False
     else:
-      self._fail(run, f"(status {status}) {reason}; all of it in {run.log}")
+      self._fail(run, f" (status {status}): {reason}; all of it in {run.log}")
     return True
 
   def _rows(self) -> list[board.Row]:

@@ -35,7 +35,7 @@ print(json.dumps([name, len(chips)]))
 """
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Place:
   """Where one program at a time trains.
 
@@ -114,15 +114,18 @@ def found(jobs: int | None, per_device: int) -> list[Place]:
     raise UserError("--per_device: a TPU has one program at a time")
   make = _tpu if name == "tpu" else functools.partial(_gpu, platform=name, programs=per_device)
   every = [make(index) for _ in range(per_device) for index in range(count)]
-  return _first(every, jobs, f"{count} devices with {per_device} on each")
+  return every[: _checked(jobs, count, per_device)]
 
 
-def _first(every: list[Place], jobs: int | None, words: str) -> list[Place]:
-  if jobs is not None and jobs > len(every):
+def _checked(jobs: int | None, count: int, per_device: int) -> int:
+  """How many programs devices train."""
+  most = count * per_device
+  if jobs is not None and jobs > most:
     raise UserError(
-      f"--jobs is {jobs}, but there are {words}: at most {len(every)}; raise --per_device"
+      f"--jobs is {jobs}, but {count} devices with {per_device} programs on each train {most}; "
+      "raise --per_device"
     )
-  return every[:jobs]
+  return jobs or most
 
 
 def _gpu(index: int, platform: str, programs: int) -> Place:
@@ -153,11 +156,9 @@ def _on_cpu(jobs: int | None, per_device: int) -> list[Place]:
   virtual = VIRTUAL.search(flags)
   devices = int(virtual[1]) if virtual else 1
   if devices > 1:
-    total = devices * per_device
     own = {"XLA_FLAGS": VIRTUAL.sub("--xla_force_host_platform_device_count=1", flags)}
-    names = [f"cpu {index % devices}" for index in range(total)]
-    every = [Place(name, own, _share(cores, i, total)) for i, name in enumerate(names)]
-    return _first(every, jobs, f"{devices} virtual devices with {per_device} on each")
+    jobs = _checked(jobs, devices, per_device)
+    return [Place(f"cpu {i % devices}", own, _share(cores, i, jobs)) for i in range(jobs)]
   if per_device > 1:
     raise UserError("--per_device is for accelerators; on a CPU choose --jobs")
   jobs = jobs or max(1, min(len(cores), _free_memory() // BYTES_EACH))

@@ -72,7 +72,7 @@ class Slurm:
     shown: where it is told.
 
   Attributes:
-    failures: run -> why, in a line.
+    failures: runs that failed, and why, a line each.
     stopped: whether a signal has come.
   """
 
@@ -86,7 +86,7 @@ class Slurm:
     self._mine: list[str] = []
     self._known: dict[str, str] = {}
     self._ended: dict[Run, str] = {}
-    self.failures: dict[Run, str] = {}
+    self.failures: list[str] = []
     self.stopped = False
 
   def submit(self, options: dict) -> int:
@@ -233,7 +233,7 @@ class Slurm:
     if state == board.DONE:
       words = board.scores_in_words(self._reader.progress(run, here=False, is_done=True))
     elif state == board.FAILED:
-      self.failures[run] = words
+      self.failures.append(f"{run}: {words}")
     self._board.say(f"{state}: {run}: {words}")
 
 

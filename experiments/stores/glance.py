@@ -9,11 +9,10 @@ import pathlib
 
 from data_pipelines import durable
 from data_pipelines.stores import files
-from experiments.runs import folder
 from experiments.stores.addresses import copy_of
-from experiments.stores.stored_run import MANIFEST
 from experiments.stores.transfers import explained
-from genesis_jax import runs
+
+# What imports JAX is imported in functions: jobs of Slurm, which only wait, ask for `text` alone.
 
 Place = pathlib.Path | str  # of a run: a folder, or an address in a store
 
@@ -54,6 +53,8 @@ def dictionary(run: Place, name: str) -> dict:
   Raises:
     UserError: it is damaged, or see `text`.
   """
+  from experiments.runs import folder
+
   if not files.is_remote(run):
     return folder.read_json(pathlib.Path(run) / name)
   return json.loads(text(run, name) or "{}")  # stores write whole files
@@ -61,6 +62,9 @@ def dictionary(run: Place, name: str) -> dict:
 
 def checkpoint_steps(run: Place) -> list[int]:
   """Steps of the checkpoints that a run can resume from, oldest first."""
+  from experiments.stores.stored_run import MANIFEST
+  from genesis_jax import runs
+
   if not files.is_remote(run):
     return runs.checkpoint_steps(run)
   return sorted(map(int, dictionary(run, MANIFEST).get("checkpoints", {})))
@@ -71,4 +75,6 @@ def holder(run: Place) -> str | None:
 
   Of a run in a store this tells programs of this machine only; training itself finds others.
   """
+  from experiments.runs import folder
+
   return durable.holder(folder_of(run) / folder.LOCK)
