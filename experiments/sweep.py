@@ -151,12 +151,16 @@ def sweep(options: argparse.Namespace, overrides: list[str]) -> int:
   if lists:
     _listed(runs, options)
     return 0
-  for run, standing in zip(runs, side_by_side(look, runs), strict=True):
+  standings = side_by_side(look, runs)
+  for run, standing in zip(runs, standings, strict=True):
     if standing.is_foreign:
       raise UserError(f"{run.workdir} holds {standing.words}; choose another --workdir")
-  launcher = _trained(options, runs)
+  is_done = all(standing.is_done for standing in standings)
+  launcher = None if is_done else _trained(options, runs)
   points = plan.read_grid(options.config, overrides, options.seeds)
   results.report(options.workdir, f"Sweep of {options.config}", runs, points)
+  if launcher is None:
+    return 0
   if launcher.stopped:
     print("stopped; the same command continues where this one stopped", flush=True)
     return 0

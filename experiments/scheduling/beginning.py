@@ -60,6 +60,6 @@ def check(workdir: glance.Place, runs: list[Run], note: bool) -> None:
 def _compare(workdir: glance.Place, began: dict, now: dict[str, dict]) -> None:
   if words := _difference(began.get("points", {}), now):
     raise UserError(
-      f"the sweep in {workdir} began with another configuration (began -> now): {words}; undo that, "
-      "or choose another --workdir"
+      f"the sweep in {workdir} began with another configuration (began -> now): {words}; undo "
+      "that, or choose another --workdir"
     )

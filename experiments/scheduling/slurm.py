@@ -6,6 +6,7 @@ lock, and the second job ends.
 """
 
 import dataclasses
+import getpass
 import hashlib
 import pathlib
 import shutil
@@ -55,8 +56,9 @@ def parameters(options) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-  """A job in Slurm's queue: PENDING, RUNNING ...; why it waits; where it runs."""
+  """A job in Slurm's queue: whose it is; PENDING, RUNNING ...; why it waits; where it runs."""
 
+  user: str
   state: str
   reason: str
   node: str
@@ -83,7 +85,7 @@ class Slurm:
     address = workdir if is_remote(workdir) else pathlib.Path(workdir).absolute()
     self._name = f"{name}-{hashlib.sha256(str(address).encode()).hexdigest()[:8]}"
     self._runs, self._board, self._reader = runs, shown, Reader()
-    self._mine: list[str] = []
+    self._is_cancelled = False
     self._known: dict[str, str] = {}
     self._ended: dict[Run, str] = {}
     self.failures: list[str] = []
@@ -134,10 +136,10 @@ class Slurm:
         "--time, --gpus, --account or --slurm, or, if the queue is full, give the same command "
         "again later"
       ) from error
-    self._mine = [job.job_id for job in jobs]
-    self._known |= dict(zip(self._mine, map(str, runs), strict=True))
+    numbers = [job.job_id for job in jobs]
+    self._known |= dict(zip(numbers, map(str, runs), strict=True))
     folder.write_json(self._folder / JOBS, self._known)
-    array = self._mine[0].partition("_")[0]
+    array = numbers[0].partition("_")[0]
     self._board.say(f"submitted  {len(runs)} runs as job {array}; logs in {self._folder}")
     return len(runs)
 
@@ -152,7 +154,7 @@ class Slurm:
     Raises:
       UserError: Slurm does not answer.
     """
-    words = ["-h", "-r", f"--name={self._name}", "-o", "%i|%T|%r|%N"]
+    words = ["-h", "-r", f"--name={self._name}", "-o", "%i|%u|%T|%r|%N"]
     lines = _asked(["squeue", *words]).splitlines()
     return {number: Job(*rest) for number, *rest in (line.split("|") for line in lines)}
 
@@ -168,35 +170,36 @@ class Slurm:
 
   def _sleep(self) -> None:
     until = time.monotonic() + POLL_SECONDS
-    while time.monotonic() < until and not (self.stopped and self._mine):
+    while time.monotonic() < until and self.stopped == self._is_cancelled:
       time.sleep(min(0.2, POLL_SECONDS))
 
   def _stop(self, number, frame) -> None:
     del number, frame
     self.stopped = True
 
-  def _cancel(self) -> None:
-    """Takes this command's jobs from the queue, and lets those that run save and end."""
-    arrays = sorted({number.partition("_")[0] for number in self._mine})
-    self._mine = []
+  def _cancel(self, numbers: list[str]) -> None:
+    """Takes jobs from the queue, and lets those that run save and end."""
     for words in (["--state=PENDING"], ["--state=RUNNING", "--signal=TERM"]):
-      subprocess.run(["scancel", *words, *arrays], capture_output=True, check=False)
-    self._board.say(f"cancelled  job {', '.join(arrays)}; waiting for its runs to save")
+      subprocess.run(["scancel", *words, *numbers], capture_output=True, check=False)
+    self._board.say(f"cancelled  {len(numbers)} jobs; waiting for what runs to save and end")
 
   def _has_more(self) -> bool:
-    if self.stopped and self._mine:
-      self._cancel()
     try:
       queue = self._queue()
     except UserError as error:
       self._board.say(f"WARNING: {error}; trying again")
       return True
+    me = getpass.getuser()
+    mine = [number for number, job in queue.items() if job.user == me]
+    if self.stopped and not self._is_cancelled and mine:
+      self._cancel(mine)
+    self._is_cancelled = self.stopped
     jobs = {self._known.get(number): job for number, job in queue.items()}
     rows = [self._row(run, jobs.get(str(run))) for run in self._runs]
     if self._board.is_due:
       self._board.show(rows)
     if self.stopped:
-      return any(job.state in ("RUNNING", "COMPLETING") for job in jobs.values())
+      return bool(mine)
     return any(row.kind in (board.TRAINS, board.QUEUED, board.ELSEWHERE) for row in rows)
 
   def _row(self, run: Run, job: Job | None) -> board.Row:

@@ -129,7 +129,7 @@ def test_cores_are_shared_out(monkeypatch):
   monkeypatch.setattr(startup, "only_cpu", lambda: True)
   monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
   monkeypatch.setattr(places, "_free_memory", lambda: 6 * places.BYTES_EACH)
-  assert [len(place.cores) for place in places.found(None, 1)] == [1, 1, 1, 2, 1, 2]
+  assert [len(place.cores) for place in places.found(None, 1)] == [1, 1, 2, 1, 1, 2]
   assert sorted(core for place in places.found(3, 1) for core in place.cores) == list(range(8))
   assert [place.cores for place in places.found(1, 1)] == [None]
   assert len(places.found(20, 1)) == 20
