@@ -110,10 +110,8 @@ class Local:
     """The first run that nobody trains."""
     now = time.monotonic()
     for run in [run for run in self._waiting if self._not_before.get(run, 0) <= now]:
-      try:
-        standing = look(run)
-      except UserError as error:
-        self._fail(run, f": {error}")
+      standing = self._look(run)
+      if standing is None:
         continue
       if standing.is_done:
         self._end(run, board.DONE)
@@ -124,6 +122,13 @@ class Local:
       else:
         return run, standing
     return None
+
+  def _look(self, run: Run) -> Standing | None:
+    """How a run stands; None if that cannot be read, and the run has failed therefore."""
+    try:
+      return look(run)
+    except (OSError, UserError) as error:
+      return self._fail(run, f": {error}")
 
   def _hold(self, run: Run, holder: str, seconds: float) -> None:
     if run not in self._held:
@@ -169,15 +174,8 @@ class Local:
     """Judges how a program ended; returns whether its place can be used again."""
     run, status = job.run, job.process.returncode
     self._waiting.append(run)  # unless it is found to have ended
-    if self.stopped:
-      self._end(run, board.DONE if look(run).is_done else board.STOPPED)
-    elif status == 0:
-      state = board.DONE if look(run).is_done else board.STOPPED
-      self._end(run, state)
-      words = last_line(run.log)
-      if state == board.DONE:
-        words = board.scores_in_words(self._reader.progress(run, here=False, is_done=True))
-      self._board.say(f"{state}: {run}: {words}")
+    if status == 0 or self.stopped:
+      self._settle_well(run)
     elif TAKEN in (reason := last_line(run.log)):
       again = REFUSED_SECONDS if is_remote(run.workdir) else HELD_SECONDS
       self._hold(run, glance.holder(run.workdir) or reason, again)
@@ -188,6 +186,15 @@ class Local:
     else:
       self._fail(run, f" (status {status}): {reason}; all of it in {run.log}")
     return True
+
+  def _settle_well(self, run: Run) -> None:
+    """Notes whether a program that ended without an error has finished its run."""
+    if standing := self._look(run):
+      self._end(run, board.DONE if standing.is_done else board.STOPPED)
+      words = last_line(run.log)
+      if standing.is_done:
+        words = board.scores_in_words(self._reader.progress(run, here=False, is_done=True))
+      self._board.say(f"{self._ended[run]}: {run}: {words}")
 
   def _rows(self) -> list[board.Row]:
     trains = {job.run: place for place, job in self._jobs.items()}

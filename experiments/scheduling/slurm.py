@@ -86,6 +86,7 @@ class Slurm:
     self._name = f"{name}-{hashlib.sha256(str(address).encode()).hexdigest()[:8]}"
     self._runs, self._board, self._reader = runs, shown, Reader()
     self._is_cancelled = False
+    self._missing: set[Run] = set()  # in no job when last looked at
     self._known: dict[str, str] = {}
     self._ended: dict[Run, str] = {}
     self.failures: list[str] = []
@@ -160,12 +161,13 @@ class Slurm:
 
   def watch(self) -> None:
     """Returns once no run of the sweep is in a job, or trained otherwise."""
-    previous = {n: signal.signal(n, self._stop) for n in (signal.SIGTERM, signal.SIGINT)}
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    self._previous = {number: signal.signal(number, self._stop) for number in numbers}
     try:
       while self._has_more():
         self._sleep()
     finally:
-      for number, handler in previous.items():
+      for number, handler in self._previous.items():
         signal.signal(number, handler)
 
   def _sleep(self) -> None:
@@ -174,8 +176,9 @@ class Slurm:
       time.sleep(min(0.2, POLL_SECONDS))
 
   def _stop(self, number, frame) -> None:
-    del number, frame
+    del frame
     self.stopped = True
+    signal.signal(number, self._previous[number])  # a second one ends this program alone
 
   def _cancel(self, numbers: list[str]) -> None:
     """Takes jobs from the queue, and lets those that run save and end."""
@@ -189,6 +192,7 @@ class Slurm:
     except UserError as error:
       self._board.say(f"WARNING: {error}; trying again")
       return True
+    self._known = folder.read_json(self._folder / JOBS)
     me = getpass.getuser()
     mine = [number for number, job in queue.items() if job.user == me]
     if self.stopped and not self._is_cancelled and mine:
@@ -204,6 +208,8 @@ class Slurm:
 
   def _row(self, run: Run, job: Job | None) -> board.Row:
     state, host = self._ended.get(run), ""
+    if job is not None:
+      self._missing.discard(run)
     if state is None and job is not None:
       is_queued = job.state in ("PENDING", "CONFIGURING")
       state = f"{board.QUEUED} ({job.reason})" if is_queued else board.TRAINS
@@ -213,6 +219,9 @@ class Slurm:
       state = board.DONE
     elif state is None and (holder := glance.holder(run.workdir)):
       state, host = board.ELSEWHERE, holder.rpartition(" on ")[2]
+    elif state is None and run not in self._missing:
+      self._missing.add(run)  # its last files may be on their way here
+      state = board.TRAINS
     elif state is None:
       state = board.STOPPED if self.stopped else board.FAILED
       self._tell(run, state)
