@@ -5,9 +5,11 @@ and only what is in no job is submitted. Should one run be in two jobs, training
 lock, and the second job ends.
 """
 
+import contextlib
 import dataclasses
 import getpass
 import hashlib
+import io
 import pathlib
 import shutil
 import signal
@@ -128,7 +130,7 @@ class Slurm:
     )
     tasks = [Task(run.command, run.workdir, self._log(run), run.config.num_steps) for run in runs]
     try:
-      with executor.batch():
+      with contextlib.redirect_stderr(io.StringIO()), executor.batch():  # it says errors twice
         jobs = [executor.submit(task) for task in tasks]
     except submitit.core.utils.FailedJobError as error:
       reason = " ".join(str(error).replace("sbatch: error: ", "").split())
@@ -234,8 +236,9 @@ class Slurm:
     for number in numbers[-1:]:
       said = self._folder / f"{number}_0_log.err"
       lines = said.read_text(errors="replace").splitlines() if said.exists() else []
-      if of_slurm := [line for line in lines if line.startswith("slurmstepd: error: ")]:
-        return of_slurm[-1].removeprefix("slurmstepd: error: ")
+      of_slurm = [line for line in lines if line.startswith("slurmstepd") and "REQUEUE" not in line]
+      if of_slurm and not any(line.startswith("RuntimeError: ") for line in lines):  # of `Task`
+        return of_slurm[-1].partition(": error: ")[2]
     return last_line(self._log(run))
 
   def _tell(self, run: Run, state: str) -> None:

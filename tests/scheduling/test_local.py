@@ -1,17 +1,14 @@
 """Runs side by side on one machine: devices, other programs, kills."""
 
-import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 import training_stub
 from conftest import ON_ONE_DEVICE
-from training_stub import ROOT, trained, wait_until, waiting
+from training_stub import ROOT, interrupted_when, meanwhile, trained, wait_until, waiting
 
 from experiments import sweep
 from experiments.console import startup
@@ -25,20 +22,6 @@ def words(runs, *more: str) -> list[str]:
   return [f"--config={runs.parent / 'grid.py'}", f"--workdir={runs}", *more]
 
 
-@contextlib.contextmanager
-def meanwhile(work):
-  """Does something in a thread while the body runs."""
-  thread = threading.Thread(target=work)
-  thread.start()
-  yield
-  thread.join()
-
-
-def terminate_when(ready) -> None:
-  wait_until(ready)
-  os.kill(os.getpid(), signal.SIGTERM)
-
-
 @pytest.mark.slow
 def test_twelve_runs_on_virtual_devices_killed_twice(tmp_path, monkeypatch, capsys):
   points = (2, 3, 4, 5)
@@ -48,7 +31,7 @@ def test_twelve_runs_on_virtual_devices_killed_twice(tmp_path, monkeypatch, caps
   (runs / "all.txt").write_text("wait")
 
   # SIGTERM: both programs, one a device, save and end.
-  with meanwhile(lambda: terminate_when(lambda: len(waiting(runs)) == 2)):
+  with interrupted_when(lambda: len(waiting(runs)) == 2):
     assert sweep.main(command) == 0
   saved = sorted(path.parent.parent.name for path in runs.glob("*/*/checkpoints"))
   assert len(saved) == 2 and not waiting(runs) and not trained(runs)

@@ -1,16 +1,14 @@
 """A sweep as a job array of Slurm: a controller and a node on this machine."""
 
-import os
 import pathlib
 import signal
 import subprocess
 import tempfile
-import threading
 
 import pytest
 import slurm_cluster
 import training_stub
-from training_stub import trained, wait_until, waiting
+from training_stub import interrupted_when, trained, wait_until, waiting
 
 from experiments import sweep
 from experiments.scheduling import slurm
@@ -69,15 +67,9 @@ def test_a_sweep_through_slurm_killed_twice(cluster, tmp_path, monkeypatch, caps
   asked("scontrol", "update", f"jobid={job}", "StartTime=now")
 
   # The same command submits nothing twice; Ctrl-C has what runs save, and empties the queue.
-  def interrupt():
-    wait_until(lambda: len(waiting(runs)) == 2)
-    os.kill(os.getpid(), signal.SIGINT)
-
-  thread = threading.Thread(target=interrupt)
-  thread.start()
   capsys.readouterr()
-  assert sweep.main(command) == 0
-  thread.join()
+  with interrupted_when(lambda: len(waiting(runs)) == 2, signal.SIGINT):
+    assert sweep.main(command) == 0
   said = capsys.readouterr().out
   assert "stopped; the same command continues" in said and "submitted" not in said
   assert not queue() and not waiting(runs) and not trained(runs)

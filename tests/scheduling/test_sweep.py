@@ -5,14 +5,12 @@ import csv
 import json
 import os
 import pathlib
-import signal
-import threading
 
 import pytest
 import training_stub
 from conftest import ON_ONE_DEVICE, TINY_RUN
 from store_server import emulated
-from training_stub import trained, wait_until, waiting
+from training_stub import interrupted_when, trained, waiting
 
 from data_pipelines.stores import files
 from experiments import sweep
@@ -64,15 +62,8 @@ def test_a_crash_does_not_end_the_others(runs, capsys):
 def test_interruption_reaches_the_child_and_the_same_command_goes_on(runs, capsys):
   behaviour = runs / "latent_2.txt"
   behaviour.write_text("wait")
-
-  def interrupt():
-    wait_until(lambda: waiting(runs))
-    os.kill(os.getpid(), signal.SIGTERM)
-
-  thread = threading.Thread(target=interrupt)
-  thread.start()
-  assert run(runs) == 0
-  thread.join()
+  with interrupted_when(lambda: waiting(runs)):
+    assert run(runs) == 0
   assert trained(runs) == []
   assert "the same command continues" in capsys.readouterr().out
   behaviour.unlink()

@@ -5,11 +5,13 @@ What a run does can be asked for by a file in the sweep's folder, `latent_<n>.tx
   wait    begins, and waits for that file to be gone, or for SIGTERM, which it answers as training
 """
 
+import contextlib
 import json
 import os
 import pathlib
 import signal
 import sys
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -55,6 +57,29 @@ def wait_until(ready, seconds: float = 60):
     assert time.monotonic() < until, "it never came"
     time.sleep(0.05)
   return found
+
+
+@contextlib.contextmanager
+def meanwhile(work):
+  """Does something in a thread while the body runs."""
+  thread = threading.Thread(target=work)
+  thread.start()
+  try:
+    yield
+  finally:
+    thread.join()
+
+
+def interrupted_when(ready, number: int = signal.SIGTERM):
+  """Sends this process a signal as soon as something is so, if a sweep listens by then."""
+  before = signal.getsignal(number)
+
+  def interrupt():
+    wait_until(ready)
+    wait_until(lambda: signal.getsignal(number) != before)
+    os.kill(os.getpid(), number)
+
+  return meanwhile(interrupt)
 
 
 def waiting(sweep: pathlib.Path) -> list[pathlib.Path]:
