@@ -10,6 +10,7 @@ import dataclasses
 import getpass
 import hashlib
 import io
+import os
 import pathlib
 import shutil
 import signal
@@ -112,10 +113,7 @@ class Slurm:
       raise UserError(f"cannot write {self._folder}: {error.strerror}") from error
 
   def _submit_alone(self, options: dict) -> int:
-    try:
-      import submitit  # an extra, which nothing else needs
-    except ImportError:
-      raise UserError("--launcher=slurm needs submitit: pip install submitit") from None
+    submitit = _submitit()
     self._known = folder.read_json(self._folder / JOBS)
     taken = {self._known.get(number) for number in self._queue()}
     runs = [run for run in self._runs if str(run) not in taken and not look(run).is_done]
@@ -250,6 +248,25 @@ class Slurm:
     elif state == board.FAILED:
       self.failures.append(f"{run}: {words}")
     self._board.say(f"{state}: {run}: {words}")
+
+
+def _submitit():
+  """The package, an extra, without its configuration of logs, which closes the handlers of others.
+
+  Raises:
+    UserError: it is not installed.
+  """
+  before = os.environ.get("SUBMITIT_LOG_LEVEL")
+  os.environ["SUBMITIT_LOG_LEVEL"] = "NOCONFIG"
+  try:
+    import submitit
+  except ImportError:
+    raise UserError("--launcher=slurm needs submitit: pip install submitit") from None
+  finally:
+    del os.environ["SUBMITIT_LOG_LEVEL"]
+    if before is not None:
+      os.environ["SUBMITIT_LOG_LEVEL"] = before  # jobs have it too
+  return submitit
 
 
 def _asked(command: list[str]) -> str:
