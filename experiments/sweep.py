@@ -119,7 +119,7 @@ def _listed(runs: list, options: argparse.Namespace) -> None:
 
 def _trained(options: argparse.Namespace, runs: list):
   """Has the runs trained; returns the launcher."""
-  from experiments.scheduling import places, slurm
+  from experiments.scheduling import places, slurm, slurm_queue
   from experiments.scheduling.board import Board
   from experiments.scheduling.local import Local
 
@@ -129,7 +129,7 @@ def _trained(options: argparse.Namespace, runs: list):
     return launcher
   name = pathlib.Path(program.default_workdir(options.config)).name
   launcher = slurm.Slurm(options.workdir, name, runs, Board())
-  launcher.submit(slurm.parameters(options))
+  launcher.submit(slurm_queue.parameters(options))
   if not options.detach:
     launcher.watch()
   return launcher

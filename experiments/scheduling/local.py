@@ -153,18 +153,20 @@ class Local:
     self._board.say(f"{number} {run}: {standing.words}{where}; output in {run.log}")
     try:
       run.log.parent.mkdir(parents=True, exist_ok=True)
-      with open(run.log, "ab") as output, place.on_its_cores():
-        # In a session of its own: the terminal's Ctrl-C would reach it twice, which ends it at
-        # once.
-        process = subprocess.Popen(
-          run.command,
-          stdout=output,
-          stderr=subprocess.STDOUT,
-          env=place.environment(os.environ),
-          start_new_session=True,
-        )
+      output = open(run.log, "ab")
     except OSError as error:
-      raise UserError(f"cannot write {run.log}: {error.strerror}") from error
+      self._fail(run, f": cannot write {run.log}: {error.strerror}")
+      self._free.append(place)
+      return
+    with output, place.on_its_cores():
+      # In a session of its own: the terminal's Ctrl-C would reach it twice, which ends it at once.
+      process = subprocess.Popen(
+        run.command,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=place.environment(os.environ),
+        start_new_session=True,
+      )
     self._waiting.remove(run)
     self._jobs[place] = Job(run, process)
     if self.stopped:  # between the last look and the start

@@ -5,23 +5,17 @@ and only what is in no job is submitted. Should one run be in two jobs, training
 lock, and the second job ends.
 """
 
-import contextlib
-import dataclasses
 import getpass
 import hashlib
-import io
-import os
 import pathlib
 import shutil
 import signal
-import subprocess
 import time
-import tomllib
 
 from data_pipelines.stores.files import is_remote
 from experiments.console.errors import UserError
 from experiments.runs import folder
-from experiments.scheduling import board
+from experiments.scheduling import board, slurm_queue
 from experiments.scheduling.array_task import Task
 from experiments.scheduling.local import last_line
 from experiments.scheduling.plan import Run
@@ -29,42 +23,7 @@ from experiments.scheduling.standing import Reader, look
 from experiments.stores import glance
 
 POLL_SECONDS = 10.0  # between two questions to Slurm
-SIGNAL_SECONDS = 120  # before a job's time is over, for saving
-FOR_EVER = 10**6  # times that a job may reach its limit and go on
-DEFAULT_TIME = "24:00:00"
 JOBS = "jobs.json"  # job -> name of its run
-
-
-def parameters(options) -> dict[str, str]:
-  """Options of sbatch: those of a file, over them the flags.
-
-  Raises:
-    UserError: the file cannot be read.
-  """
-  found = {"time": DEFAULT_TIME}
-  if options.slurm_file:
-    try:
-      content = tomllib.loads(options.slurm_file.read_text())
-    except (OSError, ValueError) as error:
-      raise UserError(
-        f"--slurm_file: {options.slurm_file} cannot be read ({error}); it has lines such as "
-        'partition = "gpu"'
-      ) from error
-    found |= {name.replace("_", "-"): value for name, value in content.items()}
-  flags = {"partition": options.partition, "time": options.time, "account": options.account}
-  flags["gpus-per-node"] = options.gpus
-  found |= {name: value for name, value in flags.items() if value is not None}
-  return found | {name.replace("_", "-"): value for name, value in options.slurm}
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-  """A job in Slurm's queue: whose it is; PENDING, RUNNING ...; why it waits; where it runs."""
-
-  user: str
-  state: str
-  reason: str
-  node: str
 
 
 class Slurm:
@@ -113,31 +72,14 @@ class Slurm:
       raise UserError(f"cannot write {self._folder}: {error.strerror}") from error
 
   def _submit_alone(self, options: dict) -> int:
-    submitit = _submitit()
     self._known = folder.read_json(self._folder / JOBS)
-    taken = {self._known.get(number) for number in self._queue()}
-    runs = [run for run in self._runs if str(run) not in taken and not look(run).is_done]
+    taken = {self._known.get(number) for number in slurm_queue.jobs_named(self._name)}
+    left = [run for run in self._runs if str(run) not in taken and not look(run).is_done]
+    runs = [run for run in left if glance.holder(run.workdir) is None]
     if not runs:
       return 0
-    executor = submitit.SlurmExecutor(self._folder, max_num_timeout=FOR_EVER)
-    executor.update_parameters(
-      job_name=self._name,
-      signal_delay_s=SIGNAL_SECONDS,
-      array_parallelism=len(runs),  # it is Slurm that knows how many
-      additional_parameters={"requeue": True, **options},
-    )
     tasks = [Task(run.command, run.workdir, self._log(run), run.config.num_steps) for run in runs]
-    try:
-      with contextlib.redirect_stderr(io.StringIO()), executor.batch():  # it says errors twice
-        jobs = [executor.submit(task) for task in tasks]
-    except submitit.core.utils.FailedJobError as error:
-      reason = " ".join(str(error).replace("sbatch: error: ", "").split())
-      raise UserError(
-        f"Slurm refuses the {len(runs)} runs: {reason}; nothing was submitted: change --partition, "
-        "--time, --gpus, --account or --slurm, or, if the queue is full, give the same command "
-        "again later"
-      ) from error
-    numbers = [job.job_id for job in jobs]
+    numbers = slurm_queue.submitted(tasks, self._folder, self._name, options)
     self._known |= dict(zip(numbers, map(str, runs), strict=True))
     folder.write_json(self._folder / JOBS, self._known)
     array = numbers[0].partition("_")[0]
@@ -148,16 +90,6 @@ class Slurm:
     if not is_remote(run.workdir):
       return run.log.absolute()
     return self._folder / f"{run.point}_seed_{run.seed}.log"
-
-  def _queue(self) -> dict[str, Job]:
-    """Jobs of this sweep that have not ended, whoever submitted them.
-
-    Raises:
-      UserError: Slurm does not answer.
-    """
-    words = ["-h", "-r", f"--name={self._name}", "-o", "%i|%u|%T|%r|%N"]
-    lines = _asked(["squeue", *words]).splitlines()
-    return {number: Job(*rest) for number, *rest in (line.split("|") for line in lines)}
 
   def watch(self) -> None:
     """Returns once no run of the sweep is in a job, or trained otherwise."""
@@ -182,13 +114,12 @@ class Slurm:
 
   def _cancel(self, numbers: list[str]) -> None:
     """Takes jobs from the queue, and lets those that run save and end."""
-    for words in (["--state=PENDING"], ["--state=RUNNING", "--signal=TERM"]):
-      subprocess.run(["scancel", *words, *numbers], capture_output=True, check=False)
+    slurm_queue.cancel(numbers)
     self._board.say(f"cancelled  {len(numbers)} jobs; waiting for what runs to save and end")
 
   def _has_more(self) -> bool:
     try:
-      queue = self._queue()
+      queue = slurm_queue.jobs_named(self._name)
     except UserError as error:
       self._board.say(f"WARNING: {error}; trying again")
       return True
@@ -206,7 +137,7 @@ class Slurm:
       return bool(mine)
     return any(row.kind in (board.TRAINS, board.QUEUED, board.ELSEWHERE) for row in rows)
 
-  def _row(self, run: Run, job: Job | None) -> board.Row:
+  def _row(self, run: Run, job: slurm_queue.Job | None) -> board.Row:
     state, host = self._ended.get(run), ""
     if job is not None:
       self._missing.discard(run)
@@ -248,35 +179,3 @@ class Slurm:
     elif state == board.FAILED:
       self.failures.append(f"{run}: {words}")
     self._board.say(f"{state}: {run}: {words}")
-
-
-def _submitit():
-  """The package, an extra, without its configuration of logs, which closes the handlers of others.
-
-  Raises:
-    UserError: it is not installed.
-  """
-  before = os.environ.get("SUBMITIT_LOG_LEVEL")
-  os.environ["SUBMITIT_LOG_LEVEL"] = "NOCONFIG"
-  try:
-    import submitit
-  except ImportError:
-    raise UserError("--launcher=slurm needs submitit: pip install submitit") from None
-  finally:
-    del os.environ["SUBMITIT_LOG_LEVEL"]
-    if before is not None:
-      os.environ["SUBMITIT_LOG_LEVEL"] = before  # jobs have it too
-  return submitit
-
-
-def _asked(command: list[str]) -> str:
-  """What a program of Slurm says.
-
-  Raises:
-    UserError: it fails.
-  """
-  done = subprocess.run(command, capture_output=True, text=True, check=False)
-  if done.returncode:
-    reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-    raise UserError(f"Slurm does not answer: {reason.removeprefix('error: ')}")
-  return done.stdout
