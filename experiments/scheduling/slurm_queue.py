@@ -1,4 +1,4 @@
-"""What is asked of Slurm: to run jobs, which there are, to cancel them; through submitit and squeue."""
+"""What is asked of Slurm: to run jobs, through submitit, which there are, and to cancel them."""
 
 import contextlib
 import dataclasses
