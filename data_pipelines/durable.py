@@ -212,6 +212,19 @@ def locked(path: Path, seconds: float = 0) -> Iterator[None]:
     yield
 
 
+def holder(path: Path) -> str | None:
+  """Who holds the lock file `path`, as far as that is known; None: nobody.
+
+  Holds it for a moment itself, so that others should wait a little before they give up.
+  """
+  with contextlib.ExitStack() as stack:
+    try:
+      file = stack.enter_context(open(path, "r+"))
+      return None if _taken(file, path, stack) else file.read().strip() or "another program"
+    except OSError:  # there is none, or it is not for this program to touch
+      return None
+
+
 def _taken(file, path: Path, stack: contextlib.ExitStack) -> bool:
   """Whether this program has the lock now; `stack` gives it back."""
   try:

@@ -11,7 +11,6 @@ mistake on the command line.
 
 import argparse
 import os
-import pathlib
 import re
 
 from absl import logging
@@ -68,14 +67,6 @@ def _parser() -> Parser:
   return parser
 
 
-def default_workdir(config_path: str) -> str:
-  """`configs/demo.py` -> runs/demo, `configs/experiment.py:genesis,gqn` -> runs/genesis_gqn."""
-  path, _, spec = config_path.partition(":")
-  name = pathlib.Path(path).stem
-  parts = [] if spec and name == "experiment" else [name]
-  return str(pathlib.Path("runs", "_".join(parts + spec.split(",") if spec else parts)))
-
-
 @program.entry
 def main(argv: list[str]) -> None:
   """Trains."""
@@ -94,7 +85,7 @@ def main(argv: list[str]) -> None:
   from experiments.training.loop import train
 
   with hosts.joined(options.multihost):
-    workdir = os.path.expanduser(options.workdir or default_workdir(options.config))
+    workdir = os.path.expanduser(options.workdir or program.default_workdir(options.config))
     train(config, workdir, accept_data_change=options.accept_data_change, told=options.change)
 
 

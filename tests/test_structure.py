@@ -82,7 +82,7 @@ ORDERS = {
     {"features", "fid"},  # both draw images as scores do
     {"figures"},
     {"touch", "diagnosis"},  # both look at what figures show
-    {"reporting"},
+    {"reporting", "scheduling"},
     {"shifts", "comparing"},
     {"training"},
   ],
@@ -90,7 +90,7 @@ ORDERS = {
 
 MOST_ENTRIES = 14  # of a folder
 MORE_ENTRIES = {
-  "experiments": 32,  # 18 programs and the folders of what they share
+  "experiments": 32,  # 19 programs and the folders of what they share
   "configs": 40,  # one file a published experiment
   "genesis_jax": 24,  # building blocks that are read as one list, from small to large
 }

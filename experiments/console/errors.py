@@ -20,6 +20,9 @@ DAMAGED_NPZ = (
 )
 
 
+TAKEN = "another program trains"  # how errors begin of programs that find a run in use
+
+
 class UserError(Exception):
   """Something the user can fix; the message says what and how."""
 

@@ -24,3 +24,11 @@ def command(name: str, workdir: pathlib.Path, *words: str) -> str:
   """A program's command line for a run, to paste into a shell."""
   words = ["python", "-m", f"experiments.{name}", *words, f"--workdir={name_of(workdir)}"]
   return shlex.join(words)
+
+
+def default_workdir(config_path: str) -> str:
+  """`configs/demo.py` -> runs/demo, `configs/experiment.py:genesis,gqn` -> runs/genesis_gqn."""
+  path, _, spec = config_path.partition(":")
+  name = pathlib.Path(path).stem
+  parts = [] if spec and name == "experiment" else [name]
+  return str(pathlib.Path("runs", "_".join(parts + spec.split(",") if spec else parts)))

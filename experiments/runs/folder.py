@@ -29,8 +29,10 @@ import jax
 
 from data_pipelines.datasets import inventory
 from data_pipelines.durable import Taken, locked, write_atomically
-from experiments.console.errors import UserError
+from experiments.console.errors import TAKEN, UserError
 
+LOCK = ".lock"
+LOOK_SECONDS = 0.5
 DATA_FILES = "data_files.json"
 BEGINNING = "beginning.json"
 PACKAGES = (
@@ -109,11 +111,11 @@ def exclusive(workdir: pathlib.Path) -> Iterator[None]:
   with contextlib.ExitStack() as stack:
     try:
       workdir.mkdir(parents=True, exist_ok=True)
-      stack.enter_context(locked(workdir / ".lock"))
+      # Sweeps look at the lock, for a moment each.
+      stack.enter_context(locked(workdir / LOCK, seconds=LOOK_SECONDS))
     except Taken as error:
       raise UserError(
-        f"another program trains in {workdir} ({error}); wait for it, stop it, or choose another "
-        "--workdir"
+        f"{TAKEN} in {workdir} ({error}); wait for it, stop it, or choose another --workdir"
       ) from error
     except OSError as error:
       raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error

@@ -111,8 +111,13 @@ def read_rows(path: pathlib.Path) -> tuple[list[dict], int]:
 
   A killed program may leave half a line at the end. Of lines with the same step the last counts.
   """
+  return rows_in(path.read_text(errors="replace") if path.is_file() else "")
+
+
+def rows_in(text: str) -> tuple[list[dict], int]:
+  """`read_rows` of the content of a file."""
   by_step, unreadable = {}, 0
-  for line in path.read_text(errors="replace").splitlines() if path.is_file() else ():
+  for line in text.splitlines():
     try:
       row = json.loads(line)
       step = int(row["step"])

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 
 from data_pipelines import durable
-from experiments.console.errors import UserError
+from experiments.console.errors import TAKEN, UserError
 
 RENEW_SECONDS = 10
 EXPIRE_SECONDS = 60
@@ -126,7 +126,7 @@ class Lease:
         return False
       if now != first:
         raise UserError(
-          f"another program trains {self._address} ({now['holder']}); wait for it, stop it, or "
+          f"{TAKEN} {self._address} ({now['holder']}); wait for it, stop it, or "
           "choose another --workdir"
         )
     return True

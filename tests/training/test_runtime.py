@@ -17,8 +17,7 @@ import wandb_files
 from conftest import TEST_IMAGES, tiny_config
 
 import genesis_jax
-from experiments import main
-from experiments.console import startup
+from experiments.console import program, startup
 from experiments.console.errors import UserError
 from experiments.figures import sheets
 from experiments.figures.panels import BACKGROUND, PALETTE, coloured_instances, grid
@@ -321,8 +320,8 @@ def test_duration(seconds, words):
 
 
 def test_default_workdir():
-  assert main.default_workdir("configs/demo.py") == "runs/demo"
-  assert main.default_workdir("configs/experiment.py:genesis_v2,gqn") == "runs/genesis_v2_gqn"
+  assert program.default_workdir("configs/demo.py") == "runs/demo"
+  assert program.default_workdir("configs/experiment.py:genesis_v2,gqn") == "runs/genesis_v2_gqn"
 
 
 def test_cpu_flag_only_where_it_is_known(monkeypatch):
