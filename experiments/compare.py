@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
     startup.stay_on_cpu()  # pictures take little, and a sweep may be training
   startup.prepare()
   # JAX reads the settings above when it is imported.
-  from experiments.comparing import page, reading
+  from experiments.reporting.comparing import page, reading
 
   wanted = page.Wanted(
     labels=options.labels,

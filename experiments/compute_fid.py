@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
   options = parse(argv)
   startup.prepare()
   # JAX and TensorFlow read what `prepare` sets.
-  from experiments.fid import distance
+  from experiments.scoring.fid import distance
   from experiments.stores.addresses import name_of
   from experiments.stores.reading import brought
   from experiments.stores.writing import file_written

@@ -54,7 +54,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> None:
   """Draws the curves, and says where."""
   options = parse(argv)
-  from experiments.comparing import drawing
+  from experiments.reporting.comparing import drawing
   from experiments.runs import folder, records
   from experiments.stores.reading import all_brought
   from experiments.stores.writing import file_written

@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
   options = parser.parse_args(argv)
   startup.stay_on_cpu()
   # JAX reads the settings above when it is imported.
-  from experiments.fid import weights
+  from experiments.scoring.fid import weights
   from experiments.stores.writing import file_written
 
   logging.set_verbosity(logging.INFO)

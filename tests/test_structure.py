@@ -79,11 +79,11 @@ ORDERS = {
     {"stores"},
     {"trackers"},
     {"scoring"},
-    {"features", "fid"},  # both draw images as scores do
+    {"features", "scoring.fid"},  # both draw images as scores do
     {"figures"},
     {"touch", "diagnosis"},  # both look at what figures show
     {"reporting", "scheduling"},
-    {"shifts", "comparing"},
+    {"shifts", "reporting.comparing"},
     {"training"},
   ],
 }  # fmt: skip

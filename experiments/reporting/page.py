@@ -21,7 +21,7 @@ def rendered(template: str, content: dict, folder: str = "reporting") -> str:
   Args:
     template: a file that extends base.html.
     content: what it shows, with "panels" for the plots of the script.
-    folder: of this package, where the template lies.
+    folder: of the package of programs, where the template lies.
   """
   folders = [jinja2.PackageLoader("experiments", name) for name in ("reporting", folder)]
   environment = jinja2.Environment(

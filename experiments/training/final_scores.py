@@ -15,12 +15,12 @@ from absl import logging
 import data_pipelines
 from experiments.console.errors import UserError
 from experiments.console.program import command
-from experiments.fid import distance, weights
-from experiments.fid.network import Stopped
 from experiments.hardware import devices
 from experiments.runs import folder
 from experiments.scoring import files, scores
 from experiments.scoring import measure as scoring
+from experiments.scoring.fid import distance, weights
+from experiments.scoring.fid.network import Stopped
 
 CPU_FID_IMAGES = 1000  # more take half an hour on CPUs; then it is left to compute_fid
 

@@ -14,7 +14,7 @@ import report_runs
 from store_server import emulated
 
 from experiments import compare
-from experiments.comparing import bands, groups, measured, swept
+from experiments.reporting.comparing import bands, groups, measured, swept
 from experiments.runs import records
 from experiments.stores.stored_run import StoredRun
 

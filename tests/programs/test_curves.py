@@ -5,7 +5,7 @@ import report_runs
 from PIL import Image
 
 from experiments import curves
-from experiments.comparing import drawing
+from experiments.reporting.comparing import drawing
 from experiments.runs import records
 
 

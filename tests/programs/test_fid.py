@@ -22,9 +22,9 @@ import data_pipelines
 import genesis_jax
 from experiments import compute_fid, inception_weights
 from experiments.console.errors import UserError
-from experiments.fid import distance, weights
-from experiments.fid.network import Network
 from experiments.runs import importing
+from experiments.scoring.fid import distance, weights
+from experiments.scoring.fid.network import Network
 from genesis_jax import fid, inception, objective, training
 from genesis_jax.noise import draw_noise
 

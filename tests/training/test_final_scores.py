@@ -8,10 +8,10 @@ from conftest import TINY_RUN
 
 import genesis_jax
 from configs.experiment import compose
-from experiments.fid import distance, weights
-from experiments.fid.network import Stopped
 from experiments.hardware import devices
 from experiments.scoring import measure
+from experiments.scoring.fid import distance, weights
+from experiments.scoring.fid.network import Stopped
 from experiments.training import final_scores
 from genesis_jax import objective, training
 

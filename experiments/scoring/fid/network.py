@@ -13,7 +13,7 @@ import numpy as np
 from data_pipelines.reading.progress import telling, with_progress
 from data_pipelines.stores.threads import made_ahead
 from experiments.console.errors import UserError, explained
-from experiments.fid.weights import Weights
+from experiments.scoring.fid.weights import Weights
 from genesis_jax import fid
 
 

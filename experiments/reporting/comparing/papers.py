@@ -7,10 +7,10 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from experiments.comparing import drawing, swept, tables
-from experiments.comparing.groups import Group
-from experiments.comparing.measured import Comparison
 from experiments.figures.sheets import Sheet
+from experiments.reporting.comparing import drawing, swept, tables
+from experiments.reporting.comparing.groups import Group
+from experiments.reporting.comparing.measured import Comparison
 from experiments.runs import folder
 from experiments.scoring import scores
 

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from experiments.comparing.groups import Group
 from experiments.console.errors import UserError
+from experiments.reporting.comparing.groups import Group
 from experiments.reporting.scores import images_of, relevant
 from experiments.runs import folder
 from experiments.runs.records import Record

@@ -11,9 +11,9 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.comparing.bands import band, look, split_of
-from experiments.comparing.swept import Axis, Line
 from experiments.console.errors import UserError
+from experiments.reporting.comparing.bands import band, look, split_of
+from experiments.reporting.comparing.swept import Axis, Line
 from experiments.reporting.curves import label_of
 from experiments.runs.records import Record
 from experiments.scoring.scores import score

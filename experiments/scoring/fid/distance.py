@@ -12,12 +12,12 @@ import jax.numpy as jnp
 
 from data_pipelines.reading.progress import telling
 from experiments.console.errors import UserError, explained
-from experiments.fid import references, weights
-from experiments.fid.network import Network
 from experiments.hardware import devices
 from experiments.runs import folder
 from experiments.runs.opening import opened
 from experiments.scoring import drawing, files
+from experiments.scoring.fid import references, weights
+from experiments.scoring.fid.network import Network
 from experiments.scoring.measure import Checkpoint
 from experiments.scoring.published_numbers import NUM_FID_IMAGES
 from experiments.scoring.scores import definition

@@ -12,9 +12,9 @@ arXiv:2007.06245, with the size of the latent on the axis.)
 import dataclasses
 from collections.abc import Sequence
 
-from experiments.comparing import bands
-from experiments.comparing.groups import NOTHING, Group
-from experiments.comparing.measured import Comparison
+from experiments.reporting.comparing import bands
+from experiments.reporting.comparing.groups import NOTHING, Group
+from experiments.reporting.comparing.measured import Comparison
 from experiments.scoring.scores import definition, label
 
 WIDE = 8  # largest value over smallest from which on an axis is logarithmic

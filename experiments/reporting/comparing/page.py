@@ -10,7 +10,11 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from experiments.comparing import (
+from experiments.console.errors import explained
+from experiments.console.program import command
+from experiments.figures.sheets import Sheet
+from experiments.reporting import facts
+from experiments.reporting.comparing import (
   bands,
   checkpoints,
   groups,
@@ -20,12 +24,8 @@ from experiments.comparing import (
   swept,
   tables,
 )
-from experiments.comparing.groups import NOTHING, Group
-from experiments.comparing.measured import Comparison
-from experiments.console.errors import explained
-from experiments.console.program import command
-from experiments.figures.sheets import Sheet
-from experiments.reporting import facts
+from experiments.reporting.comparing.groups import NOTHING, Group
+from experiments.reporting.comparing.measured import Comparison
 from experiments.reporting.galleries import Picture
 from experiments.reporting.page import rendered
 from experiments.runs import folder
@@ -228,5 +228,5 @@ def write(runs: Sequence[Record], out: pathlib.Path, wanted: Wanted) -> list[pat
     place=str(place),
     files=[path.name for path in files],
   )
-  folder.write_out(out, rendered("comparison.html", content, "comparing"))
+  folder.write_out(out, rendered("comparison.html", content, "reporting/comparing"))
   return [out, *files]

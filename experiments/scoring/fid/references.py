@@ -20,8 +20,8 @@ import data_pipelines
 from data_pipelines.durable import write_atomically
 from data_pipelines.sampling import Sample
 from experiments.console.errors import DAMAGED_NPZ, UserError
-from experiments.fid import weights
-from experiments.fid.network import Network
+from experiments.scoring.fid import weights
+from experiments.scoring.fid.network import Network
 
 SPLIT = "test"
 VERSION = 2  # of how the statistics are made; older files are not read

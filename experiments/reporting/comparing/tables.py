@@ -8,8 +8,8 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from experiments.comparing.groups import NOTHING, Group
-from experiments.comparing.measured import Comparison, Difference, best
+from experiments.reporting.comparing.groups import NOTHING, Group
+from experiments.reporting.comparing.measured import Comparison, Difference, best
 from experiments.scoring.scores import label, score
 from experiments.scoring.summaries import markdown_table, number, plus_minus
 

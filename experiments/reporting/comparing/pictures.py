@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_pipelines.sources import DataError
-from experiments.comparing.checkpoints import data_of, open_run
-from experiments.comparing.groups import Group
 from experiments.console.errors import UserError, explained
 from experiments.figures.galleries import segments
 from experiments.figures.panels import coloured_instances, to_uint8
 from experiments.figures.sheets import Row, Sheet, table
 from experiments.figures.view import Network, View
+from experiments.reporting.comparing.checkpoints import data_of, open_run
+from experiments.reporting.comparing.groups import Group
 from experiments.runs.records import Record
 from experiments.scoring import drawing
 from genesis_jax.runs import checkpoint_steps

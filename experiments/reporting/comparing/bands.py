@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.comparing.groups import Group
 from experiments.reporting import curves
+from experiments.reporting.comparing.groups import Group
 from experiments.reporting.curves import COLOURS
 from experiments.runs.records import Record
 

@@ -9,8 +9,8 @@ import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
-from experiments.comparing.groups import in_order, path_of
 from experiments.console.errors import UserError
+from experiments.reporting.comparing.groups import in_order, path_of
 from experiments.runs import records
 from experiments.runs.records import Record
 from experiments.stores.reading import all_brought, runs_below
