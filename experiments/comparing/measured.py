@@ -259,7 +259,7 @@ def compared(groups: Sequence[Group], measured: Measured) -> Comparison:
 
 
 def best(name: str, means: Sequence[tuple]) -> set[int]:
-  """The groups with the best mean as it is printed; none where no way is better, or all are alike."""
+  """Groups with the best mean, as printed; none where no way is better, or all are alike."""
   better = scores.score(name).better
   known = [mean for mean, _, _ in means if mean is not None]
   if not better or len(set(map(number, known))) < 2:
