@@ -56,6 +56,9 @@ def test_scores_over_seeds_and_paired_differences(sweep):
   assert difference.num_images == 39
   assert measured.verdict("ari_fg", difference) == "better"
   assert measured.verdict("elbo", found.pairs["elbo"][0, 2]) == ""  # they are equal
+  assert measured.best("ari_fg", found.means["ari_fg"]) == {2}
+  nearly = [(2103.1, 1.0, 2), (2103.2, 1.0, 2), (2200.0, 1.0, 2)]
+  assert measured.best("elbo", nearly) == {0, 1} and not measured.best("elbo", nearly[:2])
   (axis,) = swept.axes(members)
   (line,) = axis.lines(found.means["ari_fg"])
   assert axis.log and line.x == [4, 16, 64] and np.all(np.diff(line.mean) > 0.09)

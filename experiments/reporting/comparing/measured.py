@@ -23,7 +23,7 @@ from experiments.runs import folder
 from experiments.runs.records import Record
 from experiments.scoring import scores
 from experiments.scoring.scores import PUBLISHED, TABLE, named
-from experiments.scoring.summaries import bootstrap, mean_and_spread, resample
+from experiments.scoring.summaries import bootstrap, mean_and_spread, number, resample
 
 NUM_BOOTSTRAP = 2000
 SPLIT = "test"
@@ -259,13 +259,13 @@ def compared(groups: Sequence[Group], measured: Measured) -> Comparison:
 
 
 def best(name: str, means: Sequence[tuple]) -> set[int]:
-  """The groups with the best mean; none where no way is better, or all are alike."""
+  """Groups with the best mean, as printed; none where no way is better, or all are alike."""
   better = scores.score(name).better
   known = [mean for mean, _, _ in means if mean is not None]
-  if not better or len(set(known)) < 2:
+  if not better or len(set(map(number, known))) < 2:
     return set()
-  first = max(known) if better == "higher" else min(known)
-  return {index for index, (mean, _, _) in enumerate(means) if mean == first}
+  first = number(max(known) if better == "higher" else min(known))
+  return {index for index, (mean, _, _) in enumerate(means) if number(mean) == first}
 
 
 def verdict(name: str, difference: Difference) -> str:
