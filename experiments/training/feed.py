@@ -24,7 +24,7 @@ from data_pipelines.reading.orders import Order
 from data_pipelines.sources import shard_rows
 from experiments.console.errors import UserError
 from experiments.hardware import devices
-from experiments.hardware.board import Board
+from experiments.runs.notice_board import Board
 from genesis_jax.training import train_steps
 
 LOADED_AT_ONCE = 256  # images

@@ -16,10 +16,10 @@ from data_pipelines.sources import check_seed
 from data_pipelines.stores.files import is_remote
 from experiments.console.errors import UserError, explained
 from experiments.hardware import devices
-from experiments.hardware.board import Board
 from experiments.runs import changes
 from experiments.runs.checkpoints import Checkpoints, origin_of
 from experiments.runs.logbook import Logbook
+from experiments.runs.notice_board import Board
 from experiments.stores import mirror
 from experiments.trackers import catalogue, following
 from experiments.training import announcements, pilot, transfer
