@@ -55,10 +55,8 @@ def test_a_sweep_through_slurm_killed_twice(cluster, tmp_path, monkeypatch, caps
 
   # One of two is preempted: it saves, and is queued again.
   (runs / "all.txt").write_text("wait")
-  (tmp_path / "slurm.toml").write_text('partition = "main"\ncomment = "of a test"\n')
-  assert (
-    sweep.main([*command, "--seeds=0", "--detach", f"--slurm_file={tmp_path / 'slurm.toml'}"]) == 0
-  )
+  (file := tmp_path / "slurm.toml").write_text('partition = "main"\ncomment = "of a test"\n')
+  assert sweep.main([*command, "--seeds=0", "--detach", f"--slurm_file={file}"]) == 0
   wait_until(lambda: len(waiting(runs)) == 2)
   job = next(number for number, state in queue().items() if state == "RUNNING")
   begun = waiting(runs)
