@@ -110,6 +110,7 @@ class Local:
     """The first run that nobody trains."""
     now = time.monotonic()
     for run in [run for run in self._waiting if self._not_before.get(run, 0) <= now]:
+      holder = glance.holder(run.workdir)  # first: who ends after this look has done it
       standing = self._look(run)
       if standing is None:
         continue
@@ -117,7 +118,7 @@ class Local:
         self._end(run, board.DONE)
       elif standing.is_foreign:
         self._fail(run, f": {run.workdir} holds {standing.words}")
-      elif holder := glance.holder(run.workdir):
+      elif holder:
         self._hold(run, holder, HELD_SECONDS)
       else:
         return run, standing

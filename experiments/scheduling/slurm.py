@@ -120,17 +120,17 @@ class Slurm:
   def _has_more(self) -> bool:
     try:
       queue = slurm_queue.jobs_named(self._name)
-    except UserError as error:
+      self._known = folder.read_json(self._folder / JOBS)
+      jobs = {self._known.get(number): job for number, job in queue.items()}
+      rows = [self._row(run, jobs.get(str(run))) for run in self._runs]
+    except UserError as error:  # of Slurm, or of a store: jobs go on
       self._board.say(f"WARNING: {error}; trying again")
       return True
-    self._known = folder.read_json(self._folder / JOBS)
     me = getpass.getuser()
     mine = [number for number, job in queue.items() if job.user == me]
     if self.stopped and not self._is_cancelled and mine:
       self._cancel(mine)
     self._is_cancelled = self.stopped
-    jobs = {self._known.get(number): job for number, job in queue.items()}
-    rows = [self._row(run, jobs.get(str(run))) for run in self._runs]
     if self._board.is_due:
       self._board.show(rows)
     if self.stopped:
