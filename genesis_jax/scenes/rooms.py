@@ -47,7 +47,11 @@ def _positions(key: Array, radius: Float[Array, "N"], exists: Bool[Array, "N"]):
 
 
 def _objects(
-  key: Array, counts: tuple[int, int], same_color: bool, size: float, unseen_colors: float
+  key: Array,
+  counts: tuple[int, int],
+  same_color: bool,
+  size: float = 1.0,
+  unseen_colors: float = 0.0,
 ) -> Solids:
   """From counts[0] to counts[1] vividly coloured solids that stand on the floor."""
   keys = jax.random.split(key, 8)
