@@ -59,7 +59,7 @@ def forget_compiled_programs():
   A train step takes a thousand of them, and where they run out, XLA crashes.
   """
   yield
-  if "jax" in sys.modules and num_mappings() > 10_000:
+  if "jax" in sys.modules and num_mappings() > 5_000:
     sys.modules["jax"].clear_caches()
 
 
