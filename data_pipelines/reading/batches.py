@@ -25,6 +25,7 @@ def _decoded(
 ) -> tf.data.Dataset:
   """Decodes a shard's rows, or all, of batches of encoded features and places."""
 
+  @tfrecords.as_written
   def decode(*features_and_places):
     *features, places = features_and_places
     # Decoders need an image, also where an incomplete batch has none for this shard.

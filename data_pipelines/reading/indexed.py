@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from data_pipelines.reading import tfrecords
 from data_pipelines.reading.orders import Order
 from data_pipelines.reading.pipeline import FOREVER
 from data_pipelines.reading.progress import with_progress
@@ -102,10 +103,12 @@ class IndexedPipeline:
     starts = tf.data.Dataset.range(self._seek(first_batch * batch_size), self._end, batch_size)
     types = [tf.string] * self._images.num_features + [tf.int64]
 
+    @tfrecords.as_written
     def load(start):
       features = tf.numpy_function(partial(self._load_rows, batch_size), [start], types)
       return tuple(tf.ensure_shape(feature, [None]) for feature in features)
 
+    @tfrecords.as_written
     def take_rows(*features):
       rows = shard_rows(batch_size, *self._shard)
       return tuple(feature[rows] for feature in features)

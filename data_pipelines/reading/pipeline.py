@@ -69,14 +69,17 @@ class Pipeline:
     """Batches from `first_batch` on: encoded features [B] each, and places [B] of their records."""
     first_epoch, first_group, surplus = self._seek(first_batch * batch_size)
     epochs = tf.data.Dataset.range(first_epoch, max(self._epochs, first_epoch))
-    groups = epochs.flat_map(
-      lambda epoch: self._epoch(epoch, tf.where(epoch == first_epoch, first_group, np.int64(0)))
-    )
 
+    @tfrecords.as_written
+    def of_epoch(epoch):
+      return self._epoch(epoch, tf.where(epoch == first_epoch, first_group, np.int64(0)))
+
+    @tfrecords.as_written
     def drop(surplus, group):
       dropped = tf.minimum(surplus, tf.shape(group[-1], tf.int64)[0])
       return surplus - dropped, tuple(feature[dropped:] for feature in group)
 
+    groups = epochs.flat_map(of_epoch)
     if surplus:
       groups = groups.scan(np.int64(surplus), drop)
     return groups.rebatch(batch_size)
@@ -113,21 +116,21 @@ class Pipeline:
     files = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, [None]))
     # One file after the other where the order is fixed.
     cycle_length = min(CYCLE_LENGTH, len(self._records.ranges)) if self._shuffle else 1
-    encoded = files.interleave(
-      self._read, cycle_length, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
+    options = dict(num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    encoded = files.interleave(tfrecords.as_written(self._read), cycle_length, **options)
     if self._records.compact:
-      encoded = encoded.map(self._compact, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+      encoded = encoded.map(tfrecords.as_written(self._compact), **options)
     if self._shuffle:
       encoded = encoded.shuffle(self._buffer, seed=seed, reshuffle_each_iteration=False)
     types = [tf.string] * self._records.num_features + [tf.int64]
 
+    @tfrecords.as_written
     def unpack(group, places_and_records):
       arrays = tf.numpy_function(self._unpack, [epoch, group, *places_and_records], types)
       return tuple(tf.ensure_shape(array, [None]) for array in arrays)
 
     groups = encoded.batch(self._group).enumerate().skip(first_group)
-    return groups.map(unpack, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return groups.map(unpack, **options)
 
   def _read(self, file: tf.Tensor) -> tf.data.Dataset:
     """(place, encoded record) of one file; a place is file * PLACES + index of the record.
@@ -143,6 +146,7 @@ class Pipeline:
     if self._in_one_go:  # one core does nothing but unpack
       blocks = blocks.prefetch(1)
 
+    @tfrecords.as_written
     def number(state, block):
       place, position = state
       count = tf.size(block, tf.int64)
@@ -162,8 +166,10 @@ class Pipeline:
     bounds = np.array([_bounds(part) for part in self._records.ranges], np.int64)
     if (bounds != _bounds(Range(None))).any():
       first, last = tf.unstack(start + tf.constant(bounds)[file])
-      encoded = encoded.take_while(lambda places, _: tf.reduce_all(places[:1] < last))
+      within = tfrecords.as_written(lambda places, _: tf.reduce_all(places[:1] < last))
+      encoded = encoded.take_while(within)
 
+      @tfrecords.as_written
       def cut(places, records):
         begin, end = (tf.math.count_nonzero(places < bound) for bound in (first, last))
         return places[begin:end], records[begin:end]

@@ -36,6 +36,9 @@ from data_pipelines.stores.files import StoreError
 
 MARGIN = 1.25  # so much more than is asked for the start of a file must promise to be believed
 HELD_BYTES = 2**31  # a larger file is not held in memory to look for whole records past damage
+# For functions of a stream, none of which branches on tensors in Python: rewriting them so that it
+# could, as TensorFlow does by default, takes a program that begins to read some seconds.
+as_written = tf.autograph.experimental.do_not_convert
 BAD_DATA = "checksum of the data is wrong"
 CUT_SUFFIX = ".cut"
 

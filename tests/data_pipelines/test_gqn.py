@@ -130,16 +130,15 @@ def test_views_of_a_record_are_spread(whole):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first_batch", [1, 4, 11, 12, 40])  # 11.25 batches make an epoch
 @pytest.mark.parametrize(
   "split, on_corrupt", [("train", "error"), ("train", "skip"), ("val", "error")]
 )
-def test_starting_at_a_batch_is_as_if_those_before_were_drawn(
-  whole, split, on_corrupt, first_batch
-):
+def test_starting_at_a_batch_is_as_if_those_before_were_drawn(whole, split, on_corrupt):
   config = make_config(whole, on_corrupt=on_corrupt)
-  expected = draw(config, first_batch + 3, split=split, seed=3)[first_batch:]
-  assert draw(config, 3, split=split, seed=3, first_batch=first_batch) == expected
+  expected = draw(config, 43, split=split, seed=3)
+  for first in (1, 4, 11, 12, 40):  # 11.25 batches make an epoch
+    got = draw(config, 3, split=split, seed=3, first_batch=first)
+    assert got == expected[first : first + 3], first
 
 
 def test_starting_skips_whole_groups(whole, monkeypatch):

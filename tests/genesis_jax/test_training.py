@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy_weights
 import optax
 import pytest
 
@@ -25,7 +26,7 @@ def run(name, num_devices, batch):
   model = genesis_jax.build_model(dict(name=name, image_size=32) | SMALL[name])
   tx = optax.chain(genesis_jax.geco(goal=1700.0, step_size=1e-4), optax.sgd(1e-6))
   create = functools.partial(training.create_train_state, model=model, tx=tx)
-  state = jax.jit(create)(jax.random.key(0))
+  state = numpy_weights.drawn(create, jax.random.key(0))
   devices = jax.devices()[:num_devices]
   step = functools.partial(training.train_step, model=model, tx=tx, axis_name="batch")
   step = jax.pmap(step, axis_name="batch", devices=devices)
@@ -60,9 +61,8 @@ def test_one_device_equals_two(name):
 def test_divergence_freezes_the_state_before_it():
   model = genesis_jax.build_model(dict(name="vae", image_size=32, latent_dim=4))
   tx = optax.sgd(1e-8)
-  state = jax.jit(functools.partial(training.create_train_state, model=model, tx=tx))(
-    jax.random.key(0)
-  )
+  create = functools.partial(training.create_train_state, model=model, tx=tx)
+  state = numpy_weights.drawn(create, jax.random.key(0))
   step = jax.jit(
     functools.partial(training.train_step, model=model, tx=tx, beta_schedule=lambda step: 0.5)
   )

@@ -11,6 +11,7 @@ import sys
 
 import jax
 import numpy as np
+import numpy_weights
 import pytest
 from conftest import ON_ONE_DEVICE, TEST_IMAGES, TINY_RUN, tiny_config
 
@@ -38,11 +39,18 @@ def make_config(seed=0):
 
 
 @functools.cache
-def creator():
+def untrained():
   config = make_config()
   model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
   create = functools.partial(training.create_train_state, model=model, tx=tx)
-  return jax.jit(create, compiler_options=training.INIT_OPTIONS)
+  return jax.tree.map(np.asarray, numpy_weights.drawn(create, jax.random.key(0)))
+
+
+def state_of(seed, step):
+  """The same weights in another order."""
+  rng = np.random.default_rng([seed, step])
+  params = jax.tree.map(lambda x: rng.permutation(x.ravel()).reshape(x.shape), untrained().params)
+  return untrained().replace(params=params, step=np.int32(step))
 
 
 def write_run(workdir, seed, steps):
@@ -51,8 +59,7 @@ def write_run(workdir, seed, steps):
   origin = checkpoints.origin_of(config, importing.published_source(config))
   with checkpoints.Checkpoints(workdir, origin, config) as writer:
     for step in steps:
-      state = jax.tree.map(np.asarray, creator()(jax.random.key(100 * seed + step)))
-      state = state.replace(step=np.int32(step))
+      state = state_of(seed, step)
       if step == steps[0]:
         writer.restore(state)
       writer.save(devices.replicate(state))
@@ -244,8 +251,8 @@ def vae_run(tmp_path_factory, gqn_root):
   folder = tmp_path_factory.mktemp("evaluate_vae")
   config = tiny_config("vae", gqn_root)
   model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
-  create = jax.jit(functools.partial(training.create_train_state, model=model, tx=tx))
-  state = jax.tree.map(np.asarray, create(jax.random.key(0)))
+  create = functools.partial(training.create_train_state, model=model, tx=tx)
+  state = jax.tree.map(np.asarray, numpy_weights.drawn(create, jax.random.key(0)))
   importing.write_run(folder / "run", config, state, {})
   params = jax.tree.map(np.copy, state.params)
   jax.tree.leaves(params)[-1].flat[0] = np.nan

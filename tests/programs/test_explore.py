@@ -18,6 +18,7 @@ import httpx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy_weights
 import pytest
 import uvicorn
 from image_trees import picture
@@ -50,7 +51,8 @@ def stage(name: str) -> Stage:
   """A model, large enough that slots differ, and two images."""
   model = genesis_jax.build_model(MODELS[name])
   keys = {"params": jax.random.key(0), "noise": jax.random.key(1)}
-  variables = jax.jit(lambda: model.init(keys, jnp.zeros((1, SIZE, SIZE, 3)), train=False))()
+  image = jnp.zeros((1, SIZE, SIZE, 3))
+  variables = numpy_weights.drawn(lambda: model.init(keys, image, train=False))
   params = jax.tree.map(lambda x: 2 * x if x.ndim > 1 else x, variables["params"])
   images = np.stack([picture(seed, SIZE, SIZE) for seed in range(2)])
   return Stage(name, model, variables | {"params": params}, images)

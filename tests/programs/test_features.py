@@ -1,10 +1,10 @@
 """Extracted features: what they are, that they are whole, and what goes wrong in one line."""
 
+import contextlib
+import io
 import json
 import os
 import re
-import subprocess
-import sys
 
 import feature_runs
 import jax
@@ -22,12 +22,6 @@ from genesis_jax.noise import draw_noise
 NUM_TEST = feature_runs.NUM_TEST
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-  """Programs that are called here, not started, leave no flags behind for those that are."""
-  monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"])
-
-
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
   root = tmp_path_factory.mktemp("features")
@@ -39,13 +33,10 @@ def run_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def extracted(run_dir):
   """What the program prints for the test split, and the folder it makes."""
-  command = [sys.executable, "-m", "experiments.extract_features", f"--workdir={run_dir}"]
-  environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-  done = subprocess.run(
-    [*command, "--batch_size=8"], env=environment, capture_output=True, text=True
-  )
-  assert done.returncode == 0, done.stderr
-  return done.stdout, run_dir / "features" / "test_0"
+  out = io.StringIO()
+  with contextlib.redirect_stdout(out):
+    assert call(run_dir, batch_size=8) == 0
+  return out.getvalue(), run_dir / "features" / "test_0"
 
 
 def everything(path) -> dict[str, np.ndarray]:

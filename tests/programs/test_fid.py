@@ -5,7 +5,6 @@ import functools
 import hashlib
 import http.server
 import json
-import os
 import re
 import subprocess
 import sys
@@ -37,12 +36,6 @@ def case() -> golden.Case:
 @functools.cache
 def state_dict() -> dict:
   return case().state_dict
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-  """Programs that are called here, not started, leave no flags behind for those that are."""
-  monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"])
 
 
 @pytest.fixture(scope="module")

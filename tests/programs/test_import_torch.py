@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import golden
 import jax
@@ -424,11 +422,10 @@ def test_what_cannot_be_imported_is_said_in_one_line(tmp_path, released, capsys,
 def test_a_configuration_can_stand_in_for_flags(released, tmp_path):
   alone = tmp_path / "model.ckpt"
   alone.write_bytes((released / "model.ckpt-FINAL").read_bytes())
-  command = [sys.executable, "-m", "experiments.import_torch", f"--checkpoint={alone}"]
-  command += [f"--workdir={tmp_path / 'run'}", "--config=configs/experiment.py:genesis,gqn"]
-  command += ["--config.model.image_size=32", "--config.model.num_slots=4"]
-  done = subprocess.run(command, capture_output=True, text=True, check=False)
-  assert done.returncode == 0, done.stderr
+  words = [f"--checkpoint={alone}", f"--workdir={tmp_path / 'run'}"]
+  words += ["--config=configs/experiment.py:genesis,gqn"]
+  words += ["--config.model.image_size=32", "--config.model.num_slots=4"]
+  assert import_torch.main(words) == 0
   assert genesis_jax.load(tmp_path / "run")[2].model.num_slots == 4
 
 
@@ -474,6 +471,8 @@ def test_weights_of_the_original_have_the_structure_of_fresh_ones(case):
 
 def _there_and_back(model) -> dict:
   """Random variables of a model, once they came back from the original's names."""
+  if getattr(model, "num_slots", 0) > 2:  # which share their weights
+    model = model.clone(num_slots=2)
   images = jnp.zeros((1, model.image_size, model.image_size, 3))
   key = jax.random.key(0)
   shapes = jax.eval_shape(lambda: model.init({"params": key, "noise": key}, images, train=False))

@@ -374,7 +374,7 @@ def test_opens_on_the_first_pictures_that_there_are(run, browser):
 
 
 @needs_chromium
-@pytest.mark.parametrize("look", [(1280, False), (1280, True), (390, False)])
+@pytest.mark.parametrize("look", [(1280, False), (390, True)])
 def test_in_a_browser(run, browser, look):
   add_measurements(run)
   add_figures(run)

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy_weights
 import pytest
 from conftest import TEST_IMAGES, tiny_config
 from PIL import Image
@@ -55,7 +56,7 @@ def built(name: str):
   model = genesis_jax.build_model(MODELS[name])
   keys = {"params": jax.random.key(0), "noise": jax.random.key(1)}
   images = jnp.zeros((1, SIZE, SIZE, 3))
-  variables = jax.jit(lambda: model.init(keys, images, train=False))()
+  variables = numpy_weights.drawn(lambda: model.init(keys, images, train=False))
   params = jax.tree.map(lambda x: 2 * x if x.ndim > 1 else x, variables["params"])
   return model, variables | {"params": params}
 
@@ -380,8 +381,8 @@ def write_run(folder: Path, model: str, gqn_root, broken: bool = False) -> Path:
   if model == "vae":
     config.model.latent_dim = 4
   network, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
-  create = jax.jit(functools.partial(training.create_train_state, model=network, tx=tx))
-  state = jax.tree.map(np.array, create(jax.random.key(0)))
+  create = functools.partial(training.create_train_state, model=network, tx=tx)
+  state = jax.tree.map(np.array, numpy_weights.drawn(create, jax.random.key(0)))
   if broken:
     jax.tree.leaves(state.params)[-1].flat[0] = np.nan
   importing.write_run(folder, config, state, {})

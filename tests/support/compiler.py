@@ -7,11 +7,14 @@ newer emitters of fused loops it takes a fifth of the time.
 import importlib.metadata
 import os
 
-from experiments.console.startup import TESTED_JAXLIB
+from experiments.console import startup
 
 _FLAGS = "--xla_backend_optimization_level=0"
-if importlib.metadata.version("jaxlib") in TESTED_JAXLIB:  # XLA aborts on flags it does not know
+if importlib.metadata.version("jaxlib") in startup.TESTED_JAXLIB:  # XLA aborts on unknown flags
   _FLAGS += " --xla_cpu_use_fusion_emitters=false"
+  # As programs add it. Flags are part of the keys of compiled programs: with those of a program
+  # that a test calls, nothing that was compiled before it would be found again.
+  _FLAGS += f" {startup.FLAG}"
 
 
 def xla_flags(num_devices: int) -> str:

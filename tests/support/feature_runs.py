@@ -5,6 +5,7 @@ import pathlib
 
 import jax
 import numpy as np
+import numpy_weights
 from conftest import TINY_GENESIS, TINY_RUN
 
 import genesis_jax
@@ -75,6 +76,6 @@ def write_run(folder: pathlib.Path, model_name: str, data: pathlib.Path) -> None
   if model_name == "genesis":
     config.update_from_flattened_dict(TINY_GENESIS)
   model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
-  create = jax.jit(functools.partial(training.create_train_state, model=model, tx=tx))
-  state = jax.tree.map(np.asarray, create(jax.random.key(0)))
+  create = functools.partial(training.create_train_state, model=model, tx=tx)
+  state = jax.tree.map(np.asarray, numpy_weights.drawn(create, jax.random.key(0)))
   importing.write_run(folder, config, state, {})

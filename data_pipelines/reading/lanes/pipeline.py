@@ -98,12 +98,14 @@ class LanePipeline:
       features = [np.array([image[i] for image in images], object) for i in range(len(types) - 1)]
       return [*features, np.array([image[-1] for image in images], np.int64)]
 
+    @tfrecords.as_written
     def load(_):
       arrays = tf.numpy_function(step, [], types, stateful=True)
       return tuple(tf.ensure_shape(array, [None]) for array in arrays)
 
     groups = tf.data.Dataset.range(FOREVER).map(load)  # one after the other
-    groups = groups.take_while(lambda *arrays: tf.size(arrays[-1]) > 0).prefetch(GROUPS_AHEAD)
+    is_there = tfrecords.as_written(lambda *arrays: tf.size(arrays[-1]) > 0)
+    groups = groups.take_while(is_there).prefetch(GROUPS_AHEAD)
     return groups.rebatch(len(self._lanes(batch_size)))
 
   def close(self) -> None:
