@@ -212,6 +212,7 @@ def stored(uneven, tmp_path, monkeypatch):
     yield on_new_machine
 
 
+@pytest.mark.slow
 def test_a_store_gives_what_a_disk_does_and_each_host_its_share(uneven, stored):
   total = sum(part.path.stat().st_size for part in uneven)
   one = draw(records_of(uneven), epochs=2)
