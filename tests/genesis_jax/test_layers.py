@@ -192,6 +192,13 @@ def test_full_image_convolutions_are_matrix_products():
   np.testing.assert_allclose(layer.apply(variables, z), expected, atol=1e-5)
 
 
+def test_gradients_summed_over_the_batch_alone_are_a_product():
+  x, weights = normal(1, 2, 3, 4), normal(5, 2, 3, 4, seed=1)
+  _, transpose = jax.vjp(lambda x: layers.spread(x, weights.shape, x.dtype), x)
+  np.testing.assert_allclose(transpose(weights)[0], weights.sum(0, keepdims=True), atol=1e-5)
+  assert "dot_general" in str(jax.make_jaxpr(transpose)(weights))
+
+
 def test_broadcast_decoder_forms_its_first_layer_without_the_grid():
   z, size, depth = normal(3, 5), 8, 2
   net = networks.BroadcastDecoder(3, size, 6, depth, jax.nn.elu)
