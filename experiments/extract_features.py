@@ -55,7 +55,7 @@ def main(argv: list[str]) -> None:
     folder_made(options.out) as options.out,
   ):
     folder, index = extract(options)
-    name = name_of(folder)
+    where = name_of(folder)
   model = index["run"]["model"]["name"]
   print(f"features   {index['num_images']} {options.split} images: {model}, checkpoint "
         f"{index['run']['step']}")  # fmt: skip
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> None:
     print(f"array      {name} {array['dtype']}{array['shape']}: {array['what']}")
   if index["num_corrupt"]:
     print(f"note       {index['num_corrupt']} damaged records were left out")
-  print(f"results    {name}", flush=True)
+  print(f"results    {where}", flush=True)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,8 @@ ORDERS = {
     {"figures"},
     {"touch", "diagnosis"},  # both look at what figures show
     {"reporting", "scheduling"},
-    {"shifts", "reporting.comparing"},
+    {"reporting.comparing"},
+    {"shifts"},  # writes figures as comparisons do
     {"training"},
   ],
 }  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from data_pipelines.durable import write_atomically
 from experiments.figures.sheets import MARGIN, Sheet, titled
-from experiments.reporting.run_comparison import encoded
+from experiments.reporting.comparing.drawing import encoded
 from experiments.runs.folder import write_json
 from experiments.scoring import scores
 from experiments.scoring.files import STAND_IN

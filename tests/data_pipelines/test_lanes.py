@@ -274,6 +274,7 @@ def test_two_hosts_read_half_of_the_bytes_each(tmp_path):
   size = sum(path.stat().st_size for path in tmp_path.iterdir())
   command = [sys.executable, "-c", READER, str(tmp_path)]
   environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+  environment["PYTHONPATH"] = os.pathsep.join(sys.path)
   hosts = [
     subprocess.Popen([*command, str(host), "2"], stdout=subprocess.PIPE, env=environment)
     for host in range(2)

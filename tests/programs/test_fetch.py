@@ -1,5 +1,6 @@
 """Data sets fetched from servers on loopback, then read as published."""
 
+import collections
 import io
 import re
 import shutil
@@ -172,7 +173,7 @@ def test_a_killed_fetch_goes_on_where_it_was(tmp_path, monkeypatch):
     assert not (tmp_path / name).exists()
     (partial,) = tmp_path.glob(f".*{copies.UNDER_WAY}")
     there, server.rate = partial.stat().st_size, None
-    server.sent.clear()
+    server.sent = collections.Counter()
     assert fetch.main(words[3:]) == 0
   assert (tmp_path / name).read_bytes() == content
   assert server.sent[name] <= len(content) - there + 10  # but for looks at its first byte
