@@ -185,7 +185,7 @@ def test_report_of_this_machine(tmp_path):
   scenes = "--config.data.source=generator --config.data.num_val=8 --config.data.num_test=8"
   tiny = "--config.model.latent_dim=2 --config.batch_size=2 --config.num_validation_images=8"
   training = f"--train=configs/experiment.py:vae,multi_dsprites {scenes} {tiny}"
-  limits = ["--minutes=4", "--train_share=0.4", "--part=speed", "--part=training"]
+  limits = ["--minutes=3", "--train_share=0.4", "--part=speed", "--part=training"]
   program = [sys.executable, "-m", "benchmarks.accelerator", f"--out={tmp_path}"]
   done = subprocess.run(
     [*program, *limits, *words, training],
