@@ -19,8 +19,12 @@ DAMAGED_NPZ = (
   zlib.error,
 )
 
-
 TAKEN = "another program trains"  # how errors begin of programs that find a run in use
+
+
+def one_line(error: BaseException, most: int | None = 300) -> str:
+  """What an error says, in one line of at most so many characters; its kind if it says nothing."""
+  return " ".join(str(error).split())[:most] or type(error).__name__
 
 
 class UserError(Exception):

@@ -24,7 +24,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from experiments.console.errors import UserError
+from experiments.console.errors import UserError, one_line
 
 JOIN_SECONDS = 300  # for all hosts to come
 HEARTBEAT_SECONDS = 30  # without a sign of life until JAX gives up on a host
@@ -61,7 +61,7 @@ def joined(spec: str | None) -> Iterator[None]:
   except BaseException as error:
     if isinstance(error, jax.errors.JaxRuntimeError):
       time.sleep(GRACE_SECONDS)  # most likely another host is to blame, and its line will tell
-    lines.tell(f"host {jax.process_index()} failed: {_in_one_line(error)}")
+    lines.tell(f"host {jax.process_index()} failed: {one_line(error, 500)}")
     atexit.register(_end_without_waiting)  # JAX would wait for the other hosts
     if isinstance(error, KeyboardInterrupt):
       raise UserError(f"interrupted; {RESUME}") from error
@@ -92,7 +92,7 @@ def _connect(spec: str) -> None:
       )
   except (IndexError, TypeError, ValueError, RuntimeError) as error:
     raise UserError(
-      f"cannot join the hosts of --multihost={spec}: {_in_one_line(error)}; plain --multihost "
+      f"cannot join the hosts of --multihost={spec}: {one_line(error, 500)}; plain --multihost "
       "finds the hosts of a TPU pod, Slurm, MPI or Kubernetes; anywhere else give "
       "--multihost=ADDRESS:PORT,INDEX,COUNT, with the first host's address"
     ) from error
@@ -216,10 +216,6 @@ def _kept_alive(line: socket.socket) -> socket.socket:
     if hasattr(socket, name):  # Linux
       line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
   return line
-
-
-def _in_one_line(error: BaseException) -> str:
-  return " ".join(str(error).split())[:500] or type(error).__name__
 
 
 def _die(reason: str) -> None:

@@ -96,6 +96,11 @@ def differences(saved: dict, current: dict) -> dict[str, str]:
   return changed
 
 
+def differences_of_settings(saved: dict, current: dict) -> dict[str, str]:
+  """`differences` of two configurations, whatever data they find."""
+  return differences({"config": saved, "source": {}}, {"config": current, "source": {}})
+
+
 def of_config(
   saved: dict, current: dict, told: Collection[str], workdir: pathlib.Path
 ) -> list[str]:

@@ -43,9 +43,9 @@ class Task:
       status = self._train()
       if self._stopped:
         return "stopped"
-      said = self._log.read_text(errors="replace").strip().splitlines()[-1:]
+      said = glance.last_line(self._log)
       if status:
-        if TAKEN in "".join(said):
+        if TAKEN in said:
           return "taken"
         raise RuntimeError(f"status {status}: {said}")
       # Its own time limit is over, but not this job's.

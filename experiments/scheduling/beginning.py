@@ -22,8 +22,7 @@ def _difference(began: dict[str, dict], now: dict[str, dict]) -> str | None:
   for point, saved in began.items():
     if point not in now:
       return f"point {point} is not in it any more"
-    both = ({"config": content, "source": {}} for content in (saved, now[point]))
-    if changed := changes.differences(*both):
+    if changed := changes.differences_of_settings(saved, now[point]):
       words = "; ".join(f"{name}: {values}" for name, values in changed.items())
       return f"point {point} is now another experiment: {words}"
   return None

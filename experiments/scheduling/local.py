@@ -6,7 +6,6 @@ program trains, whoever started it and where, is left to it, and looked at again
 
 import dataclasses
 import os
-import pathlib
 import signal
 import socket
 import subprocess
@@ -179,7 +178,7 @@ class Local:
     self._waiting.append(run)  # unless it is found to have ended
     if status == 0 or self.stopped:
       self._settle_well(run)
-    elif TAKEN in (reason := last_line(run.log)):
+    elif TAKEN in (reason := glance.last_line(run.log)):
       again = REFUSED_SECONDS if is_remote(run.workdir) else HELD_SECONDS
       self._hold(run, glance.holder(run.workdir) or reason, again)
     elif not place.is_there():
@@ -194,7 +193,7 @@ class Local:
     """Notes whether a program that ended without an error has finished its run."""
     if standing := self._look(run):
       self._end(run, board.DONE if standing.is_done else board.STOPPED)
-      words = last_line(run.log)
+      words = glance.last_line(run.log)
       if standing.is_done:
         words = board.scores_in_words(self._reader.progress(run, here=False, is_done=True))
       self._board.say(f"{self._ended[run]}: {run}: {words}")
@@ -219,9 +218,3 @@ def _pass_on(number: int, process: subprocess.Popen) -> None:
   """Asks a program to save and end."""
   if process.poll() is None:
     process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
-
-
-def last_line(log: pathlib.Path) -> str:
-  """What a program said last."""
-  lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-  return lines[-1][:300] if lines else "no output"

@@ -17,7 +17,6 @@ from experiments.console.errors import UserError
 from experiments.runs import folder
 from experiments.scheduling import board, slurm_queue
 from experiments.scheduling.array_task import Task
-from experiments.scheduling.local import last_line
 from experiments.scheduling.plan import Run
 from experiments.scheduling.standing import Reader, look
 from experiments.stores import glance
@@ -168,7 +167,7 @@ class Slurm:
       of_slurm = [line for line in lines if line.startswith("slurmstepd") and "REQUEUE" not in line]
       if of_slurm and not any(line.startswith("RuntimeError: ") for line in lines):  # of `Task`
         return of_slurm[-1].partition(": error: ")[2]
-    return last_line(self._log(run))
+    return glance.last_line(self._log(run))
 
   def _tell(self, run: Run, state: str) -> None:
     """Notes the state in which a run stays."""

@@ -53,8 +53,7 @@ def look(run: Run) -> Standing:
   final = glance.dictionary(run.workdir, "metrics.json") if saved else {}
   if saved and (steps or final):
     wanted = json.loads(run.config.to_json_best_effort())
-    both = ({"config": content, "source": {}} for content in (saved, wanted))
-    for name, values in changes.differences(*both).items():
+    for name, values in changes.differences_of_settings(saved, wanted).items():
       return Standing(f"another experiment: {name}: {values}", step, is_foreign=True)
     if final.get("step", -1) >= run.config.num_steps:
       return Standing(DONE, step)

@@ -1,6 +1,6 @@
 """Scores of one checkpoint at each level of its dials.
 
-    bench = Bench(step, model, variables, config, settings)
+    bench = Bench(model, variables, config, settings)
     result = bench.measured(level)          # Measured: scores with intervals, and the worst images
 
 The levels of training of all dials are the same images, and are measured once. There is a compiled

@@ -13,7 +13,7 @@ from experiments.scoring.files import check_writable
 from experiments.scoring.measure import absence
 from experiments.shifts import drawing, files
 from experiments.shifts.dials import Dial, chosen
-from experiments.shifts.measuring import Bench, Settings
+from experiments.shifts.measuring import Bench, Measured, Settings
 from experiments.stores.addresses import name_of
 
 FOLDER = "robustness"  # within a run's folder
@@ -47,6 +47,23 @@ def _measured(bench: Bench, dials: list[Dial]) -> drawing.Found:
     found.append((dial, results[first : first + len(dial.levels)]))
     first += len(dial.levels)
   return found
+
+
+def _described(config, settings: Settings, source, usual: Measured) -> dict:
+  """What the result says of what was measured; `usual` is the level of training."""
+  return dict(
+    model=config.model.name,
+    split=settings.split,
+    images=usual.images,
+    num_images=usual.num_images,
+    seed=settings.seed,
+    sample_seed=settings.sample_seed,
+    data=source.metadata(),
+    stand_in=source.stand_in,
+    device=devices.description(),
+    intervals=files.INTERVALS,
+    definitions={name: scores.definition(name) for name in usual.scores},
+  )
 
 
 def measure_run(workdir: pathlib.Path, options: argparse.Namespace) -> tuple[dict, list]:
@@ -94,27 +111,15 @@ def measure_run(workdir: pathlib.Path, options: argparse.Namespace) -> tuple[dic
   if reason := absence(usual.scores, source, config.model.name):
     left_out["segmentation"] = reason
     print(f"left out   {reason}", flush=True)
-  result = dict(
-    title=f"{config.model.name} on {config.data.name} {config.data.variant}, step {step}",
-    workdir=name_of(workdir),
-    step=step,
-    model=config.model.name,
-    split=settings.split,
-    images=usual.images,
-    num_images=usual.num_images,
-    seed=settings.seed,
-    sample_seed=settings.sample_seed,
+  title = f"{config.model.name} on {config.data.name} {config.data.variant}, step {step}"
+  result = dict(title=title, workdir=name_of(workdir), step=step)
+  result |= _described(config, settings, source, usual) | dict(
     raw_weights=options.raw_weights,
-    data=source.metadata(),
-    stand_in=source.stand_in,
-    device=devices.description(),
-    intervals=files.INTERVALS,
-    definitions={name: scores.definition(name) for name in usual.scores},
     dials=files.levels(found),
     left_out=left_out,
     finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
   )
-  words = f"{result['title']}: means over {usual.num_images} images a level, 95% intervals"
+  words = f"{title}: means over {usual.num_images} images a level, 95% intervals"
   figure = drawing.curves(found, names, words)
   worst = drawing.worst_images(bench, found, settings.seed)
   result["seconds"] = round(time.monotonic() - start, 1)

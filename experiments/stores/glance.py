@@ -78,3 +78,9 @@ def holder(run: Place) -> str | None:
   from experiments.runs import folder
 
   return durable.holder(folder_of(run) / folder.LOCK)
+
+
+def last_line(log: pathlib.Path) -> str:
+  """What a program said last."""
+  lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+  return lines[-1][:300] if lines else "no output"

@@ -10,7 +10,7 @@ import multiprocessing
 import queue
 import signal
 
-from experiments.console.errors import UserError
+from experiments.console.errors import UserError, one_line
 from experiments.trackers.catalogue import TRACKERS, Tracked
 
 WAITING = 256  # calls that a tracker may be behind
@@ -97,11 +97,13 @@ def _track(name: str, run: Tracked, calls, login) -> None:
     tracker.log_in()
     login.send(None)
   except Exception as error:  # also what a broken library raises when it is imported
-    return login.send(_line(error))
+    return login.send(one_line(error))
   try:
     print(f"{name:<10} {tracker.begin(run)}", flush=True)
   except Exception as error:
-    return print(f"WARNING: {name} cannot be used ({_line(error)}); training goes on", flush=True)
+    return print(
+      f"WARNING: {name} cannot be used ({one_line(error)}); training goes on", flush=True
+    )
   well, method = True, None
   while method != "end":
     method, args = _next(calls)
@@ -109,7 +111,7 @@ def _track(name: str, run: Tracked, calls, login) -> None:
       getattr(tracker, method)(*args)
     except Exception as error:
       if well:
-        print(f"WARNING: {name} failed ({_line(error)}); training goes on", flush=True)
+        print(f"WARNING: {name} failed ({one_line(error)}); training goes on", flush=True)
       well = False
 
 
@@ -119,7 +121,3 @@ def _next(calls) -> tuple[str, tuple]:
     with contextlib.suppress(queue.Empty):
       return calls.get(timeout=LOOK_SECONDS)
   return "end", (True,)
-
-
-def _line(error: Exception) -> str:
-  return " ".join(str(error).split())[:300] or type(error).__name__

@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-from experiments.console.errors import UserError
+from experiments.console.errors import UserError, one_line
 
 # wandb is imported in methods: by its name alone nothing of it is needed.
 
@@ -46,7 +46,7 @@ class WeightsAndBiases:
       self._begin(run)
     except wandb.Error as error:
       self._begin(run, mode="offline")
-      return f"{_line(error)}; {self._where(run)}"
+      return f"{one_line(error)}; {self._where(run)}"
     return self._where(run)
 
   def _begin(self, run, **changes) -> None:
@@ -108,7 +108,3 @@ class WeightsAndBiases:
   def end(self, failed: bool) -> None:
     """Waits until all is sent."""
     self._run.finish(exit_code=int(failed))
-
-
-def _line(error: Exception) -> str:
-  return " ".join(str(error).split())[:300]

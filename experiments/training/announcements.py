@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from experiments.console.errors import UserError
+from experiments.console.errors import UserError, one_line
 from experiments.console.program import command
 from experiments.hardware import devices
 from experiments.reporting import page
@@ -110,8 +110,7 @@ def _written_report(workdir: pathlib.Path) -> pathlib.Path | None:
   try:
     return page.write(workdir)
   except Exception as error:  # of any kind: training itself has succeeded
-    words = " ".join(str(error).split()) or type(error).__name__
-    again = command("report", workdir)
+    words, again = one_line(error, most=None), command("report", workdir)
     logging.warning("the report was not written (%s); try again with %s", words, again)
     return None
 
