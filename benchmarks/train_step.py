@@ -199,9 +199,13 @@ def measure(cases: list[Case], rounds: int, least: float) -> list[list[float]]:
   """Seconds per call of each case in every round of at least `least` seconds; rounds alternate."""
   from benchmarks import ceilings
 
+  def turn(case: Case, calls: int) -> float:
+    case.call()  # caches and memory are still the other case's
+    return ceilings.time_calls(case.call, calls)
+
   calls = [max(1, round(least / ceilings.time_calls(case.call, 1))) for case in cases]
   times = [
-    [ceilings.time_calls(case.call, n) for case, n in zip(cases, calls, strict=True)]
+    [turn(case, n) for case, n in zip(cases, calls, strict=True)]
     for _ in range(rounds)
   ]
   return [list(column) for column in zip(*times, strict=True)]
