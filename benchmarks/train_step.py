@@ -204,10 +204,7 @@ def measure(cases: list[Case], rounds: int, least: float) -> list[list[float]]:
     return ceilings.time_calls(case.call, calls)
 
   calls = [max(1, round(least / ceilings.time_calls(case.call, 1))) for case in cases]
-  times = [
-    [turn(case, n) for case, n in zip(cases, calls, strict=True)]
-    for _ in range(rounds)
-  ]
+  times = [[turn(case, n) for case, n in zip(cases, calls, strict=True)] for _ in range(rounds)]
   return [list(column) for column in zip(*times, strict=True)]
 
 
