@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
 import sys
 
 import numpy as np
@@ -12,6 +11,7 @@ from conftest import ON_ONE_DEVICE, TINY_RUN
 import genesis_jax
 from benchmarks import accelerator, compiled, gradients, metrics, parts, train_step, whole_program
 from experiments.console.errors import UserError
+from tests.support import programs
 
 SMALL = ["--config.model.latent_dim=4", "--size=32", "--batch=8", "--rounds=1", "--seconds=0"]
 
@@ -186,11 +186,8 @@ def test_report_of_this_machine(tmp_path):
   tiny = "--config.model.latent_dim=2 --config.batch_size=2 --config.num_validation_images=8"
   training = f"--train=configs/experiment.py:vae,multi_dsprites {scenes} {tiny}"
   limits = ["--minutes=3", "--train_share=0.4", "--part=speed", "--part=training"]
-  program = [sys.executable, "-m", "benchmarks.accelerator", f"--out={tmp_path}"]
-  done = subprocess.run(
-    [*program, *limits, *words, training],
-    capture_output=True, text=True, timeout=500, env=ON_ONE_DEVICE,
-  )  # fmt: skip
+  program = ["benchmarks.accelerator", f"--out={tmp_path}", *limits, *words, training]
+  done = programs.run(program, env=ON_ONE_DEVICE, timeout=500)
   assert done.returncode == 0, done.stderr
   found = json.loads((tmp_path / "results.json").read_text())
   assert found["speed"]["rows"][0]["steps/s"] > 0, done.stdout
