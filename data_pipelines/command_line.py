@@ -143,9 +143,12 @@ def run(main: Callable[[], int]) -> NoReturn:
 
 
 def quieten_tensorflow() -> None:
-  """Silences TensorFlow's greeting; call it before it is imported."""
+  """Silences TensorFlow's greeting, and leaves Keras out; call it before it is imported."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  # Keras 3, which nothing here uses, would be imported with TensorFlow, for two seconds; Keras 2
+  # is only when it is used.
+  os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 
 def log_to_terminal(form: str) -> None:

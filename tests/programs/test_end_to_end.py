@@ -19,15 +19,18 @@ from experiments.hardware import devices
 from experiments.scoring.evaluator import noise_key
 from experiments.training import loop
 from genesis_jax import runs, training
-from tests.support import programs
+from tests.support import compiler, programs
 
 GENESIS = "configs/genesis_gqn.py"
 TINY = "tests/support/tiny_model.py"
 
 
+NO_KERAS = "import sys; sys.modules['keras'] = None"  # importing it fails
+
+
 def start(workdir, flags, config=TINY) -> programs.Program:
   words = ["experiments.main", f"--config={config}", f"--workdir={workdir}", *flags]
-  return programs.start(words, env=ON_ONE_DEVICE)
+  return programs.start(words, env=ON_ONE_DEVICE, before=NO_KERAS)
 
 
 def finish(process) -> str:
@@ -50,6 +53,21 @@ def flat_state(workdir, step) -> dict[str, np.ndarray]:
 
 def lines(workdir) -> list[dict]:
   return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+BY_ITSELF = """
+import os, signal, sys, jax
+assert sys.argv[1:] == ["a b"] and os.environ["A"] == "1"
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+assert jax.device_count() == 3 and jax.config.jax_compilation_cache_dir == "/elsewhere"
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_a_program_from_the_server_is_as_one_by_itself():
+  environment = compiler.environment(3) | {"A": "1", "JAX_COMPILATION_CACHE_DIR": "/elsewhere"}
+  done = programs.run(["this", "a b"], env=environment, before=BY_ITSELF, timeout=100)
+  assert done.returncode == -signal.SIGINT and done.stderr.endswith("KeyboardInterrupt\n")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """What all programs share: mistakes in one line, exit status, Ctrl-C, and no outdated calls."""
 
 import ast
+import os
 import pathlib
 import signal
 import subprocess
@@ -91,6 +92,15 @@ def test_ctrl_c_while_a_program_imports(name):
   command = [sys.executable, "-m", name, "--config=configs/demo.py"]
   # As late as all programs, on a busy machine, have begun to import.
   assert interrupted(command, seconds=0.4)[:2] == (130, "interrupted\n")
+
+
+def test_programs_leave_keras_out(monkeypatch):
+  monkeypatch.delenv("TF_USE_LEGACY_KERAS", raising=False)
+  command_line.quieten_tensorflow()
+  assert os.environ["TF_USE_LEGACY_KERAS"] == "1"
+  monkeypatch.setenv("TF_USE_LEGACY_KERAS", "0")  # somebody wants it
+  command_line.quieten_tensorflow()
+  assert os.environ["TF_USE_LEGACY_KERAS"] == "0"
 
 
 def test_a_warning_is_told_once(capfd):

@@ -32,8 +32,8 @@ from tests.support import compiler
 
 ROOT = pathlib.Path(__file__).parents[2]
 LIBRARIES = (
-  "tensorflow", "jax", "flax.linen", "optax", "orbax.checkpoint", "clu.metric_writers",
-  "clu.parameter_overview", "ml_collections", "PIL.Image", "jinja2",
+  "tensorflow", "jax", "flax.linen", "optax", "orbax.checkpoint", "clu.parameter_overview",
+  "tensorboard.plugins.hparams.summary_v2", "ml_collections", "PIL.Image", "jinja2", "fsspec",
 )  # fmt: skip
 LONGEST = 1 << 20  # bytes of a message: words, environment
 
