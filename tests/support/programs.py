@@ -27,6 +27,7 @@ import threading
 import time
 from typing import NoReturn
 
+from data_pipelines.command_line import quieten_tensorflow
 from experiments.console import startup
 from tests.support import compiler
 
@@ -166,6 +167,7 @@ def _server() -> socket.socket:
 def serve(control: socket.socket) -> dict:
   """Forks for each task; returns the task in the processes that are to do it."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests, which then end this
+  quieten_tensorflow()
   for library in LIBRARIES:
     importlib.import_module(library)
   gc.freeze()  # what is there already stays, and is shared

@@ -20,6 +20,7 @@ class TinyModel(Model):
 
   image_size: int = 32
   latent_dim: int = 12
+  pixel_std: float = 0.7
 
   def setup(self):
     self.posterior = GaussianHead(self.latent_dim)
@@ -36,7 +37,7 @@ class TinyModel(Model):
     recon = self._image(latent.sample)
     return Outputs(
       recon=recon,
-      err=-normal_log_prob(images, recon, 0.7).sum((1, 2, 3)),
+      err=-normal_log_prob(images, recon, self.pixel_std).sum((1, 2, 3)),
       kl={"latent": sampled_kl(latent)},
       latents={"latent": latent},
     )
