@@ -15,6 +15,7 @@ after Ctrl-C.
 import argparse
 import contextlib
 import functools
+import gc
 import logging
 import os
 import pathlib
@@ -139,6 +140,9 @@ def run(main: Callable[[], int]) -> NoReturn:
   """Runs this process's program to its exit; Ctrl-C ends it at once, with one line."""
   with interrupts.Working():
     status = main()
+  # What is there need not be searched for what refers to itself: with the libraries' 400,000 objects
+  # that takes two seconds, after the last line was printed.
+  gc.freeze()
   sys.exit(status)
 
 
