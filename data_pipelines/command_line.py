@@ -140,8 +140,8 @@ def run(main: Callable[[], int]) -> NoReturn:
   """Runs this process's program to its exit; Ctrl-C ends it at once, with one line."""
   with interrupts.Working():
     status = main()
-  # What is there need not be searched for what refers to itself: with the libraries' 400,000 objects
-  # that takes two seconds, after the last line was printed.
+  # Nobody needs what refers to itself to be found before the end: among the 400,000 objects of the
+  # libraries that takes two seconds, after the last line was printed.
   gc.freeze()
   sys.exit(status)
 
