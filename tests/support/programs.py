@@ -36,7 +36,7 @@ LIBRARIES = (
   "tensorflow", "jax", "flax.linen", "optax", "orbax.checkpoint", "clu.parameter_overview",
   "tensorboard.plugins.hparams.summary_v2", "ml_collections", "PIL.Image", "jinja2", "fsspec",
 )  # fmt: skip
-LONGEST = 1 << 20  # bytes of a message: words, environment
+BYTES = 1 << 20  # of a message, at once
 
 
 class Program:
@@ -45,7 +45,9 @@ class Program:
   def __init__(self, args: list[str], told: socket.socket, stdout, stderr):
     self.args, self.stdout, self.stderr, self.returncode = args, stdout, stderr, None
     self._told = told.makefile()
-    self.pid = int(self._told.readline())
+    if not (pid := self._told.readline()):
+      raise ChildProcessError("the server of programs has ended")
+    self.pid = int(pid)
     self._end = threading.Thread(target=self._await_end, daemon=True)
     self._end.start()
 
@@ -126,8 +128,7 @@ def start(
   ours, theirs = socket.socketpair()
   words = [str(word) for word in words]
   task = dict(words=words, env=env, cwd=str(cwd), before=before)
-  message = json.dumps(task).encode()
-  assert len(message) <= LONGEST, "an environment too large"
+  message = json.dumps(task).encode() + b"\n"
   socket.send_fds(_server(), [message], [*ends, theirs.fileno()])
   theirs.close()
   for end in ends:
@@ -149,8 +150,7 @@ def run(words: list[str], *, timeout: float, **options) -> subprocess.CompletedP
 @functools.cache
 def _server() -> socket.socket:
   """Starts the server; it ends with this process."""
-  ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
-  ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LONGEST)
+  ours, theirs = socket.socketpair()
   command = [sys.executable, "-u", "-m", "tests.support.programs"]
   pipes = dict(stdin=theirs, stdout=subprocess.DEVNULL)
   server = subprocess.Popen(command, cwd=ROOT, env=compiler.environment(), **pipes)
@@ -173,9 +173,11 @@ def serve(control: socket.socket) -> dict:
   gc.freeze()  # what is there already stays, and is shared
   signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for watchers
   while True:
-    message, fds, _, _ = socket.recv_fds(control, LONGEST, 3)
+    message, fds, _, _ = socket.recv_fds(control, BYTES, 3)
     if not message:
       sys.exit()
+    while not message.endswith(b"\n"):
+      message += control.recv(BYTES)
     if os.fork() == 0:
       break
     for fd in fds:
@@ -183,12 +185,12 @@ def serve(control: socket.socket) -> dict:
   control.close()
   signal.signal(signal.SIGCHLD, signal.SIG_DFL)
   *pipes, told = fds
-  if pid := os.fork():
-    _watch(pid, socket.socket(fileno=told))
-  os.close(told)
   for number, pipe in enumerate(pipes, start=1):
     os.dup2(pipe, number)
     os.close(pipe)
+  if pid := os.fork():
+    _watch(pid, socket.socket(fileno=told))
+  os.close(told)
   signal.signal(signal.SIGINT, signal.default_int_handler)
   return json.loads(message)
 
@@ -196,7 +198,7 @@ def serve(control: socket.socket) -> dict:
 def _watch(pid: int, told: socket.socket) -> NoReturn:
   """Tells who started a program its number, and how it ended."""
   try:
-    os.closerange(0, 3)  # pipes end with those who write
+    os.closerange(0, 3)  # what the program writes ends with the program
     told.send(f"{pid}\n".encode())
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     told.send(f"{status}\n".encode())
