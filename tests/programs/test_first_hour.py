@@ -35,7 +35,7 @@ def suggested(text: str) -> list[str]:
 @pytest.mark.slow
 def test_every_command_that_a_run_suggests_runs_as_printed(tmp_path):
   workdir = tmp_path / "my run"
-  command = ["experiments.main", "--config=configs/experiment.py:vae,multi_dsprites"]
+  command = ["experiments.main", "--config=tests/support/tiny_model.py:multi_dsprites"]
   command += [f"--config.{name}={value}" for name, value in SETTINGS.items()]
   trained = run([*command, f"--workdir={workdir}"])
   assert trained.returncode == 0, trained.stderr
