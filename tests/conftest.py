@@ -9,9 +9,10 @@ import tempfile
 
 from tests.support import compiler
 
-# Both are read when JAX is imported.
+# Read when JAX and TensorFlow are imported.
 os.environ["XLA_FLAGS"] = compiler.xla_flags(num_devices=2)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # as programs: nothing imports Keras
 
 import jaxtyping  # noqa: E402
 import numpy as np  # noqa: E402

@@ -43,6 +43,13 @@ def _decoded(
   return decoded.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
+def _end(pipeline: IndexedPipeline | LanePipeline | Pipeline, iterators: list) -> None:
+  """Ends reading ahead, first where it is Python's: TensorFlow waits for calls that it has made."""
+  if isinstance(pipeline, LanePipeline):
+    pipeline.close()
+  iterators.clear()
+
+
 class Batches:
   """Iterator over dicts of numpy arrays; see `data_pipelines.batches` for the arguments.
 
@@ -94,9 +101,7 @@ class Batches:
     self._iterators = iterators
     # An endless stream reads ahead in threads that call Python. They must end before Python does,
     # or the program never exits; a finalizer is called before that, at the latest.
-    weakref.finalize(self, iterators.clear)
-    if isinstance(self._pipeline, LanePipeline):
-      weakref.finalize(self, self._pipeline.close)
+    weakref.finalize(self, _end, self._pipeline, iterators)
 
   def __iter__(self) -> "Batches":
     return self

@@ -113,7 +113,10 @@ def first(tree):
 
 def to_host(tree):
   """The first device's copy as numpy arrays; waits for the devices."""
-  return jax.tree.map(np.asarray, jax.device_get(first(tree)))
+  # Not of `first`, which has every array sliced on the device, one after the other. Copies, as on
+  # CPUs these are the device's own memory, which a training step writes to.
+  copies = jax.device_get(jax.tree.map(lambda x: x.addressable_shards[0].data, tree))
+  return jax.tree.map(lambda x: np.array(x[0]), copies)
 
 
 def parallel(

@@ -8,8 +8,10 @@ import importlib.util
 import json
 import math
 import pathlib
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -27,6 +29,9 @@ def clu_writer(folder: pathlib.Path):
   """
   if not all(importlib.util.find_spec(name) for name in ("tensorflow", "clu")):
     return None
+  # A callback of Keras's in TensorBoard's package, which CLU imports and nobody calls, would import
+  # Keras: programs leave it out.
+  sys.modules.setdefault("tensorboard.plugins.hparams._keras", SimpleNamespace(Callback=None))
   from clu import metric_writers  # imports TensorFlow
 
   with _explained(folder):

@@ -1,11 +1,13 @@
 """Records read in lanes: the same images on any number of hosts, of which each reads its share."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -286,3 +288,25 @@ def test_two_hosts_read_half_of_the_bytes_each(tmp_path):
   num = sum(200 - i for i in range(8)) * VIEWS
   expected = [i * 200 * VIEWS + image for i in range(8) for image in range((200 - i) * VIEWS)]
   assert sorted(sum(rows, [])) == expected and len(expected) == num
+
+
+def test_a_stream_that_is_given_up_reads_no_further(ranges, monkeypatch):
+  """Not even to the end of what is read at once."""
+  records, closed, read = records_of(ranges), threading.Event(), []
+  close = LanePipeline.close
+
+  def end(pipeline):
+    close(pipeline)
+    closed.set()
+
+  def unpack(record):
+    read.append(closed.is_set())
+    if len(read) > 900:  # ahead of the first batch
+      closed.wait(0.1)
+    return records.unpack(record)
+
+  monkeypatch.setattr(LanePipeline, "close", end)
+  stream = Batches(dataclasses.replace(records, unpack=unpack), batch_size=ROWS, shuffle=True)
+  next(stream)
+  del stream
+  assert closed.is_set() and sum(read) <= 1

@@ -25,7 +25,7 @@ from experiments import main
 from experiments.hardware import hosts
 from experiments.training import loop
 from genesis_jax import runs
-from tests.support import compiler
+from tests.support import compiler, programs
 
 SOON = 60  # seconds within which a host ends that lost another; mostly it is one second
 # The validation split has 40 images: its last batch is incomplete, and is not wanted to its end.
@@ -45,9 +45,11 @@ def free_port() -> int:
     return server.getsockname()[1]
 
 
-def start(arguments, num_devices: int) -> subprocess.Popen:
+def start(arguments, num_devices: int) -> subprocess.Popen | programs.Program:
   pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
   env = compiler.environment(num_devices)
+  if arguments[0] == "-m":
+    return programs.start(arguments[1:], env=env)
   return subprocess.Popen([sys.executable, "-u", *arguments], env=env, **pipes)
 
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
 import sys
 
 import numpy as np
@@ -12,8 +11,19 @@ from conftest import ON_ONE_DEVICE, TINY_RUN
 import genesis_jax
 from benchmarks import accelerator, compiled, gradients, metrics, parts, train_step, whole_program
 from experiments.console.errors import UserError
+from tests.support import programs
 
 SMALL = ["--config.model.latent_dim=4", "--size=32", "--batch=8", "--rounds=1", "--seconds=0"]
+
+
+LITTLE = """
+import functools
+from benchmarks import ceilings, parts
+settings = parts.settings
+parts.settings = lambda options: settings(options)[:2]
+ceilings.MATRIX["cpu"], ceilings.COPIED["cpu"] = 64, 2**16
+ceilings.seconds_per_call = functools.partial(ceilings.seconds_per_call, least=0, rounds=1)
+"""
 
 
 @pytest.fixture
@@ -184,13 +194,11 @@ def test_report_of_this_machine(tmp_path):
   words = ["--model=vae", "--size=32", "--batch=2", "--steps_per_call=2", "--seconds=0"]
   scenes = "--config.data.source=generator --config.data.num_val=8 --config.data.num_test=8"
   tiny = "--config.model.latent_dim=2 --config.batch_size=2 --config.num_validation_images=8"
-  training = f"--train=configs/experiment.py:vae,multi_dsprites {scenes} {tiny}"
+  tiny += " --config.num_steps=4"  # else it trains as long as it may
+  training = f"--train=tests/support/tiny_model.py:multi_dsprites {scenes} {tiny}"
   limits = ["--minutes=3", "--train_share=0.4", "--part=speed", "--part=training"]
-  program = [sys.executable, "-m", "benchmarks.accelerator", f"--out={tmp_path}"]
-  done = subprocess.run(
-    [*program, *limits, *words, training],
-    capture_output=True, text=True, timeout=500, env=ON_ONE_DEVICE,
-  )  # fmt: skip
+  program = ["benchmarks.accelerator", f"--out={tmp_path}", *limits, *words, training]
+  done = programs.run(program, env=ON_ONE_DEVICE, before=LITTLE, timeout=500)
   assert done.returncode == 0, done.stderr
   found = json.loads((tmp_path / "results.json").read_text())
   assert found["speed"]["rows"][0]["steps/s"] > 0, done.stdout

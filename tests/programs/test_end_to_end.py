@@ -3,14 +3,12 @@
 import functools
 import json
 import signal
-import subprocess
-import sys
 import time
 
 import jax
 import numpy as np
 import pytest
-from conftest import ON_ONE_DEVICE, TEST_IMAGES, tiny_config
+from conftest import ON_ONE_DEVICE, TEST_IMAGES, TINY_RUN, tiny_config
 from flax import traverse_util
 from PIL import Image
 
@@ -21,18 +19,18 @@ from experiments.hardware import devices
 from experiments.scoring.evaluator import noise_key
 from experiments.training import loop
 from genesis_jax import runs, training
+from tests.support import compiler, programs
 
-COMMAND = [sys.executable, "-u", "-m", "experiments.main", "--config=configs/genesis_gqn.py"]
+GENESIS = "configs/genesis_gqn.py"
+TINY = "tests/support/tiny_model.py"
 
 
-def start(workdir, flags) -> subprocess.Popen:
-  return subprocess.Popen(
-    [*COMMAND, f"--workdir={workdir}", *flags],
-    env=ON_ONE_DEVICE,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
+NO_KERAS = "import sys; sys.modules['keras'] = None"  # importing it fails
+
+
+def start(workdir, flags, config=TINY) -> programs.Program:
+  words = ["experiments.main", f"--config={config}", f"--workdir={workdir}", *flags]
+  return programs.start(words, env=ON_ONE_DEVICE, before=NO_KERAS)
 
 
 def finish(process) -> str:
@@ -57,12 +55,27 @@ def lines(workdir) -> list[dict]:
   return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+BY_ITSELF = """
+import os, signal, sys, jax
+assert sys.argv[1:] == ["a b"] and os.environ["A"] == "1"
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+assert jax.device_count() == 3 and jax.config.jax_compilation_cache_dir == "/elsewhere"
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_a_program_from_the_server_is_as_one_by_itself():
+  environment = compiler.environment(3) | {"A": "1", "JAX_COMPILATION_CACHE_DIR": "/elsewhere"}
+  done = programs.run(["this", "a b"], env=environment, before=BY_ITSELF, timeout=100)
+  assert done.returncode == -signal.SIGINT and done.stderr.endswith("KeyboardInterrupt\n")
+
+
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory, tiny_flags):
   """A run from beginning to end on one device: its folder, and what it printed."""
   workdir = tmp_path_factory.mktemp("whole") / "run"
   extra = ["--config.images_every=6", "--config.validate_every=6", "--config.test_images=12"]
-  return workdir, finish(start(workdir, [*tiny_flags, *extra]))
+  return workdir, finish(start(workdir, [*tiny_flags, *extra], GENESIS))
 
 
 def test_says_what_it_does_and_where_things_are(whole_run):
@@ -135,9 +148,12 @@ def test_ends_with_scores_of_test_images(whole_run):
 
 
 @pytest.mark.slow
-def test_killed_and_stopped_run_ends_as_the_uninterrupted_one(whole_run, tmp_path, tiny_flags):
-  workdir = tmp_path / "run"
-  flags = [*tiny_flags, "--config.checkpoint_every=1", "--config.validate_every=5"]
+def test_killed_and_stopped_run_ends_as_the_uninterrupted_one(tmp_path, gqn_root):
+  whole, workdir = tmp_path / "whole", tmp_path / "run"
+  settings = TINY_RUN | {"data.data_dir": gqn_root, "checkpoint_every": 1}
+  flags = [f"--config.{name}={value}" for name, value in settings.items()]
+  finish(start(whole, [*flags, "--config.validate_every=6"]))
+  flags.append("--config.validate_every=5")
   process = start(workdir, flags)
   wait_for(process, "step 4/")
   time.sleep(np.random.default_rng().uniform(0, 0.3))  # anywhere, also in the middle of a save
@@ -153,13 +169,13 @@ def test_killed_and_stopped_run_ends_as_the_uninterrupted_one(whole_run, tmp_pat
   assert stopped_at < 12 and not (workdir / "metrics.json").exists()
 
   assert f"from step {stopped_at} of 12" in finish(start(workdir, flags))
-  expected, got = flat_state(whole_run[0], 12), flat_state(workdir, 12)
+  expected, got = flat_state(whole, 12), flat_state(workdir, 12)
   assert expected.keys() == got.keys()
   for name, value in expected.items():
     np.testing.assert_array_equal(got[name], value, err_msg=name)
   steps = [row["step"] for row in lines(workdir)]
   assert steps == sorted(set(steps)) and {2, 4, 6, 8, 10, 12} <= set(steps)
-  assert lines(workdir)[-1]["val/elbo"] == lines(whole_run[0])[-1]["val/elbo"]
+  assert lines(workdir)[-1]["val/elbo"] == lines(whole)[-1]["val/elbo"]
 
 
 @pytest.mark.slow

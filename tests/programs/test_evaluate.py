@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -24,6 +22,7 @@ from experiments.runs import checkpoints, importing
 from experiments.scoring import evaluator, files, measure, scores
 from genesis_jax import metrics, objective, training
 from genesis_jax.noise import draw_noise
+from tests.support import programs
 
 NUM_IMAGES = 11  # a batch of eight, and three
 SCORES = ("ari", "ari_fg", "msc", "msc_fg", "miou", "miou_true")
@@ -98,8 +97,8 @@ def read_from(folder, step=6, split="test"):
 @pytest.fixture(scope="module")
 def first(run_dir):
   """What the program prints and writes on one device, in its own process."""
-  command = [sys.executable, "-m", "experiments.evaluate", *flags(run_dir)]
-  done = subprocess.run(command, env=ON_ONE_DEVICE, capture_output=True, text=True)
+  words = ["experiments.evaluate", *flags(run_dir)]
+  done = programs.run(words, env=ON_ONE_DEVICE, timeout=300)
   assert done.returncode == 0, done.stderr
   return done.stdout, *read(run_dir)
 

@@ -6,8 +6,6 @@ import hashlib
 import http.server
 import json
 import re
-import subprocess
-import sys
 import threading
 
 import golden
@@ -26,6 +24,7 @@ from experiments.scoring.fid import distance, weights
 from experiments.scoring.fid.network import Network
 from genesis_jax import fid, inception, objective, training
 from genesis_jax.noise import draw_noise
+from tests.support import programs
 
 
 @functools.cache
@@ -322,9 +321,8 @@ def results(run_dir) -> list[dict]:
 @pytest.fixture(scope="module")
 def first_result(run_dir, weight_files, tmp_path_factory):
   """What the program prints, and the number it writes, on one device."""
-  command = [sys.executable, "-m", "experiments.compute_fid"]
   options = options_for(run_dir, weight_files, num_images=NUM_IMAGES, batch_size=8)
-  done = subprocess.run([*command, *options], env=ON_ONE_DEVICE, capture_output=True, text=True)
+  done = programs.run(["experiments.compute_fid", *options], env=ON_ONE_DEVICE, timeout=300)
   assert done.returncode == 0, done.stderr
   return done.stdout, results(run_dir)[0]
 

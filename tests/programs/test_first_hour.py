@@ -4,11 +4,11 @@ import html
 import re
 import shlex
 import subprocess
-import sys
 
 import pytest
 from conftest import ON_ONE_DEVICE
-from test_programs import ROOT
+
+from tests.support import programs
 
 SETTINGS = {
   "model.image_size": 32, "model.latent_dim": 4, "batch_size": 8, "num_steps": 2, "log_every": 1,
@@ -16,20 +16,15 @@ SETTINGS = {
 }  # fmt: skip
 # Errors, not warnings, where our own code calls what will go.
 STRICT = """
-import runpy, sys, warnings
+import warnings
 ours = "(__main__|genesis_jax|configs|data_pipelines|experiments|benchmarks)"
 warnings.filterwarnings("error", category=DeprecationWarning, module=ours)
-sys.argv = sys.argv[1:]
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 
 
 def run(words: list[str]) -> subprocess.CompletedProcess:
   """Runs `python -m <words>`."""
-  return subprocess.run(
-    [sys.executable, "-c", STRICT, *words],
-    env=ON_ONE_DEVICE, capture_output=True, text=True, cwd=ROOT, timeout=400,
-  )  # fmt: skip
+  return programs.run(words, env=ON_ONE_DEVICE, before=STRICT, timeout=400)
 
 
 def suggested(text: str) -> list[str]:
@@ -40,7 +35,7 @@ def suggested(text: str) -> list[str]:
 @pytest.mark.slow
 def test_every_command_that_a_run_suggests_runs_as_printed(tmp_path):
   workdir = tmp_path / "my run"
-  command = ["experiments.main", "--config=configs/experiment.py:vae,multi_dsprites"]
+  command = ["experiments.main", "--config=tests/support/tiny_model.py:multi_dsprites"]
   command += [f"--config.{name}={value}" for name, value in SETTINGS.items()]
   trained = run([*command, f"--workdir={workdir}"])
   assert trained.returncode == 0, trained.stderr

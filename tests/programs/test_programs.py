@@ -1,6 +1,8 @@
 """What all programs share: mistakes in one line, exit status, Ctrl-C, and no outdated calls."""
 
 import ast
+import gc
+import os
 import pathlib
 import signal
 import subprocess
@@ -12,7 +14,7 @@ import pytest
 from configs import ConfigError
 from data_pipelines import command_line
 from data_pipelines.sources import DataError
-from experiments.console import program
+from experiments.console import program, startup
 from experiments.console.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -91,6 +93,25 @@ def test_ctrl_c_while_a_program_imports(name):
   command = [sys.executable, "-m", name, "--config=configs/demo.py"]
   # As late as all programs, on a busy machine, have begun to import.
   assert interrupted(command, seconds=0.4)[:2] == (130, "interrupted\n")
+
+
+def test_programs_leave_keras_out(monkeypatch):
+  monkeypatch.delenv("TF_USE_LEGACY_KERAS", raising=False)
+  command_line.quieten_tensorflow()
+  assert os.environ["TF_USE_LEGACY_KERAS"] == "1"
+  monkeypatch.setenv("TF_USE_LEGACY_KERAS", "0")  # somebody wants it
+  command_line.quieten_tensorflow()
+  assert os.environ["TF_USE_LEGACY_KERAS"] == "0"
+
+
+def test_no_garbage_is_collected_while_the_largest_library_is_imported():
+  with startup._importing("tensor_flow"):
+    assert not gc.isenabled()
+  assert gc.isenabled() and gc.get_freeze_count() > 0
+  gc.unfreeze()
+  with startup._importing("gc"):  # what is there already is no longer without garbage
+    assert gc.isenabled()
+  assert gc.get_freeze_count() == 0
 
 
 def test_a_warning_is_told_once(capfd):

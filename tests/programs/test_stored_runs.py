@@ -7,8 +7,6 @@ import re
 import shlex
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -22,9 +20,11 @@ from experiments import curves, export, report
 from experiments.stores import reading, transfers
 from experiments.stores.stored_run import MANIFEST
 from genesis_jax import runs
+from tests.support import programs
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "many_hosts.md"
 RUN = "gs://bucket/runs/genesis_gqn"
+CONFIG = "tests/support/tiny_model.py"
 ENDLESS = {"num_steps": 100_000, "checkpoint_every": 2, "log_every": 1}
 SECONDS = 200  # until a program that says nothing counts as hanging
 
@@ -49,27 +49,21 @@ class Machine:
       program.kill()
       program.communicate()
 
-  def start(self, command: list[str]) -> subprocess.Popen:
-    """`python -m` of a command."""
+  def start(self, command: list[str]) -> programs.Program:
+    """Runs a module, with its arguments, as a program."""
     environment = ON_ONE_DEVICE | {
       "XDG_CACHE_HOME": str(self._disk),
       files.EMULATOR: os.environ[files.EMULATOR],
     }
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    program = subprocess.Popen([sys.executable, "-u", "-m", *command], **pipes)
+    program = programs.start(command, env=environment)
     self._programs.append(program)
     return program
 
 
 def training(gqn_root, workdir: str, **changes) -> list[str]:
-  settings = TINY_RUN | {"data.data_dir": gqn_root, "model.latent_dim": 4} | ENDLESS | changes
+  settings = TINY_RUN | {"data.data_dir": gqn_root} | ENDLESS | changes
   words = [f"--config.{name}={value}" for name, value in settings.items()]
-  return [
-    "experiments.main",
-    "--config=configs/experiment.py:vae,gqn",
-    f"--workdir={workdir}",
-    *words,
-  ]
+  return ["experiments.main", f"--config={CONFIG}", f"--workdir={workdir}", *words]
 
 
 def wait_for(program, text: str) -> str:
@@ -108,8 +102,8 @@ def test_every_last_byte_arrives(store, tmp_path):
 
 @pytest.mark.slow
 def test_kills_in_the_middle_of_uploads(store, tmp_path):
-  command = [sys.executable, "-m", "tests.support.store_kills", str(tmp_path), "20"]
-  done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+  words = ["tests.support.store_kills", tmp_path, "20"]
+  done = programs.run(words, env={**os.environ}, timeout=SECONDS)
   assert done.returncode == 0, done.stderr
   assert len(set(done.stdout.split())) > 3, done.stdout
 
@@ -174,7 +168,7 @@ def commands() -> list[list[str]]:
 def test_the_commands_for_pods_and_clusters(store, gqn_root, tmp_path):
   """Two hosts train in the store, and when they are killed two others, with empty disks, go on."""
   store.put(str(gqn_root), "bucket/gqn", recursive=True)
-  settings = TINY_RUN | {"data.data_dir": "gs://bucket/gqn", "model.latent_dim": 4} | ENDLESS
+  settings = TINY_RUN | {"data.data_dir": "gs://bucket/gqn"} | ENDLESS
   tiny = [f"--config.{name}={value}" for name, value in settings.items()]
   stored = 0
   assert len(commands()) == 2
@@ -182,9 +176,7 @@ def test_the_commands_for_pods_and_clusters(store, gqn_root, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as probe:
       port = probe.getsockname()[1]
     words = [
-      word.replace("BUCKET", "bucket").replace(
-        "configs/genesis_gqn.py", "configs/experiment.py:vae,gqn"
-      )
+      word.replace("BUCKET", "bucket").replace("configs/genesis_gqn.py", CONFIG)
       for word in command
       if word != "--multihost"
     ]

@@ -181,7 +181,9 @@ def test_the_training_program_itself_in_a_store(tmp_path, gqn_root, monkeypatch,
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
   # One device: two virtual ones, as the other tests have, would be two places.
   monkeypatch.setenv("XLA_FLAGS", ON_ONE_DEVICE["XLA_FLAGS"])
-  (tmp_path / "grid.py").write_text(training_stub.grid((2,)))
+  tiny = 'importlib.import_module("tests.support.tiny_model").get_config()'
+  grid = training_stub.grid((2,)).replace('compose("vae", "gqn")', tiny)
+  (tmp_path / "grid.py").write_text(f"import importlib\n{grid}")
   settings = TINY_RUN | {"num_steps": 2, "num_validation_images": 8, "data.data_dir": gqn_root}
   address = "gs://bucket/sweeps/tiny"
   words = [f"--config={tmp_path / 'grid.py'}", f"--workdir={address}"]

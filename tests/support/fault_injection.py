@@ -28,21 +28,15 @@ import numpy as np
 from flax import traverse_util
 
 from genesis_jax import runs
-from tests.support import compiler
+from tests.support import compiler, programs
 
-ROOT = pathlib.Path(__file__).parents[2]
 VARIANT = "rooms_ring_camera"
 TIMEOUT = 600  # seconds until a program that says nothing counts as hanging
 STEPS = 8  # of the runs that are compared
 
-# A tiny MONet: its checkpoints have 1.4 MB, and an epoch has ten steps.
+CONFIG = "tests/support/tiny_model.py"  # its checkpoints have 1.3 MB
 SETTINGS = {
-  "model.image_size": 32,
-  "model.num_slots": 2,
-  "model.unet_channels": 4,
-  "model.component_encoder_channels": 8,
-  "model.component_decoder_channels": 8,
-  "batch_size": 4,
+  "batch_size": 4,  # an epoch has ten steps
   "data.limit": 40,
   "log_every": 1,
   "images_every": 0,
@@ -54,7 +48,8 @@ SETTINGS = {
   "keep_every": 0,
 }
 
-# Run by Python before the program: what a slow disk and a clock that is set back look like.
+# Run by Python before the program: what a slow disk, a full one, and a clock that is set back look
+# like.
 SLOW_DATA = """
 import builtins, time
 import data_pipelines.reading.lanes.files as files
@@ -63,6 +58,11 @@ def slow(self, *arguments):
   time.sleep(0.1)
   fast(self, *arguments)
 files._Bytes.__init__ = slow
+"""
+LIMITED_FILES = """
+import resource
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
 """
 CLOCK_BACK = """
 import time
@@ -74,20 +74,15 @@ time.time = lambda: real() - (86400 if time.monotonic() > began + {after} else 0
 class Program:
   """The training program, running."""
 
-  def __init__(self, bench: "Bench", workdir: pathlib.Path, changes: dict, before: str, **options):
+  def __init__(self, bench: "Bench", workdir: pathlib.Path, changes: dict, before: str):
     settings = SETTINGS | {"data.data_dir": bench.data, "num_steps": STEPS} | changes
     overrides = [f"--config.{name}={value}" for name, value in settings.items()]
-    command = ["-m", "experiments.main", "--config=configs/experiment.py:monet,gqn"]
-    if before:
-      runner = f"{before}\nimport runpy, sys\nsys.argv[0] = 'main'\n"
-      runner += "runpy.run_module('experiments.main', run_name='__main__')"
-      command = ["-c", runner, command[2]]
     self.log = bench.folder / f"log_{bench.next_number()}.txt"
     environment = {"XDG_CACHE_HOME": str(bench.folder / "cache")} | compiler.environment()
     with open(self.log, "w") as log:
-      self.process = subprocess.Popen(
-        [sys.executable, "-u", *command, *overrides, f"--workdir={workdir}"],
-        cwd=ROOT, env=environment, stdout=log, stderr=log, **options,
+      self.process = programs.start(
+        ["experiments.main", f"--config={CONFIG}", *overrides, f"--workdir={workdir}"],
+        env=environment, before=before, stdout=log, stderr=log,
       )  # fmt: skip
 
   def output(self) -> str:
@@ -176,10 +171,10 @@ class Bench:
     standins.write(self.folder / "gqn", variant=VARIANT, num_scenes=20, image_size=32)
     return self.folder / "gqn"
 
-  def start(self, workdir: pathlib.Path, before: str = "", process=None, **changes) -> Program:
-    """Starts training in `workdir`; changes are settings with "__" for dots."""
+  def start(self, workdir: pathlib.Path, before: str = "", **changes) -> Program:
+    """Starts training in `workdir`, after some code; changes are settings with "__" for dots."""
     named = {name.replace("__", "."): value for name, value in changes.items()}
-    return Program(self, workdir, named, before, **process or {})
+    return Program(self, workdir, named, before)
 
   def uninterrupted(self, steps: int) -> pathlib.Path:
     """A run of so many steps, with a checkpoint of each (of the last, if there are many)."""
@@ -233,15 +228,6 @@ def _remount(folder: pathlib.Path, option: str) -> None:
   subprocess.run(["mount", "-o", f"remount,{option}", str(folder)], check=True)
 
 
-def _limit_files(num_bytes: int) -> dict:
-  """What makes writing more than so many bytes to a file fail, in a program."""
-  import resource
-
-  hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-  limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (num_bytes, hard))
-  return {"preexec_fn": limit}
-
-
 def kills(bench: Bench, count: int = 50) -> str:
   """SIGKILL at random moments: a third at any time, the rest while it trains and saves."""
   workdir, newest, while_training = bench.folder / "kills", 0, 0
@@ -275,9 +261,9 @@ def disk_full(bench: Bench) -> str:
   disk = bench.folder / "small_disk"
   workdir, expected = disk / "run", bench.uninterrupted(STEPS)
   with small_disk(disk, 6) as mounted:
-    limits = {} if mounted else _limit_files(400_000)
+    limits = "" if mounted else LIMITED_FILES
     many = {"keep_checkpoints": 100}
-    error = bench.start(workdir, process=limits, **many).fail(str(workdir))
+    error = bench.start(workdir, limits, **many).fail(str(workdir))
     saved = runs.checkpoint_steps(workdir)
     for step in saved:
       assert_same(flat_state(workdir, step), flat_state(expected, step))

@@ -70,6 +70,7 @@ class LanePipeline:
     self._coming: Coming | None = None
     self._passed: set[int] = set()  # lanes that were read to their end
     self._running: list[Iterator] = []
+    self._closed = False
     self._incomplete = None  # the record that a limit on images cuts: file and first byte
     if records.last_views:
       last = len(records.ranges) - 1
@@ -109,7 +110,11 @@ class LanePipeline:
     return groups.rebatch(len(self._lanes(batch_size)))
 
   def close(self) -> None:
-    """Forgets what was read ahead: TensorFlow keeps functions, and what they hold, until exit."""
+    """Ends reading, at the next record, and forgets what was read ahead.
+
+    (TensorFlow keeps functions, and what they hold, until exit.)
+    """
+    self._closed = True
     self._running.clear()
     if self._told:
       self._told.close()
@@ -290,6 +295,8 @@ class LanePipeline:
         if self._coming:
           self._coming.begins(lane, epoch, number)
         for begin, data in self._of_part(plan, part, passed):
+          if self._closed:  # or a shuffle buffer would be filled to the end, for nobody
+            raise OSError("reading was ended")
           images = self._unpacked(part.file, begin, data)
           read = before + begin - part.begin + len(data or b"")
           if images[first:]:
