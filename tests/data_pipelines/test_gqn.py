@@ -1,10 +1,9 @@
 """The GQN reader, on records written here in the published format."""
 
+import functools
 import gc
 import io
 import os
-import subprocess
-import sys
 import time
 import weakref
 
@@ -46,6 +45,7 @@ def example(images=None, **features):
   return tf.train.Example(features=tf.train.Features(feature=values | features)).SerializeToString()
 
 
+@functools.cache
 def record(index):
   return example([jpeg(color_of(index, view)) for view in range(VIEWS)])
 
@@ -390,16 +390,3 @@ def test_a_dropped_stream_leaves_no_threads_behind(whole):
   while num_threads() > before + 5 and time.monotonic() < deadline:
     time.sleep(0.05)
   assert num_threads() <= before + 5  # one stream has dozens
-
-
-@pytest.mark.slow
-def test_benchmark_program(whole):
-  arguments = [f"--data_dir={whole}", "--num_batches=20", "--batch_size=16"]
-  done = subprocess.run(
-    [sys.executable, "-m", "data_pipelines.benchmark", "gqn", *arguments],
-    capture_output=True,
-    text=True,
-    timeout=120,
-  )
-  assert done.returncode == 0, done.stderr
-  assert "images/s" in done.stdout and str(whole) in done.stdout

@@ -179,7 +179,7 @@ def hurried(monkeypatch):
 def test_benchmark_of_one_data_set(gqn_root, capsys, hurried):
   assert benchmark.main(["gqn", f"--data_dir={gqn_root}", "--batch_size=4"]) == 0
   out = capsys.readouterr().out
-  assert "uint8[4, 64, 64, 3]" in out
+  assert "uint8[4, 64, 64, 3]" in out and str(gqn_root) in out and "images/s" in out
   for name in ("reading, shuffled and decoded", "JPEG decode alone (the ceiling)"):
     (line,) = (line for line in out.splitlines() if line.startswith(name))
     assert int(line.split(")")[-1].split("decoded")[-1].split()[0].replace(",", "")) > 0
