@@ -58,7 +58,7 @@ def _arrays(images: list[Draw], size: int) -> tuple[np.ndarray, ...]:
 
 
 def _write_split(folder: Path, variant: str, split: str, images: list[Draw], paint, size: int):
-  """Two .npy files: images float32 [N, 64, 64, 3], and masks float64 [N, 64, 64, 1]; by batches of a size."""
+  """Two .npy files: images float32 [N, 64, 64, 3], masks float64 [N, 64, 64, 1]; by batches."""
   create = partial(np.lib.format.open_memmap, mode="w+")
   shape = (len(images), SIDE, SIDE)
   pixels = create(array_path(folder, variant, split, "images"), dtype="<f4", shape=(*shape, 3))
