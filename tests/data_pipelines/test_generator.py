@@ -62,10 +62,10 @@ def test_batches_are_as_from_files(dataset):
 def test_an_image_follows_from_its_index():
   config = make_config()
   whole = images(config, num_batches=4)
-  np.testing.assert_array_equal(images(config, num_batches=2, batch_size=16), whole)
   np.testing.assert_array_equal(images(config, num_batches=1, first_batch=3), whole[24:])
-  halves = [images(config, num_batches=4, shard_index=i, shard_count=2) for i in range(2)]
-  rows = [half.reshape(4, 4, *half.shape[1:]) for half in halves]
+  # Shards of larger batches: other rows, and other numbers of them.
+  parts = [images(config, batch_size=16, shard_index=i, shard_count=4) for i in range(4)]
+  rows = [part.reshape(2, 4, *part.shape[1:]) for part in parts]
   np.testing.assert_array_equal(np.concatenate(rows, 1).reshape(whole.shape), whole)
 
 
@@ -91,10 +91,10 @@ def test_ends_where_it_should():
     [
       len(batch["image"])
       for batch in data_pipelines.batches(
-        config.data, split="val", batch_size=8, epochs=1, shard_index=i, shard_count=4
+        config.data, split="val", batch_size=8, epochs=1, shard_index=i, shard_count=2
       )
     ]
-    for i in range(4)
+    for i in range(2)
   ]
   assert np.sum(parts, 0).tolist() == [8, 8, 4]
   config.data.limit = 5
@@ -109,18 +109,18 @@ class State(NamedTuple):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dataset, limit", [("multi_dsprites", 20), ("gqn", 0)])
+@pytest.mark.parametrize("dataset, limit", [("multi_dsprites", 20), ("apc", 0)])
 def test_two_devices_draw_what_one_draws(dataset, limit):
   config = make_config(dataset=dataset, batch_size=16, **{"data.limit": limit})
   assert jax.device_count() == 2
+  seen = devices.parallel(Feed(config, 0).steps(lambda state, batch: (state, batch["image"])))
   for step in (0, 3):
     feed = Feed(config, step)
-    seen = devices.parallel(feed.steps(lambda state, batch: (state, batch["image"])))
     batches = next(devices.prefetch(feed, axis=1))
     _, drawn = seen(devices.replicate(State(np.int32(step))), batches, feed.resident)
     drawn = np.asarray(drawn)
     assert drawn.shape == (2, 1, 8, SIDE, SIDE, 3)
-    expected = images(config, num_batches=1, batch_size=16, first_batch=step)
+    expected = images(config, batch_size=8, first_batch=2 * step)
     np.testing.assert_array_equal(drawn.reshape(expected.shape), expected)
 
 
@@ -135,7 +135,8 @@ def test_a_million_steps_later_images_are_new():
 @pytest.mark.parametrize("dataset", scenes.SCENES)
 def test_scenes_have_the_shape_of_images(dataset):
   assert datasets.DATASETS[dataset]().variant in scenes.SCENES[dataset]
-  for draw in set(scenes.SCENES[dataset].values()):
+  first, *_, last = [*scenes.SCENES[dataset].values()] * 2  # others differ in numbers alone
+  for draw in {first, last}:
     scene = jax.eval_shape(functools.partial(draw, image_size=SIDE), jax.random.key(0))
     assert (scene["image"].shape, scene["image"].dtype) == ((SIDE, SIDE, 3), np.uint8)
     assert (scene["instances"].shape, scene["instances"].dtype) == ((SIDE, SIDE), np.int32)
@@ -218,8 +219,8 @@ assert main([*words, f"--workdir={folder}/halves"]) == 0
 def called(tmp_path_factory) -> tuple[pathlib.Path, str, str]:
   """The folder of these runs, and what was printed."""
   folder = tmp_path_factory.mktemp("without_tensorflow")
-  settings = TINY_RUN | GENERATED | {"model.image_size": SIDE, "num_steps": 6}
-  settings |= {"images_every": 4, "validate_every": 4}
+  settings = TINY_RUN | GENERATED
+  settings |= {"num_steps": 6, "images_every": 4, "validate_every": 4}
   words = ["--config=configs/experiment.py:vae,multi_dsprites"]
   words += [f"--config.{name}={value}" for name, value in settings.items()]
   command = [sys.executable, "-c", CALLS, str(folder), *words]
