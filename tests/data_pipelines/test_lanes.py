@@ -265,7 +265,7 @@ def test_two_hosts_read_half_of_the_bytes_each(tmp_path):
   for host in range(2):
     index._frames.cache_clear()
     before = num_read()
-    part = dict(shuffle_buffer=48, shard_index=host, shard_count=2)
+    part = dict(batch_size=6, shuffle_buffer=48, shard_index=host, shard_count=2)
     hosts.append(draw(records_of(parts), epochs=1, **part))
     assert 0.4 * size < num_read() - before < 1.2 / 2 * size
   rows = [sum(images, []) for images in zip(*hosts, strict=True)]
