@@ -12,10 +12,13 @@ reproduced bit for bit, and a truncated file is noticed before it is part of a b
 import functools
 import io
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image, ImageOps
+
+if TYPE_CHECKING:
+  import tensorflow as tf
 
 MAX_PIXELS = 2**26  # per file; more are a mistake or an attack
 FORMATS = ("PNG", "JPEG")  # of published data sets
@@ -174,9 +177,11 @@ def encode(image: np.ndarray, ids: np.ndarray | None = None, *labels: int) -> tu
 
 
 def decode_batch(
-  *features: tf.Tensor, size: int, has_ids: bool, labels: tuple[str, ...]
-) -> dict[str, tf.Tensor]:
+  *features: "tf.Tensor", size: int, has_ids: bool, labels: tuple[str, ...]
+) -> dict[str, "tf.Tensor"]:
   """Features of `encode` [B]: image uint8 [B, S, S, 3], instances int32 [B, S, S], labels [B]."""
+  import tensorflow as tf  # which who only takes pictures from files does without
+
   names, shapes = ["image"], [(size, size, 3)]
   if has_ids:
     names, shapes = [*names, "instances"], [*shapes, (size, size)]

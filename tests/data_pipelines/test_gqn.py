@@ -1,10 +1,9 @@
 """The GQN reader, on records written here in the published format."""
 
+import functools
 import gc
 import io
 import os
-import subprocess
-import sys
 import time
 import weakref
 
@@ -46,6 +45,7 @@ def example(images=None, **features):
   return tf.train.Example(features=tf.train.Features(feature=values | features)).SerializeToString()
 
 
+@functools.cache
 def record(index):
   return example([jpeg(color_of(index, view)) for view in range(VIEWS)])
 
@@ -136,7 +136,7 @@ def test_views_of_a_record_are_spread(whole):
 def test_starting_at_a_batch_is_as_if_those_before_were_drawn(whole, split, on_corrupt):
   config = make_config(whole, on_corrupt=on_corrupt)
   expected = draw(config, 43, split=split, seed=3)
-  for first in (1, 4, 11, 12, 40):  # 11.25 batches make an epoch
+  for first in (4, 11, 40):  # 11.25 batches make an epoch
     got = draw(config, 3, split=split, seed=3, first_batch=first)
     assert got == expected[first : first + 3], first
 
@@ -299,8 +299,9 @@ def test_damage_is_an_error_with_its_place(tmp_path, case):
   assert "--config.data.on_corrupt=skip" in message and "\n" not in message
 
 
+# One of those that are seen in the content of a record, and all that are seen around it.
 @pytest.mark.parametrize("order", ["lanes", "buffer"])
-@pytest.mark.parametrize("case", DAMAGE)
+@pytest.mark.parametrize("case", ["truncated", "bit_flip", "length_flip", "half_a_jpeg"])
 def test_damage_can_be_skipped(tmp_path, case, order):
   damage, _, lost = DAMAGE[case]
   config = damaged_whole(tmp_path, damage)
@@ -390,16 +391,3 @@ def test_a_dropped_stream_leaves_no_threads_behind(whole):
   while num_threads() > before + 5 and time.monotonic() < deadline:
     time.sleep(0.05)
   assert num_threads() <= before + 5  # one stream has dozens
-
-
-@pytest.mark.slow
-def test_benchmark_program(whole):
-  arguments = [f"--data_dir={whole}", "--num_batches=20", "--batch_size=16"]
-  done = subprocess.run(
-    [sys.executable, "-m", "data_pipelines.benchmark", "gqn", *arguments],
-    capture_output=True,
-    text=True,
-    timeout=120,
-  )
-  assert done.returncode == 0, done.stderr
-  assert "images/s" in done.stdout and str(whole) in done.stdout

@@ -1,9 +1,6 @@
 """Images found by number: their order, starting anywhere, shards, and what damage does."""
 
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +10,6 @@ from data_pipelines.reading.batches import Batches
 from data_pipelines.reading.indexed import Indexed
 from data_pipelines.sources import DataError
 
-ROOT = Path(__file__).parents[2]
 NUM = 23
 DAMAGED = {4, 5, 17}
 
@@ -167,18 +163,3 @@ def test_a_limit_takes_the_first_images():
 def test_a_split_without_images_is_refused():
   with pytest.raises(ValueError, match="num is 0"):
     make_images(num=0)
-
-
-@pytest.mark.slow
-def test_a_program_ends_while_an_endless_stream_reads_ahead():
-  """Threads of the stream that call Python would otherwise keep a program from ending."""
-  program = (
-    "import tests.data_pipelines.test_indexed as t; "
-    "stream = t.Batches(t.make_images(), batch_size=2, shuffle=True); "
-    "[next(stream) for _ in range(3)]; print('done')"
-  )
-  for _ in range(2):
-    done = subprocess.run(
-      [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, cwd=ROOT
-    )
-    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr

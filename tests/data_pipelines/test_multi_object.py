@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import data_pipelines
+from data_pipelines.datasets.multi_object import stand_in
 
 SIDE, ENTITIES, BACKGROUND = 64, 7, 4
 TOTAL, TEST, VAL = 60, 10, 8
@@ -195,11 +196,13 @@ def test_too_few_images_for_a_split(whole):
 
 def test_stand_in(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(stand_in, "VIEWS", 2)
+  monkeypatch.setattr(stand_in, "_drawing", stand_in._drawing.__wrapped__)  # not kept for others
   config = make_config(None, num_val=10_000, num_test=10_000)
   source = data_pipelines.resolve(config)
   assert source.stand_in and "STAND-IN" in source.description
   sizes = {split: data_pipelines.num_examples(config, split) for split in ("train", "val", "test")}
-  assert sizes == {"train": 80, "val": 10, "test": 10}
+  assert sizes == {"train": 16, "val": 2, "test": 2}
   batch = next(data_pipelines.batches(config, split="train", batch_size=16))
   assert batch["image"].shape == (16, SIDE, SIDE, 3)
   assert {0, 5} <= set(np.unique(batch["instances"])) <= {0, 5, 6, 7}

@@ -70,13 +70,12 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("kind", WHOLE)
-@pytest.mark.parametrize("on_corrupt", ["error", "skip"])
-def test_whole_files_are_read_packed_or_not(tmp_path, plain, kind, on_corrupt):
+def test_whole_files_are_read_packed_or_not(tmp_path, plain, kind):
   path = tmp_path / "records"
   path.write_bytes(WHOLE[kind](plain))
-  assert numbers(Range(path), on_corrupt=on_corrupt) == (list(range(NUM)), 0)
+  assert numbers(Range(path)) == (list(range(NUM)), 0)
   part = Range(path, 5, 40)
-  assert numbers(part, on_corrupt=on_corrupt, epochs=2) == ([*range(5, 45)] * 2, 0)
+  assert numbers(part, on_corrupt="skip", epochs=2) == ([*range(5, 45)] * 2, 0)
   assert tfrecords.num_records(path) == NUM and tfrecords.find_damage(path) is None
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import ml_collections
 import numpy as np
@@ -15,6 +16,7 @@ from data_pipelines import sources
 from data_pipelines.datasets.gqn import stand_in as standins
 from data_pipelines.sources import STAND_IN_FILE, DataError, stand_in_notes
 
+ROOT = Path(__file__).parents[2]
 SIDE, SCENES = 16, 12
 
 
@@ -125,15 +127,21 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, monkeypatch):
   assert mine.exists()
 
 
-def test_reading_does_without_the_library(stand_in):
+@pytest.mark.slow
+def test_a_program_does_without_the_library_and_ends_while_streams_read_ahead(stand_in):
+  """Threads of endless streams that call Python would otherwise keep a program from ending."""
   program = (
-    "import sys, ml_collections, data_pipelines\n"
+    "import sys, ml_collections, data_pipelines, tests.data_pipelines.test_indexed as t\n"
     f"config = ml_collections.ConfigDict({make_config(data_dir=str(stand_in)).to_dict()!r})\n"
-    "next(data_pipelines.batches(config, split='val', batch_size=4))\n"
+    "streams = [t.Batches(t.make_images(), batch_size=2, shuffle=True),\n"
+    "           data_pipelines.batches(config, split='train', batch_size=2)]\n"
+    "for stream in streams: [next(stream) for _ in range(3)]\n"
     "assert 'genesis_jax' not in sys.modules\n"
+    "print('done')\n"
   )
-  done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-  assert done.returncode == 0, done.stderr
+  words = [sys.executable, "-c", program]
+  done = subprocess.run(words, capture_output=True, text=True, timeout=100, cwd=ROOT)
+  assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": "\n"}'])

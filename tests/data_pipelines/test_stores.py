@@ -221,6 +221,24 @@ def test_a_small_cache_forgets_what_was_used_longest_ago(gqn_root, emulator):
   assert len(there) <= 2
 
 
+SHADES = """
+import numpy as np
+import data_pipelines
+from configs import datasets
+def shades(address):
+  config = datasets.image_folder()
+  config.update(dict(image_size=16, data_dir=address))
+  found = data_pipelines.batches(config, split="train", batch_size=8, epochs=1)
+  return np.concatenate([batch["image"] for batch in found])[:, 0, 0, 0].tolist()
+"""
+READER = f"""
+{SHADES}
+import sys, tensorflow
+print("ready", flush=True)
+print(shades(sys.argv[1]))
+"""
+
+
 @pytest.mark.slow
 def test_programs_share_a_cache_of_an_image_tree(tmp_path):
   from PIL import Image
@@ -230,20 +248,15 @@ def test_programs_share_a_cache_of_an_image_tree(tmp_path):
     buffer = io.BytesIO()
     Image.new("RGB", (16, 16), (i * 6, 0, 0)).save(buffer, "PNG")
     tree[f"photos/{i // 10}/{i % 10}.png"] = buffer.getvalue()
-  program = (
-    "import sys, numpy as np, data_pipelines\n"
-    "from configs import datasets\n"
-    "config = datasets.image_folder()\n"
-    "config.update(dict(image_size=16, data_dir=sys.argv[1]))\n"
-    "found = data_pipelines.batches(config, split='train', batch_size=8, epochs=1)\n"
-    "print(np.concatenate([b['image'] for b in found])[:, 0, 0, 0].tolist())\n"
-  )
   with WebServer(tree) as server:
-    words = [sys.executable, "-c", program, f"{server.url}/photos"]
+    words = [sys.executable, "-c", READER, f"{server.url}/photos"]
     env = ON_ONE_DEVICE | {"XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"]}
-    both = [subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    one, two = (running.communicate()[0] for running in both)
-  assert one == two and len(set(eval(one))) > 20
+    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) as other:
+      exec(SHADES, here := {})
+      assert other.stdout.readline() == "ready\n"
+      ours = here["shades"](f"{server.url}/photos")
+      theirs = other.communicate()[0]
+  assert theirs == f"{ours}\n" and len(set(ours)) > 20
   whole = [path for path in cache.home().rglob("*.png") if cache._is_whole(path)]
   assert all(path.read_bytes() in tree.values() for path in whole)
   empty = [path for path in cache.home().rglob("*.png") if not cache._is_whole(path)]

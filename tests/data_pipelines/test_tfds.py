@@ -76,15 +76,30 @@ class Tiny(tfds.core.GeneratorBasedBuilder):
       yield number, example(self.builder_config.name, number)
 
 
-@pytest.fixture(scope="module", params=["tfrecord", "array_record"])
-def built(request, tmp_path_factory):
-  """A data_dir with all of them, each in two files a split."""
-  root = tmp_path_factory.mktemp(request.param)
-  for name in Tiny.FEATURES:
-    builder = Tiny(data_dir=root, config=name, file_format=request.param)
+def build(root, file_format, names):
+  """A data_dir with these sets, each in two files a split."""
+  for name in names:
+    builder = Tiny(data_dir=root, config=name, file_format=file_format)
     two = tfds.download.DownloadConfig(num_shards=2)
     builder.download_and_prepare(download_config=two)
   return root
+
+
+@pytest.fixture(scope="module")
+def tfrecord(tmp_path_factory):
+  return build(tmp_path_factory.mktemp("tfrecord"), "tfrecord", Tiny.FEATURES)
+
+
+@pytest.fixture(scope="module")
+def array_record(tmp_path_factory):
+  names = "plain", "movi", "davis"
+  return build(tmp_path_factory.mktemp("array_record"), "array_record", names)
+
+
+@pytest.fixture(params=["tfrecord", "array_record"])
+def built(request):
+  """A data_dir in each of the formats."""
+  return request.getfixturevalue(request.param)
 
 
 def test_features_that_are_made_of_pictures():
@@ -165,30 +180,32 @@ def test_videos_of_any_length_and_colours_for_ids(built):
     np.testing.assert_array_equal(found, np.searchsorted(np.unique([0, *ids.ravel()]), ids[..., 0]))
 
 
-def test_values_that_are_no_instances(built):
-  batch = read(config_of(built, "tiny/pets", background_ids=2, ignore_ids="3"), "val")
+def test_values_that_are_no_instances(tfrecord):
+  batch = read(config_of(tfrecord, "tiny/pets", background_ids=2, ignore_ids="3"), "val")
   trimap = np.stack([frames(100 + n)[1][0] for n in range(4)])[..., :12, 0] % 3 + 1
   assert batch["image"].shape == (4, SIDE, SIDE, 3)  # of 16 x 12: the middle
   assert set(np.unique(batch["instances"])) == {-1, 0, 1}
-  plain = read(config_of(built, "tiny/pets"), "val")
+  plain = read(config_of(tfrecord, "tiny/pets"), "val")
   assert set(np.unique(plain["instances"])) == set(np.unique(trimap)) == {1, 2, 3}
-  assert "instances" not in read(config_of(built, "tiny/pets", segmentation_feature="none"), "val")
-  depth = read(config_of(built, "tiny/pets", segmentation_feature="depth"), "val")
+  assert "instances" not in read(
+    config_of(tfrecord, "tiny/pets", segmentation_feature="none"), "val"
+  )
+  depth = read(config_of(tfrecord, "tiny/pets", segmentation_feature="depth"), "val")
   assert depth["instances"].max() == 4
 
 
-def test_splits_are_those_that_are_named(built):
+def test_splits_are_those_that_are_named(tfrecord):
   named = dict(train_split="train[:3]+validation", test_split="train[50%:]")
-  config = config_of(built, "tiny/plain", **named)
+  config = config_of(tfrecord, "tiny/plain", **named)
   sizes = {split: data_pipelines.num_examples(config, split) for split in sources.SPLITS}
   assert sizes == {"train": 7, "val": 4, "test": 5}
   with pytest.raises(DataError, match="nothing is known to be the test split .*test_split"):
-    read(config_of(built, "tiny/plain", val_split="train[9:]"), "test")
+    read(config_of(tfrecord, "tiny/plain", val_split="train[9:]"), "test")
 
 
-def test_records_in_two_splits_are_told(built, caplog):
+def test_records_in_two_splits_are_told(tfrecord, caplog):
   sources.warn_once.cache_clear()
-  data_pipelines.resolve(config_of(built, "tiny/plain", test_split="train[8:]"))
+  data_pipelines.resolve(config_of(tfrecord, "tiny/plain", test_split="train[8:]"))
   assert "2 records of tiny/plain/1.0.0 are in both train and test" in caplog.text
 
 
@@ -218,9 +235,9 @@ def test_files_that_are_not_there_are_told(built, tmp_path):
     ("tiny/plain", {"ignore_ids": "many"}, "data.ignore_ids is 'many'"),
   ],
 )
-def test_mistakes_are_one_line(built, builder, changes, message):
+def test_mistakes_are_one_line(tfrecord, builder, changes, message):
   with pytest.raises(ValueError, match=message) as error:
-    data_pipelines.resolve(config_of(built, builder, **changes))
+    data_pipelines.resolve(config_of(tfrecord, builder, **changes))
   assert "\n" not in str(error.value)
 
 
@@ -256,13 +273,13 @@ def test_damage_is_named_or_skipped(built, tmp_path, on_corrupt):
     assert len(next(stream)["image"]) in (6, 9) and stream.num_corrupt
 
 
-def test_it_is_prepared_and_read_again(built, tmp_path, capsys):
+def test_it_is_prepared_and_read_again(tfrecord, tmp_path, capsys):
   from data_pipelines import prepare
 
-  words = ["tfds", f"--source={built}", "--builder=tiny/movi", f"--out={tmp_path}"]
+  words = ["tfds", f"--source={tfrecord}", "--builder=tiny/movi", f"--out={tmp_path}"]
   assert prepare.main([*words, f"--image_size={SIDE}", "--splits=val"]) == 0
   assert "--config.data.builder=tiny/movi" in capsys.readouterr().out
   config = config_of(tmp_path, "tiny/movi")
   assert "prepared set of 12 val images" in data_pipelines.resolve(config).description
-  for name, values in read(config_of(built, "tiny/movi"), "val").items():
+  for name, values in read(config_of(tfrecord, "tiny/movi"), "val").items():
     np.testing.assert_array_equal(read(config, "val")[name], values)

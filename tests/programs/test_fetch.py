@@ -160,9 +160,9 @@ def test_of_a_zip_file_only_the_needed_members_come(tmp_path):
 
 
 def test_a_killed_fetch_goes_on_where_it_was(tmp_path, monkeypatch):
-  monkeypatch.setattr(remote, "PIECE", 2**23)
-  content, name = np.random.default_rng(0).bytes(2**26), "tetrominoes_train.tfrecords"
-  with WebServer({name: content}, rate=4e7) as server:
+  monkeypatch.setattr(remote, "PIECE", 2**21)
+  content, name = np.random.default_rng(0).bytes(2**24), "tetrominoes_train.tfrecords"
+  with WebServer({name: content}, rate=1e7) as server:
     words = [sys.executable, "-m", "data_pipelines.fetch", "tetrominoes", "--out", str(tmp_path)]
     words += ["--source", f"{server.url}/{name}"]
     with subprocess.Popen(words, env=ON_ONE_DEVICE, stdout=subprocess.PIPE) as fetching:

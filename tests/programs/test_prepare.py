@@ -194,20 +194,20 @@ def write_gqn(root, records_per_file):
   """GQN files of so many records; each image is of one colour."""
   rng = np.random.default_rng(1)
   frames = [tf.io.encode_jpeg(np.full((64, 64, 3), rng.integers(0, 256, 3), np.uint8)).numpy()
-            for _ in range(500)]  # fmt: skip
+            for _ in range(50)]  # fmt: skip
   for name, count in records_per_file.items():
     path = root / "rooms_ring_camera" / f"{name}.tfrecord"
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
       for _ in range(count):
-        writer.write(example(frames=[frames[i] for i in rng.integers(0, 500, 10)]))
+        writer.write(example(frames=[frames[i] for i in rng.integers(0, 50, 10)]))
 
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys):
   source, out = tmp_path / "source", tmp_path / "out"
-  write_gqn(source, {"train/1-of-2": 400, "train/2-of-2": 2, "test/1-of-1": 2})
-  words = ("gqn", "--source", source, "--out", out, "--shard_images", 64)
+  write_gqn(source, {"train/1-of-2": 100, "train/2-of-2": 2, "test/1-of-1": 2})
+  words = ("gqn", "--source", source, "--out", out, "--shard_images", 16)
   program = subprocess.Popen(
     [sys.executable, "-m", "data_pipelines.prepare", *map(str, words)],
     cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -224,7 +224,7 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch, capsys):
   kept = {path: path.stat().st_mtime_ns for path in whole[:3]}
   os.truncate(whole[3], whole[3].stat().st_size - 5)  # as a crash of the machine might
   assert run(monkeypatch, *words[:-1], 32) == 1  # other shards cannot go on
-  assert "shard_images 64 instead of 32" in capsys.readouterr().err
+  assert "shard_images 16 instead of 32" in capsys.readouterr().err
   assert run(monkeypatch, *words) == 0
   root = the_set(out)
   assert {path: (root / path.name).stat().st_mtime_ns for path in kept} == kept

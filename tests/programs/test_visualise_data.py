@@ -1,7 +1,5 @@
 """Pictures of data sets: where images, instances and labels are drawn, and how mistakes end."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -102,11 +100,3 @@ def test_what_cannot_be_written_is_one_line(gqn_root, capsys, tmp_path):
   out = f"--out={tmp_path / 'file' / 'x.png'}"
   assert visualise_data.main([CONFIG, f"--config.data.data_dir={gqn_root}", "--num=2", out]) == 1
   assert capsys.readouterr().err.startswith("error: ")
-
-
-def test_as_a_program(gqn_root, tmp_path):
-  command = [sys.executable, "-m", "experiments.visualise_data", "--config=configs/genesis_gqn.py"]
-  command += [f"--config.data.data_dir={gqn_root}", "--num=3", "--out", str(tmp_path / "x.png")]
-  done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-  assert done.returncode == 0 and done.stdout == f"wrote {tmp_path / 'x.png'}\n"
-  assert (tmp_path / "x.png").exists()

@@ -6,6 +6,7 @@ The records have everything the published ones have, and ids of instances beside
 under its name only once it is complete. Nothing here pretends: `STAND_IN.json` says what it is.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -41,10 +42,14 @@ def encode_gqn(scene: dict) -> bytes:
   return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
 
+@functools.cache  # compiled once
+def _drawing(image_size: int, num_views: int) -> Callable[[jax.Array], dict]:
+  return jax.jit(partial(room_scene, image_size=image_size, num_views=num_views))
+
+
 def _jobs(num_scenes: int, *, image_size: int, num_views: int, seed: int):
   """Renders scene by scene."""
-  draw = jax.jit(partial(room_scene, image_size=image_size, num_views=num_views))
-  key = jax.random.key(seed)
+  draw, key = _drawing(image_size, num_views), jax.random.key(seed)
   for n in range(num_scenes):
     yield partial(encode_gqn, jax.device_get(draw(jax.random.fold_in(key, n))))
 

@@ -9,6 +9,7 @@ val and test of the default variant, then those of the unique one. (Sequence and
 GENESIS code, 2020. Archive: Matthey et al. 2017, https://github.com/google-deepmind/dsprites-dataset)
 """
 
+import functools
 import random
 import zipfile
 import zlib
@@ -69,22 +70,31 @@ def _draw(rng: random.Random, unique: bool) -> Draw:
 def draws(variant: str, split: str, *, seed: int = 0) -> Iterator[Draw]:
   """The images of a split in order; with the default seed, the published ones.
 
-  Everything that comes before them in the stream is drawn too, which takes a second or two.
+  Everything that comes before them in the stream is drawn too, which takes a second or two, once.
 
   Raises:
     ValueError: an unknown variant or split.
   """
   check_choice("variant", variant, VARIANTS)
   check_choice("split", split, SIZES)
-  rng = random.Random(seed)
-  for each_variant in VARIANTS:
-    for each_split, size in SIZES.items():
-      images = (_draw(rng, each_variant == "unique") for _ in range(size))
-      if (each_variant, each_split) == (variant, split):
-        yield from images
-        return
-      for _ in images:
-        pass
+  parts = [(each, size) for each in VARIANTS for size in SIZES.values()]
+  number = VARIANTS.index(variant) * len(SIZES) + list(SIZES).index(split)
+  rng = random.Random()
+  rng.setstate(_state_after(seed, tuple(parts[:number])))
+  for _ in range(SIZES[split]):
+    yield _draw(rng, variant == "unique")
+
+
+@functools.cache  # each part goes on where the one before it ended
+def _state_after(seed: int, parts: tuple[tuple[str, int], ...]) -> tuple:
+  """State of the stream once so many images of these variants were drawn."""
+  if not parts:
+    return random.Random(seed).getstate()
+  rng, (variant, size) = random.Random(), parts[-1]
+  rng.setstate(_state_after(seed, parts[:-1]))
+  for _ in range(size):
+    _draw(rng, variant == "unique")
+  return rng.getstate()
 
 
 def compose(draw: Draw, sprites) -> tuple[np.ndarray, np.ndarray]:

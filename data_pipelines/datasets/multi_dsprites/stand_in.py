@@ -29,7 +29,7 @@ from genesis_jax.scenes.sprites import paint_sprites, sprite_factors
 
 VERSION = 1  # of the pictures; raise it when they change
 MIN_IMAGES = 3
-BATCH = 200  # images that are drawn at once
+BATCH = 200  # images that are drawn at once, at most
 
 
 def _split_sizes(num_images: int) -> dict[str, int]:
@@ -43,12 +43,12 @@ def _paint(background, index, exists, color):
   return paint_sprites(background, factors, image_size=SIDE)
 
 
-def _arrays(images: list[Draw]) -> tuple[np.ndarray, ...]:
-  """Draws as arguments of `_paint`, filled up to a full batch."""
-  index = np.zeros((BATCH, MAX_SPRITES), np.int32)
-  exists = np.zeros((BATCH, MAX_SPRITES), bool)
-  color = np.zeros((BATCH, MAX_SPRITES, 3), np.uint8)
-  background = np.zeros((BATCH, 3), np.uint8)
+def _arrays(images: list[Draw], size: int) -> tuple[np.ndarray, ...]:
+  """Draws as arguments of `_paint`, filled up to a full batch of this size."""
+  index = np.zeros((size, MAX_SPRITES), np.int32)
+  exists = np.zeros((size, MAX_SPRITES), bool)
+  color = np.zeros((size, MAX_SPRITES, 3), np.uint8)
+  background = np.zeros((size, 3), np.uint8)
   for n, draw in enumerate(images):
     background[n], count = draw.background, len(draw.sprites)
     exists[n, :count] = True
@@ -57,15 +57,15 @@ def _arrays(images: list[Draw]) -> tuple[np.ndarray, ...]:
   return background, index, exists, color
 
 
-def _write_split(folder: Path, variant: str, split: str, images: list[Draw], paint):
-  """Two .npy files: images float32 [N, 64, 64, 3], and masks float64 [N, 64, 64, 1]; by batch."""
+def _write_split(folder: Path, variant: str, split: str, images: list[Draw], paint, size: int):
+  """Two .npy files: images float32 [N, 64, 64, 3], masks float64 [N, 64, 64, 1]; by batches."""
   create = partial(np.lib.format.open_memmap, mode="w+")
   shape = (len(images), SIDE, SIDE)
   pixels = create(array_path(folder, variant, split, "images"), dtype="<f4", shape=(*shape, 3))
   masks = create(array_path(folder, variant, split, "masks"), dtype="<f8", shape=(*shape, 1))
-  for first in range(0, len(images), BATCH):
-    batch = images[first : first + BATCH]
-    scenes = jax.device_get(paint(*_arrays(batch)))
+  for first in range(0, len(images), size):
+    batch = images[first : first + size]
+    scenes = jax.device_get(paint(*_arrays(batch, size)))
     rows = slice(first, first + len(batch))
     pixels[rows] = scenes["image"][: len(batch)].astype(np.float32) / np.float32(255)
     masks[rows] = scenes["instances"][: len(batch), ..., None]
@@ -76,10 +76,10 @@ def _write_split(folder: Path, variant: str, split: str, images: list[Draw], pai
 
 def _steps(folder: Path, variant: str, sizes: dict[str, int], seed: int) -> Iterator[None]:
   """Draws split by split, batch by batch."""
-  paint = jax.jit(jax.vmap(_paint))
+  paint, batch = jax.jit(jax.vmap(_paint)), min(BATCH, max(sizes.values()))
   for split, size in sizes.items():
     images = list(itertools.islice(draws(variant, split, seed=seed), size))
-    yield from _write_split(folder, variant, split, images, paint)
+    yield from _write_split(folder, variant, split, images, paint, batch)
 
 
 def planned(config) -> Planned:

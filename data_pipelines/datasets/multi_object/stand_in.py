@@ -33,10 +33,10 @@ VIEWS = 10  # images of a room
 
 
 class _Drawing(NamedTuple):
-  """How a variant is drawn: (key, numbers of `batch` scenes) -> scenes, of so many images each."""
+  """How a variant is drawn: (key, numbers of scenes) -> scenes, of `views` images each."""
 
   scenes: Callable[[jax.Array, np.ndarray], dict]
-  batch: int
+  batch: int  # scenes that are drawn at once, at most
   views: int = 1
 
 
@@ -88,10 +88,10 @@ def _record(image: np.ndarray, ids: np.ndarray, factors: dict, form: Form) -> by
 
 def _records(drawing: _Drawing, form: Form, num_scenes: int, seed: int) -> Iterator[bytes]:
   """Records of scenes that are rendered some at a time."""
-  key = jax.random.key(seed)
-  for first in range(0, num_scenes, drawing.batch):
-    scenes = jax.device_get(drawing.scenes(key, np.arange(first, first + drawing.batch)))
-    for n in range(min(drawing.batch, num_scenes - first)):
+  key, batch = jax.random.key(seed), min(drawing.batch, num_scenes)
+  for first in range(0, num_scenes, batch):
+    scenes = jax.device_get(drawing.scenes(key, np.arange(first, first + batch)))
+    for n in range(min(batch, num_scenes - first)):
       factors = {name: values[n] for name, values in scenes["factors"].items()}
       images = scenes["image"][n].reshape(-1, form.height, form.width, 3)
       all_ids = scenes["instances"][n].reshape(-1, form.height, form.width)
