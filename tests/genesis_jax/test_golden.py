@@ -4,6 +4,7 @@ import types
 
 import golden
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -63,7 +64,11 @@ def test_training_outputs_and_gradients(case):
   images = golden.to_float(case.data.arrays["images"])
   variables = case.variables
   (loss, (out, *_)), grads = case.step(
-    variables["params"], variables.get("batch_stats", {}), images, case.data.group("noise"), 1.3
+    variables["params"],
+    variables.get("batch_stats", {}),
+    images,
+    case.data.group("noise"),
+    jnp.float32(1.3),  # with its type, as in a trajectory: compiled once for both
   )
   expected = case.data.group("train")
   np.testing.assert_allclose(loss, expected.pop("loss_beta_1.3"), 1e-4)
@@ -93,7 +98,12 @@ def test_trajectory(case):
   )
   params, batch_stats = case.variables["params"], case.variables.get("batch_stats", {})
   opt_state = tx.init(params)
-  update = jax.jit(lambda grads, state, params, err: tx.update(grads, state, params, err=err))
+
+  @jax.jit
+  def update(grads, state, params, err):
+    updates, state = tx.update(grads, state, params, err=err)
+    return optax.apply_updates(params, updates), state
+
   rows = []
   for i in range(case.data.meta["train_steps"]):
     arrays = case.data.group("trajectory")
@@ -101,8 +111,7 @@ def test_trajectory(case):
     images = golden.to_float(arrays[f"images/{i}"])
     beta = genesis_jax.geco_state(opt_state).beta
     (loss, (_, batch_stats, err, kl)), grads = case.step(params, batch_stats, images, noise, beta)
-    updates, opt_state = update(grads, opt_state, params, err)
-    params = optax.apply_updates(params, updates)
+    params, opt_state = update(grads, opt_state, params, err)
     state = genesis_jax.geco_state(opt_state)
     rows.append([err, kl, beta, loss, state.err_ema, state.beta])
   expected = case.data.arrays["trajectory/err_kl_beta_loss_ema_nextbeta"]

@@ -235,6 +235,18 @@ def test_stick_breaking_by_hand():
   np.testing.assert_allclose(jnp.exp(log_masks).sum(1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("logit", [0.0, 200.0, -200.0])
+def test_eleven_slots_are_finite(logit):
+  """Also where the first takes everything, and where none but the last takes anything."""
+
+  def loss(logits):
+    log_masks, log_scopes = slots.stick_breaking_logits(logits)
+    return (jnp.exp(log_masks) * log_masks).sum() + log_scopes[:, -1].sum()
+
+  value, gradient = jax.value_and_grad(loss)(jnp.full((1, 10, 2, 2), logit))
+  assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
 def test_mixture_likelihood_by_hand_and_where_the_original_underflows():
   images = jax.random.uniform(KEY, (2, 4, 4, 3))
   components = jax.random.uniform(jax.random.key(1), (2, 3, 4, 4, 3))
@@ -245,10 +257,13 @@ def test_mixture_likelihood_by_hand_and_where_the_original_underflows():
   expected = -jnp.log((jnp.exp(log_masks)[..., None] * density).sum(1)).sum((1, 2, 3))
   got = distributions.mixture_nll(images, components, log_masks, std)
   np.testing.assert_allclose(got, expected, 1e-5)
-  sharp = distributions.mixture_nll(
-    jnp.zeros((1, 4, 4, 3)), jnp.ones((1, 3, 4, 4, 3)), log_masks[:1], jnp.full(3, 0.05)
-  )
-  assert np.isfinite(sharp).all()  # 200 nats per value: exp(-200) is 0 in float32
+
+  def sharp(components, log_masks):  # 200 nats per value: exp(-200) is 0 in float32
+    black, std = jnp.zeros((1, 4, 4, 3)), jnp.full(3, 0.05)
+    return distributions.mixture_nll(black, components, log_masks, std)[0]
+
+  value, gradients = jax.value_and_grad(sharp, (0, 1))(jnp.ones((1, 3, 4, 4, 3)), log_masks[:1])
+  assert np.isfinite(value) and all(np.isfinite(gradient).all() for gradient in gradients)
 
 
 def test_kl_is_zero_where_posterior_equals_prior():
