@@ -13,7 +13,19 @@ UNPADDED = ((0, 0), (0, 0))
 
 
 def normal(*shape, seed=0):
-  return jax.random.normal(jax.random.key(seed), shape)
+  """Of NumPy: JAX's draws are compiled once for each shape."""
+  return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
+
+
+def values_and_gradients(convolve, x, kernel):
+  """A convolution, compiled, and its gradients when its output is weighed."""
+
+  @jax.jit
+  def both(x, kernel):
+    y, transpose = jax.vjp(convolve, x, kernel)
+    return y, transpose(normal(*y.shape, seed=2))
+
+  return both(x, kernel)
 
 
 def dilated(x, kernel, stride, padding):
@@ -45,13 +57,10 @@ def test_transposed_convolutions_have_the_same_gradients_in_all_forms(
   monkeypatch.setattr(jax, "default_backend", lambda: platform)
   monkeypatch.setenv("GENESIS_JAX_PAIRS", "1")
   x, kernel, padding = normal(2, 4, 5, 3), normal(size, size, 3, 6, seed=1), (size - 1) // 2
-  weights = normal(2, 4 * stride, 5 * stride, 6, seed=2)
-
-  def values_and_gradients(convolve):
-    y, transpose = jax.vjp(lambda *a: convolve(*a, stride, padding), x, kernel)
-    return y, transpose(weights)
-
-  ours, expected = map(values_and_gradients, (convolutions.convolve_transposed, dilated))
+  ours, expected = (
+    values_and_gradients(lambda *a: convolve(*a, stride, padding), x, kernel)  # noqa: B023
+    for convolve in (convolutions.convolve_transposed, dilated)
+  )
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, expected)
 
 
@@ -75,8 +84,9 @@ def test_gradients_of_convolutions_are_those_of_jax(side, size, stride, padding,
       x, kernel, (stride, stride), around, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
-  ours = jax.grad(loss, (1, 2))(lambda *a: convolutions.convolve(*a, stride, around), x, kernel)
-  expected = jax.grad(loss, (1, 2))(jaxs, x, kernel)
+  gradients = jax.jit(jax.grad(loss, (1, 2)), static_argnums=0)
+  ours = gradients(lambda *a: convolutions.convolve(*a, stride, around), x, kernel)
+  expected = gradients(jaxs, x, kernel)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, expected)
 
 
@@ -89,12 +99,9 @@ def test_gradients_of_convolutions_that_differ_along_the_axes(sides, padding):
       x, kernel, (2, 2), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
-  y, expected = jax.vjp(jaxs, x, kernel)
-  _, ours = jax.vjp(lambda *a: convolutions.convolve(*a, 2, padding), x, kernel)
-  weights = normal(*y.shape, seed=2)
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours(weights), expected(weights)
-  )
+  expected = values_and_gradients(jaxs, x, kernel)
+  ours = values_and_gradients(lambda *a: convolutions.convolve(*a, 2, padding), x, kernel)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, expected)
 
 
 def test_gradients_of_kernels_move_images_as_matrices_only():
@@ -127,14 +134,13 @@ def test_convolutions_in_pairs_have_the_same_gradients(width, size, stride, padd
   x, kernel = normal(2, 7, width, 3), normal(size, size, 3, 4, seed=1)
   around = ((0, 0) if size == 1 else (1, 1), padding)
 
-  def values_and_gradients():
-    y, transpose = jax.vjp(lambda *a: convolutions.convolve(*a, stride, around), x, kernel)
-    return y, transpose(normal(*y.shape, seed=2))
+  def found():
+    return values_and_gradients(lambda *a: convolutions.convolve(*a, stride, around), x, kernel)
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("GENESIS_JAX_PAIRS", "0")
-    expected = values_and_gradients()
-  ours = values_and_gradients()
+    expected = found()
+  ours = found()
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), ours, expected)
 
 
