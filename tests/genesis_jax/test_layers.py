@@ -17,6 +17,11 @@ def normal(*shape, seed=0):
   return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
 
 
+def initialised(module, *arguments):
+  """(variables, compiled function of them and the arguments)."""
+  return jax.jit(module.init)(KEY, *arguments), jax.jit(module.apply)
+
+
 def values_and_gradients(convolve, x, kernel):
   """A convolution, compiled, and its gradients when its output is weighed."""
 
@@ -42,11 +47,10 @@ def dilated(x, kernel, stride, padding):
 @pytest.mark.parametrize("side", [2, 5])
 def test_transposed_convolution_is_a_dilated_one_with_a_flipped_kernel(stride, side):
   x, size, padding = normal(2, side, side, 3), 5, 2
-  layer = layers.ConvTranspose(4, size, stride, padding)
-  variables = layer.init(KEY, x)
+  variables, apply = initialised(layers.ConvTranspose(4, size, stride, padding), x)
   kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
   expected = dilated(x, kernel, stride, padding) + bias
-  np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
+  np.testing.assert_allclose(apply(variables, x), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("size, stride", [(5, 1), (5, 2), (3, 2), (4, 2), (5, 3)])
@@ -185,17 +189,15 @@ def test_convolution_of_an_enlarged_image(platform, monkeypatch):
 
 def test_full_image_convolutions_are_matrix_products():
   x = normal(2, 8, 8, 3)
-  layer = layers.Conv(4, 8)
-  variables = layer.init(KEY, x)
+  variables, apply = initialised(layers.Conv(4, 8), x)
   kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
   expected = convolutions.convolve(x, kernel, 1, UNPADDED) + bias
-  np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
+  np.testing.assert_allclose(apply(variables, x), expected, atol=1e-5)
   z = normal(2, 1, 1, 3)
-  layer = layers.ConvTranspose(4, 8)
-  variables = layer.init(KEY, z)
+  variables, apply = initialised(layers.ConvTranspose(4, 8), z)
   kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
   expected = (z[..., None] * kernel[None].transpose(0, 1, 2, 3, 4)).sum(3) + bias
-  np.testing.assert_allclose(layer.apply(variables, z), expected, atol=1e-5)
+  np.testing.assert_allclose(apply(variables, z), expected, atol=1e-5)
 
 
 def test_gradients_summed_over_the_batch_alone_are_a_product():
@@ -208,7 +210,7 @@ def test_gradients_summed_over_the_batch_alone_are_a_product():
 def test_broadcast_decoder_forms_its_first_layer_without_the_grid():
   z, size, depth = normal(3, 5), 8, 2
   net = networks.BroadcastDecoder(3, size, 6, depth, jax.nn.elu)
-  variables = net.init(KEY, z)
+  variables, apply = initialised(net, z)
   side = size + 2 * depth
   grid = jnp.broadcast_to(layers.coordinates(side), (3, side, side, 2))
   x = jnp.concatenate([jnp.broadcast_to(z[:, None, None], (3, side, side, 5)), grid], -1)
@@ -217,7 +219,7 @@ def test_broadcast_decoder_forms_its_first_layer_without_the_grid():
     x = convolutions.convolve(x, params[name]["kernel"], 1, UNPADDED) + params[name]["bias"]
     x = jax.nn.elu(x)
   expected = convolutions.convolve(x, params["out"]["kernel"], 1, UNPADDED) + params["out"]["bias"]
-  np.testing.assert_allclose(net.apply(variables, z), expected, atol=1e-5)
+  np.testing.assert_allclose(apply(variables, z), expected, atol=1e-5)
 
 
 def test_initialisation_is_uniform_by_fan_in():
@@ -319,9 +321,9 @@ def test_instance_colouring_by_loops(kernel, dynamic):
   features, seeds = normal(6, 16, 16, 8), jax.random.uniform(KEY, (6, 16, 16))
   features = features.at[:3].multiply(0.1)  # alike pixels: the first slots take nearly all
   module = slots.InstanceColouring(5, kernel, True, dynamic)
-  variables = module.init(KEY, features, seeds)
+  variables, apply = initialised(module, features, seeds)
   variables["params"]["gate"] = jnp.float32(0.8)
-  log_masks, _ = module.apply(variables, features, seeds)
+  log_masks, _ = apply(variables, features, seeds)
   params = variables["params"]
   colours = convolutions.convolve(features, params["colour"]["kernel"], 1, UNPADDED)
   colours = 0.8 * (colours + params["colour"]["bias"])
