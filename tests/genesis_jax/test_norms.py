@@ -52,6 +52,10 @@ def case(kind, activation, channels=16):
   return model, x, shift, variables | {"params": params}
 
 
+def compiled(model, **options):
+  return jax.jit(functools.partial(model.apply, **options))
+
+
 def joined(params, name):
   return jnp.concatenate([params[part]["norm"][name] for part in sorted(params)])
 
@@ -120,13 +124,13 @@ def test_batch_norm_over_devices_is_that_over_one(activation):
 
 def test_batch_norm_keeps_running_averages():
   model, x, shift, variables = case("bn", "gate", channels=4)
-  _, updates = model.apply(variables, x, shift, mutable=["batch_stats"])
+  _, updates = compiled(model, mutable=["batch_stats"])(variables, x, shift)
   flat = np.asarray(x + shift).reshape(-1, 4)
   stats = updates["batch_stats"]
   np.testing.assert_allclose(joined(stats, "mean"), 0.1 * flat.mean(0), 1e-5)
   np.testing.assert_allclose(joined(stats, "var"), 0.9 + 0.1 * flat.var(0, ddof=1), 1e-5)
 
-  y = model.apply(variables | updates, x, shift, train=False)
+  y = compiled(model, train=False)(variables | updates, x, shift)
   hat = (x + shift - joined(stats, "mean")) / np.sqrt(joined(stats, "var") + 1e-5)
   params = variables["params"]
   h, g = jnp.split(hat * joined(params, "scale") + joined(params, "bias"), 2, -1)
@@ -138,7 +142,7 @@ def test_statistics_are_in_float32(kind):
   """Far from zero bfloat16 has no digits left for a variance."""
   model, x, shift, variables = case(kind, "relu")
   x = (100 + x).astype(jnp.bfloat16)
-  y, _ = model.apply(variables, x, shift, mutable=["batch_stats"])
-  expected, _ = model.apply(variables, x.astype(jnp.float32), shift, mutable=["batch_stats"])
+  apply = compiled(model, mutable=["batch_stats"])
+  (y, _), (expected, _) = (apply(variables, x, shift) for x in (x, x.astype(jnp.float32)))
   assert y.dtype == jnp.bfloat16
   np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=2**-8)
