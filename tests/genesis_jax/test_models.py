@@ -65,7 +65,6 @@ class Built:
       # Its gate starts at 0, where nothing that it multiplies has a gradient.
       self.variables["params"]["attention"]["gate"] = np.float32(0.5)
     self.noise = draw_noise(jax.random.key(2), model.noise_spec(), jnp.arange(BATCH))
-    self.eval = jax.jit(lambda v, x, n: model.apply(v, x, train=False, noise=n))
     self.sample = jax.jit(lambda v, key: model.apply(v, 5, method="sample", rngs={"noise": key}))
 
     def loss(params, images, noise):
@@ -74,6 +73,13 @@ class Built:
       return out.err.mean() + total_kl(out).mean(), out
 
     self.grad = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    self._eval = jax.jit(lambda v, x, n: model.apply(v, x, train=False, noise=n))
+
+  def eval(self, variables, images, noise):
+    """Outputs of evaluation; without batch norm those of training, compiled already."""
+    if "batch_stats" in variables:
+      return self._eval(variables, images, noise)
+    return self.grad(variables["params"], images, noise)[0][1]
 
   def draw(self, variables, **options):
     """Two samples; options are those of the model's `sample`."""
