@@ -165,7 +165,6 @@ def check_gradients(side, batch, cosine=0.998, bias=0.1, **options):
     ("genesis", 64, {}),
     ("monet", 64, dict(num_slots=5)),  # as published: with three, rounding shows more
     ("genesis_v2", 128, {}),
-    ("vae", 128, {}),
   ],
 )
 def test_gradients_are_those_of_float32(name, side, options):
@@ -174,11 +173,10 @@ def test_gradients_are_those_of_float32(name, side, options):
 
 @pytest.mark.slow
 def test_gradients_of_a_larger_batch():
+  """Over as many pixels as two images of 128x128 have, and more."""
   check_gradients(32, 64, name="vae")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["genesis_v2_laplacian", "vae_broadcast"])
-def test_gradients_of_variants(name):
+def test_gradients_of_a_broadcast_decoder():
   # Over a quarter of the pixels, the rounding of activations themselves averages out less.
-  check_gradients(32, 2, cosine=0.99, bias=0.2, **VARIANTS[name])
+  check_gradients(32, 2, cosine=0.99, bias=0.2, **VARIANTS["vae_broadcast"])
