@@ -173,7 +173,7 @@ def test_gradients_are_those_of_float32(name, side, options):
 
 @pytest.mark.slow
 def test_gradients_of_a_larger_batch():
-  """Over as many pixels as two images of 128x128 have, and more."""
+  """Over twice the pixels of two images of 128x128."""
   check_gradients(32, 64, name="vae")
 
 
