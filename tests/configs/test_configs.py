@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 import genesis_jax
-from configs import datasets, demo, experiment, genesis_gqn, models, small_genesis, small_genesis_v2
+from configs import datasets, demo, experiment, models, small_genesis, small_genesis_v2
 from configs.loading import ConfigError, load_config
 from experiments import main
 from genesis_jax import objective, optimizers, training
@@ -46,7 +46,7 @@ def steps():
 @pytest.mark.parametrize("pair", PAIRS, ids=",".join)
 def test_every_composition_trains(pair, steps):
   config = experiment.get_config(",".join(pair))
-  key = few_slots(config), config.objective.to_json(), config.optimizer.to_json(), config.num_steps
+  key = few_slots(config), config.objective.geco, config.optimizer.to_json()
   if key not in steps:
     steps[key] = abstract_step(config)
   before, after, scalars = steps[key]
@@ -57,8 +57,8 @@ def test_every_composition_trains(pair, steps):
   assert all(x.shape == () for x in scalars.values())
 
 
-@pytest.mark.parametrize("module", [genesis_gqn, demo, small_genesis, small_genesis_v2])
-def test_published_and_demo_configurations_train(module):
+@pytest.mark.parametrize("module", [demo, small_genesis, small_genesis_v2])
+def test_configurations_with_settings_of_their_own_train(module):
   abstract_step(module.get_config())
 
 
