@@ -1,6 +1,5 @@
 """Weights for tests of what does not depend on them, without compiling their random draws."""
 
-import contextlib
 from collections.abc import Callable
 from unittest import mock
 
@@ -9,35 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def _uniform(rng, shape, dtype, minval, maxval) -> np.ndarray:
-  """As large as what `jax.random.uniform` draws."""
-  return np.asarray(rng.uniform(minval, maxval, shape), dtype)
-
-
-@contextlib.contextmanager
-def used():
-  """Takes uniform draws from NumPy, as those of weights are, to be compiled as constants.
-
-  Those of JAX take longer to compile than a training step: each weight's are a loop of its own.
-  """
-  rng = np.random.default_rng(0)
-
-  def uniform(key, shape=(), dtype=jnp.float32, minval=0.0, maxval=1.0):
-    return jnp.asarray(_uniform(rng, shape, dtype, minval, maxval))
-
-  with mock.patch.object(jax.random, "uniform", uniform):
-    yield
-
-
 def drawn(create: Callable, *arguments):
   """What a function that initialises a model returns, with weights of NumPy.
 
-  They are put in place of zeros in what is compiled: millions of constants take seconds.
+  As large as those of JAX, which take longer to compile than a training step: each weight's are a
+  loop of its own. They are put in place of zeros in what is compiled: so many constants take
+  seconds.
   """
   rng, draws, of_leaves = np.random.default_rng(0), [], []
 
   def uniform(key, shape=(), dtype=jnp.float32, minval=0.0, maxval=1.0):
-    draws.append((jnp.zeros(shape, dtype), _uniform(rng, shape, dtype, minval, maxval)))
+    draws.append((jnp.zeros(shape, dtype), np.asarray(rng.uniform(minval, maxval, shape), dtype)))
     return draws[-1][0]
 
   def created(*arguments):
@@ -48,7 +29,6 @@ def drawn(create: Callable, *arguments):
 
   with mock.patch.object(jax.random, "uniform", uniform):
     leaves, structure = jax.tree.flatten(jax.jit(created)(*arguments))
-  assert sum(number is not None for number in of_leaves) >= len(draws), "a draw is not a weight"
   return structure.unflatten(
     leaf if number is None else jnp.asarray(number)
     for leaf, number in zip(leaves, of_leaves, strict=True)
