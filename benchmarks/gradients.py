@@ -8,7 +8,6 @@ bias is the farthest off of those that carry at least a hundredth of its length.
 """
 
 import argparse
-from collections.abc import Callable
 from typing import NamedTuple
 
 from benchmarks.train_step import MODELS
@@ -37,15 +36,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
   return parser.parse_args(argv)
 
 
-def gradients(
-  side: int, batch: int, evaluate: Callable | None = None, **options
-) -> dict[str, tuple]:
+def gradients(side: int, batch: int, **options) -> dict[str, tuple]:
   """Name of a parameter -> its gradient where activations are float32, and where bfloat16.
 
   Args:
     side: of the images.
     batch: how many they are.
-    evaluate: what calls the function that initialises the model; None: compiled, as it is.
     **options: of the model.
   """
   import jax
@@ -60,8 +56,7 @@ def gradients(
   coarse = jax.random.uniform(jax.random.key(7), (batch, 8, 8, 3))
   images = jnp.repeat(jnp.repeat(coarse, side // 8, 1), side // 8, 2)
   keys = {"params": jax.random.key(0), "noise": jax.random.key(1)}
-  evaluate = evaluate or (lambda create: jax.jit(create)())
-  variables = evaluate(lambda: model.init(keys, images[:1], train=False))
+  variables = jax.jit(lambda: model.init(keys, images[:1], train=False))()
   noise = draw_noise(jax.random.key(2), model.noise_spec(), jnp.arange(batch))
   if "seed" in noise:
     # Far apart, so that rounding does not make another pixel the largest, and another seed.

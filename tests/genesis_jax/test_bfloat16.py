@@ -149,8 +149,8 @@ def test_sums_in_16_bits_are_found():
 
 
 def check_gradients(side, batch, cosine=0.998, bias=0.1, **options):
-  options = few_slots(options["name"]) | options
-  pairs = gradients.gradients(side, batch, evaluate=numpy_weights.drawn, **options)
+  with numpy_weights.used():
+    pairs = gradients.gradients(side, batch, **few_slots(options["name"]) | options)
   assert {gradient.dtype for pair in pairs.values() for gradient in pair} == {np.dtype("float32")}
   found = gradients.compare(pairs)
   assert found.cosine >= cosine

@@ -1,5 +1,6 @@
 """Weights for tests of what does not depend on them, without compiling their random draws."""
 
+import contextlib
 from collections.abc import Callable
 from unittest import mock
 
@@ -8,17 +9,35 @@ import jax.numpy as jnp
 import numpy as np
 
 
+def _uniform(rng, shape, dtype, minval, maxval) -> np.ndarray:
+  """As large as what `jax.random.uniform` draws."""
+  return np.asarray(rng.uniform(minval, maxval, shape), dtype)
+
+
+@contextlib.contextmanager
+def used():
+  """Takes uniform draws from NumPy, as those of weights are, to be compiled as constants.
+
+  Those of JAX take longer to compile than a training step: each weight's are a loop of its own.
+  """
+  rng = np.random.default_rng(0)
+
+  def uniform(key, shape=(), dtype=jnp.float32, minval=0.0, maxval=1.0):
+    return jnp.asarray(_uniform(rng, shape, dtype, minval, maxval))
+
+  with mock.patch.object(jax.random, "uniform", uniform):
+    yield
+
+
 def drawn(create: Callable, *arguments):
   """What a function that initialises a model returns, with weights of NumPy.
 
-  As large as those of JAX, which take longer to compile than a training step: each weight's are a
-  loop of its own. They are put in place of zeros in what is compiled: so many constants take
-  seconds.
+  They are put in place of zeros in what is compiled: millions of constants take seconds.
   """
   rng, draws, of_leaves = np.random.default_rng(0), [], []
 
   def uniform(key, shape=(), dtype=jnp.float32, minval=0.0, maxval=1.0):
-    draws.append((jnp.zeros(shape, dtype), np.asarray(rng.uniform(minval, maxval, shape), dtype)))
+    draws.append((jnp.zeros(shape, dtype), _uniform(rng, shape, dtype, minval, maxval)))
     return draws[-1][0]
 
   def created(*arguments):
