@@ -11,28 +11,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy_weights
+import optax
 import pytest
 
 import genesis_jax
 from benchmarks import gradients
-from configs.experiment import compose
-from genesis_jax import convolutions, layers, objective, training
+from genesis_jax import convolutions, layers, training
 
 MODELS = ("genesis", "genesis_v2", "monet", "vae")
 BACKENDS = {"cpu": "cpu", "cuda": "gpu", "tpu": "tpu"}  # platform of a program -> JAX's name
+# Each choice that the models above do not make, several at a time.
 VARIANTS = {
-  "genesis_one_stage": dict(name="genesis", two_stage=False, pixel_bound=False),
-  "genesis_symmetric": dict(name="genesis", component_symmetric=True, component_prior=False),
-  "genesis_in": dict(name="genesis", encoder_norm="in", decoder_norm="in"),
-  "genesis_without_norms": dict(
-    name="genesis", component_symmetric=True, encoder_norm="none", decoder_norm="none",
-    autoregressive_prior=False,
+  "genesis_one_stage": dict(
+    name="genesis", two_stage=False, pixel_bound=False, encoder_norm="in", decoder_norm="in"
   ),
-  "genesis_v2_colours": dict(name="genesis_v2", semiconv=False, mask_kl_loss=True),
+  "genesis_symmetric": dict(
+    name="genesis", component_symmetric=True, component_prior=False, encoder_norm="none",
+    decoder_norm="none", autoregressive_prior=False,
+  ),
+  "genesis_v2_colours": dict(
+    name="genesis_v2", semiconv=False, kernel="epanechnikov", dynamic_slots=True
+  ),
   "genesis_v2_laplacian": dict(
     name="genesis_v2", kernel="laplacian", mask_kl_loss=True, detach_recon_masks=False
   ),
-  "genesis_v2_epanechnikov": dict(name="genesis_v2", kernel="epanechnikov", dynamic_slots=True),
   "monet_scope": dict(name="monet", mask_prior="scope", monte_carlo_kl=False),
   "vae_broadcast": dict(name="vae", broadcast_decoder=True),
 }  # fmt: skip
@@ -91,18 +93,26 @@ def sums_of_16_bits(lowered) -> list[str]:
   ]
 
 
+TX = optax.sgd(1e-3)  # which adds nothing up
+
+
+@functools.cache
+def state_shapes(model):
+  create = functools.partial(training.create_train_state, model=model, tx=TX)
+  return jax.eval_shape(create, jax.random.key(0))
+
+
 def lowered_step(options, platform):
   """The training step of a model in bfloat16, for a platform that need not be there."""
-  config = compose(options["name"], "gqn")
-  config.model.update(few_slots(options["name"]) | options, dtype="bfloat16")
-  model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
-  create = functools.partial(training.create_train_state, model=model, tx=tx)
-  state = jax.eval_shape(create, jax.random.key(0))
-  side = config.model.image_size
+  side = 32
+  model = genesis_jax.build_model(
+    few_slots(options["name"]) | options | dict(image_size=side, dtype="bfloat16")
+  )
   batch = {"image": jax.ShapeDtypeStruct((4, side, side, 3), jnp.uint8)}
-  schedule = objective.beta_schedule(config.objective, config.num_steps)
-  step = functools.partial(training.train_step, model=model, tx=tx, beta_schedule=schedule)
-  return jax.jit(step).trace(state, batch).lower(lowering_platforms=(platform,))
+  step = functools.partial(
+    training.train_step, model=model, tx=TX, beta_schedule=lambda step: jnp.float32(1)
+  )
+  return jax.jit(step).trace(state_shapes(model), batch).lower(lowering_platforms=(platform,))
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", pytest.param("tpu", marks=pytest.mark.slow)])
@@ -123,7 +133,7 @@ def test_no_step_sums_in_16_bits_where_columns_go_in_pairs(name, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_no_step_of_a_variant_sums_in_16_bits(name):
-  assert sums_of_16_bits(lowered_step(VARIANTS[name] | dict(image_size=32), "cpu")) == []
+  assert sums_of_16_bits(lowered_step(VARIANTS[name], "cpu")) == []
 
 
 def test_sums_in_16_bits_are_found():
@@ -155,20 +165,18 @@ def check_gradients(side, batch, cosine=0.998, bias=0.1, **options):
     ("genesis", 64, {}),
     ("monet", 64, dict(num_slots=5)),  # as published: with three, rounding shows more
     ("genesis_v2", 128, {}),
-    ("vae", 128, {}),
   ],
 )
 def test_gradients_are_those_of_float32(name, side, options):
   check_gradients(side, 2, name=name, **options)
 
 
-@pytest.mark.parametrize("batch", [8, pytest.param(64, marks=pytest.mark.slow)])
-def test_gradients_of_larger_batches(batch):
-  check_gradients(32, batch, name="vae")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["genesis_one_stage", "genesis_v2_laplacian", "vae_broadcast"])
-def test_gradients_of_variants(name):
+def test_gradients_of_a_larger_batch():
+  """Over twice the pixels of two images of 128x128."""
+  check_gradients(32, 64, name="vae")
+
+
+def test_gradients_of_a_broadcast_decoder():
   # Over a quarter of the pixels, the rounding of activations themselves averages out less.
-  check_gradients(32, 2, cosine=0.99, bias=0.2, **VARIANTS[name])
+  check_gradients(32, 2, cosine=0.99, bias=0.2, **VARIANTS["vae_broadcast"])

@@ -4,6 +4,7 @@ import types
 
 import golden
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -63,7 +64,11 @@ def test_training_outputs_and_gradients(case):
   images = golden.to_float(case.data.arrays["images"])
   variables = case.variables
   (loss, (out, *_)), grads = case.step(
-    variables["params"], variables.get("batch_stats", {}), images, case.data.group("noise"), 1.3
+    variables["params"],
+    variables.get("batch_stats", {}),
+    images,
+    case.data.group("noise"),
+    jnp.float32(1.3),  # with its type, as in a trajectory: compiled once for both
   )
   expected = case.data.group("train")
   np.testing.assert_allclose(loss, expected.pop("loss_beta_1.3"), 1e-4)
@@ -73,6 +78,18 @@ def test_training_outputs_and_gradients(case):
   got = [np.linalg.norm(grads[name].ravel()) for name in case.data.meta["grad_norm_names"]]
   # A bias in front of batch norm has no gradient: what is there is rounding, in both.
   np.testing.assert_allclose(got, norms, 1e-3, atol=1e-3)
+
+
+def flat(tree) -> np.ndarray:
+  """All arrays as one vector: Adam of each by itself takes as long to compile as a model."""
+  return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
+
+
+def like(tree, vector: np.ndarray):
+  """The arrays of which `flat` made a vector."""
+  leaves, structure = jax.tree.flatten(tree)
+  parts = np.split(vector, np.cumsum([x.size for x in leaves])[:-1])
+  return structure.unflatten([part.reshape(x.shape) for part, x in zip(parts, leaves, strict=True)])
 
 
 @pytest.mark.slow
@@ -92,7 +109,7 @@ def test_trajectory(case):
     optax.adam(case.data.meta["trajectory"]["learning_rate"]),
   )
   params, batch_stats = case.variables["params"], case.variables.get("batch_stats", {})
-  opt_state = tx.init(params)
+  opt_state = tx.init(flat(params))
   update = jax.jit(lambda grads, state, params, err: tx.update(grads, state, params, err=err))
   rows = []
   for i in range(case.data.meta["train_steps"]):
@@ -101,8 +118,8 @@ def test_trajectory(case):
     images = golden.to_float(arrays[f"images/{i}"])
     beta = genesis_jax.geco_state(opt_state).beta
     (loss, (_, batch_stats, err, kl)), grads = case.step(params, batch_stats, images, noise, beta)
-    updates, opt_state = update(grads, opt_state, params, err)
-    params = optax.apply_updates(params, updates)
+    updates, opt_state = update(flat(grads), opt_state, flat(params), err)
+    params = like(params, flat(params) + np.asarray(updates))
     state = genesis_jax.geco_state(opt_state)
     rows.append([err, kl, beta, loss, state.err_ema, state.beta])
   expected = case.data.arrays["trajectory/err_kl_beta_loss_ema_nextbeta"]

@@ -13,7 +13,24 @@ UNPADDED = ((0, 0), (0, 0))
 
 
 def normal(*shape, seed=0):
-  return jax.random.normal(jax.random.key(seed), shape)
+  """Of NumPy: JAX's draws are compiled once for each shape."""
+  return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
+
+
+def initialised(module, *arguments):
+  """(variables, compiled function of them and the arguments)."""
+  return jax.jit(module.init)(KEY, *arguments), jax.jit(module.apply)
+
+
+def values_and_gradients(convolve, x, kernel):
+  """A convolution, compiled, and its gradients when its output is weighed."""
+
+  @jax.jit
+  def both(x, kernel):
+    y, transpose = jax.vjp(convolve, x, kernel)
+    return y, transpose(normal(*y.shape, seed=2))
+
+  return both(x, kernel)
 
 
 def dilated(x, kernel, stride, padding):
@@ -30,11 +47,10 @@ def dilated(x, kernel, stride, padding):
 @pytest.mark.parametrize("side", [2, 5])
 def test_transposed_convolution_is_a_dilated_one_with_a_flipped_kernel(stride, side):
   x, size, padding = normal(2, side, side, 3), 5, 2
-  layer = layers.ConvTranspose(4, size, stride, padding)
-  variables = layer.init(KEY, x)
+  variables, apply = initialised(layers.ConvTranspose(4, size, stride, padding), x)
   kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
   expected = dilated(x, kernel, stride, padding) + bias
-  np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
+  np.testing.assert_allclose(apply(variables, x), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("size, stride", [(5, 1), (5, 2), (3, 2), (4, 2), (5, 3)])
@@ -45,13 +61,10 @@ def test_transposed_convolutions_have_the_same_gradients_in_all_forms(
   monkeypatch.setattr(jax, "default_backend", lambda: platform)
   monkeypatch.setenv("GENESIS_JAX_PAIRS", "1")
   x, kernel, padding = normal(2, 4, 5, 3), normal(size, size, 3, 6, seed=1), (size - 1) // 2
-  weights = normal(2, 4 * stride, 5 * stride, 6, seed=2)
-
-  def values_and_gradients(convolve):
-    y, transpose = jax.vjp(lambda *a: convolve(*a, stride, padding), x, kernel)
-    return y, transpose(weights)
-
-  ours, expected = map(values_and_gradients, (convolutions.convolve_transposed, dilated))
+  ours, expected = (
+    values_and_gradients(lambda *a: convolve(*a, stride, padding), x, kernel)  # noqa: B023
+    for convolve in (convolutions.convolve_transposed, dilated)
+  )
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, expected)
 
 
@@ -75,8 +88,9 @@ def test_gradients_of_convolutions_are_those_of_jax(side, size, stride, padding,
       x, kernel, (stride, stride), around, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
-  ours = jax.grad(loss, (1, 2))(lambda *a: convolutions.convolve(*a, stride, around), x, kernel)
-  expected = jax.grad(loss, (1, 2))(jaxs, x, kernel)
+  gradients = jax.jit(jax.grad(loss, (1, 2)), static_argnums=0)
+  ours = gradients(lambda *a: convolutions.convolve(*a, stride, around), x, kernel)
+  expected = gradients(jaxs, x, kernel)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, expected)
 
 
@@ -89,12 +103,9 @@ def test_gradients_of_convolutions_that_differ_along_the_axes(sides, padding):
       x, kernel, (2, 2), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
-  y, expected = jax.vjp(jaxs, x, kernel)
-  _, ours = jax.vjp(lambda *a: convolutions.convolve(*a, 2, padding), x, kernel)
-  weights = normal(*y.shape, seed=2)
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours(weights), expected(weights)
-  )
+  expected = values_and_gradients(jaxs, x, kernel)
+  ours = values_and_gradients(lambda *a: convolutions.convolve(*a, 2, padding), x, kernel)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, expected)
 
 
 def test_gradients_of_kernels_move_images_as_matrices_only():
@@ -127,14 +138,13 @@ def test_convolutions_in_pairs_have_the_same_gradients(width, size, stride, padd
   x, kernel = normal(2, 7, width, 3), normal(size, size, 3, 4, seed=1)
   around = ((0, 0) if size == 1 else (1, 1), padding)
 
-  def values_and_gradients():
-    y, transpose = jax.vjp(lambda *a: convolutions.convolve(*a, stride, around), x, kernel)
-    return y, transpose(normal(*y.shape, seed=2))
+  def found():
+    return values_and_gradients(lambda *a: convolutions.convolve(*a, stride, around), x, kernel)
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("GENESIS_JAX_PAIRS", "0")
-    expected = values_and_gradients()
-  ours = values_and_gradients()
+    expected = found()
+  ours = found()
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), ours, expected)
 
 
@@ -179,17 +189,15 @@ def test_convolution_of_an_enlarged_image(platform, monkeypatch):
 
 def test_full_image_convolutions_are_matrix_products():
   x = normal(2, 8, 8, 3)
-  layer = layers.Conv(4, 8)
-  variables = layer.init(KEY, x)
+  variables, apply = initialised(layers.Conv(4, 8), x)
   kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
   expected = convolutions.convolve(x, kernel, 1, UNPADDED) + bias
-  np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
+  np.testing.assert_allclose(apply(variables, x), expected, atol=1e-5)
   z = normal(2, 1, 1, 3)
-  layer = layers.ConvTranspose(4, 8)
-  variables = layer.init(KEY, z)
+  variables, apply = initialised(layers.ConvTranspose(4, 8), z)
   kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
   expected = (z[..., None] * kernel[None].transpose(0, 1, 2, 3, 4)).sum(3) + bias
-  np.testing.assert_allclose(layer.apply(variables, z), expected, atol=1e-5)
+  np.testing.assert_allclose(apply(variables, z), expected, atol=1e-5)
 
 
 def test_gradients_summed_over_the_batch_alone_are_a_product():
@@ -202,7 +210,7 @@ def test_gradients_summed_over_the_batch_alone_are_a_product():
 def test_broadcast_decoder_forms_its_first_layer_without_the_grid():
   z, size, depth = normal(3, 5), 8, 2
   net = networks.BroadcastDecoder(3, size, 6, depth, jax.nn.elu)
-  variables = net.init(KEY, z)
+  variables, apply = initialised(net, z)
   side = size + 2 * depth
   grid = jnp.broadcast_to(layers.coordinates(side), (3, side, side, 2))
   x = jnp.concatenate([jnp.broadcast_to(z[:, None, None], (3, side, side, 5)), grid], -1)
@@ -211,7 +219,7 @@ def test_broadcast_decoder_forms_its_first_layer_without_the_grid():
     x = convolutions.convolve(x, params[name]["kernel"], 1, UNPADDED) + params[name]["bias"]
     x = jax.nn.elu(x)
   expected = convolutions.convolve(x, params["out"]["kernel"], 1, UNPADDED) + params["out"]["bias"]
-  np.testing.assert_allclose(net.apply(variables, z), expected, atol=1e-5)
+  np.testing.assert_allclose(apply(variables, z), expected, atol=1e-5)
 
 
 def test_initialisation_is_uniform_by_fan_in():
@@ -235,6 +243,18 @@ def test_stick_breaking_by_hand():
   np.testing.assert_allclose(jnp.exp(log_masks).sum(1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("logit", [0.0, 200.0, -200.0])
+def test_eleven_slots_are_finite(logit):
+  """Also where the first takes everything, and where none but the last takes anything."""
+
+  def loss(logits):
+    log_masks, log_scopes = slots.stick_breaking_logits(logits)
+    return (jnp.exp(log_masks) * log_masks).sum() + log_scopes[:, -1].sum()
+
+  value, gradient = jax.value_and_grad(loss)(jnp.full((1, 10, 2, 2), logit))
+  assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
 def test_mixture_likelihood_by_hand_and_where_the_original_underflows():
   images = jax.random.uniform(KEY, (2, 4, 4, 3))
   components = jax.random.uniform(jax.random.key(1), (2, 3, 4, 4, 3))
@@ -245,10 +265,13 @@ def test_mixture_likelihood_by_hand_and_where_the_original_underflows():
   expected = -jnp.log((jnp.exp(log_masks)[..., None] * density).sum(1)).sum((1, 2, 3))
   got = distributions.mixture_nll(images, components, log_masks, std)
   np.testing.assert_allclose(got, expected, 1e-5)
-  sharp = distributions.mixture_nll(
-    jnp.zeros((1, 4, 4, 3)), jnp.ones((1, 3, 4, 4, 3)), log_masks[:1], jnp.full(3, 0.05)
-  )
-  assert np.isfinite(sharp).all()  # 200 nats per value: exp(-200) is 0 in float32
+
+  def sharp(components, log_masks):  # 200 nats per value: exp(-200) is 0 in float32
+    black, std = jnp.zeros((1, 4, 4, 3)), jnp.full(3, 0.05)
+    return distributions.mixture_nll(black, components, log_masks, std)[0]
+
+  value, gradients = jax.value_and_grad(sharp, (0, 1))(jnp.ones((1, 3, 4, 4, 3)), log_masks[:1])
+  assert np.isfinite(value) and all(np.isfinite(gradient).all() for gradient in gradients)
 
 
 def test_kl_is_zero_where_posterior_equals_prior():
@@ -298,9 +321,9 @@ def test_instance_colouring_by_loops(kernel, dynamic):
   features, seeds = normal(6, 16, 16, 8), jax.random.uniform(KEY, (6, 16, 16))
   features = features.at[:3].multiply(0.1)  # alike pixels: the first slots take nearly all
   module = slots.InstanceColouring(5, kernel, True, dynamic)
-  variables = module.init(KEY, features, seeds)
+  variables, apply = initialised(module, features, seeds)
   variables["params"]["gate"] = jnp.float32(0.8)
-  log_masks, _ = module.apply(variables, features, seeds)
+  log_masks, _ = apply(variables, features, seeds)
   params = variables["params"]
   colours = convolutions.convolve(features, params["colour"]["kernel"], 1, UNPADDED)
   colours = 0.8 * (colours + params["colour"]["bias"])

@@ -15,7 +15,8 @@ AXES = {"bn": (0, 1, 2), "in": (1, 2), "gn": (1, 2, 4)}
 
 
 def normal(*shape, seed=0):
-  return jax.random.normal(jax.random.key(seed), shape)
+  """Of NumPy: JAX's draws are compiled once for each shape."""
+  return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
 
 
 def by_definition(x, shift, scale, bias, kind, activation):
@@ -46,9 +47,13 @@ def case(kind, activation, channels=16):
   """(model, x, shift, variables), nothing of which is zero or one."""
   model = Model(kind, activation)
   x, shift = 3 + 2 * normal(4, 3, 5, channels), normal(channels, seed=1)
-  variables = model.init(jax.random.key(0), x, shift, False)
+  variables = jax.jit(model.init, static_argnums=3)(jax.random.key(0), x, shift, False)
   params = jax.tree.map(lambda a: a + normal(len(a), seed=len(a)), variables["params"])
   return model, x, shift, variables | {"params": params}
+
+
+def compiled(model, **options):
+  return jax.jit(functools.partial(model.apply, **options))
 
 
 def joined(params, name):
@@ -70,16 +75,17 @@ def test_values_and_gradients_are_those_of_the_definition(platform, kind, activa
     scale, bias = joined(params, "scale"), joined(params, "bias")
     return by_definition(x, shift, scale, bias, kind, activation)
 
-  arguments = variables["params"], x, shift
-  y, transpose = jax.vjp(ours, *arguments)
-  y_expected, transpose_expected = jax.vjp(expected, *arguments)
+  gradient = normal(*x.shape[:3], x.shape[-1] // ACTIVATIONS[activation][1], seed=2)
+
+  @jax.jit
+  def values_and_gradients(*arguments):
+    y, transpose = jax.vjp(ours, *arguments)
+    y_expected, transpose_expected = jax.vjp(expected, *arguments)
+    return y, y_expected, transpose(gradient), transpose_expected(gradient)
+
+  y, y_expected, *gradients = values_and_gradients(variables["params"], x, shift)
   np.testing.assert_allclose(y, y_expected, atol=1e-5)
-  gradient = normal(*y.shape, seed=2)
-  jax.tree.map(
-    functools.partial(np.testing.assert_allclose, atol=2e-5),
-    transpose(gradient),
-    transpose_expected(gradient),
-  )
+  jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-5), *gradients)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -101,7 +107,8 @@ def test_batch_norm_over_devices_is_that_over_one(activation):
   y_shape = jax.eval_shape(lambda: model.apply(variables, x, shift, False)).shape
   gradient = normal(*y_shape, seed=2)
   params = variables["params"]
-  y, (of_params, of_x, of_shift), updates = step(model, params, x, shift, gradient)
+  one = jax.jit(functools.partial(step, model))
+  y, (of_params, of_x, of_shift), updates = one(params, x, shift, gradient)
   many = functools.partial(step, model.clone(axis_name="batch"))
   split = functools.partial(jnp.split, indices_or_sections=num_devices)
   result = jax.pmap(many, "batch", in_axes=(None, 0, None, 0), devices=devices)(
@@ -117,13 +124,13 @@ def test_batch_norm_over_devices_is_that_over_one(activation):
 
 def test_batch_norm_keeps_running_averages():
   model, x, shift, variables = case("bn", "gate", channels=4)
-  _, updates = model.apply(variables, x, shift, mutable=["batch_stats"])
+  _, updates = compiled(model, mutable=["batch_stats"])(variables, x, shift)
   flat = np.asarray(x + shift).reshape(-1, 4)
   stats = updates["batch_stats"]
   np.testing.assert_allclose(joined(stats, "mean"), 0.1 * flat.mean(0), 1e-5)
   np.testing.assert_allclose(joined(stats, "var"), 0.9 + 0.1 * flat.var(0, ddof=1), 1e-5)
 
-  y = model.apply(variables | updates, x, shift, train=False)
+  y = compiled(model, train=False)(variables | updates, x, shift)
   hat = (x + shift - joined(stats, "mean")) / np.sqrt(joined(stats, "var") + 1e-5)
   params = variables["params"]
   h, g = jnp.split(hat * joined(params, "scale") + joined(params, "bias"), 2, -1)
@@ -135,7 +142,7 @@ def test_statistics_are_in_float32(kind):
   """Far from zero bfloat16 has no digits left for a variance."""
   model, x, shift, variables = case(kind, "relu")
   x = (100 + x).astype(jnp.bfloat16)
-  y, _ = model.apply(variables, x, shift, mutable=["batch_stats"])
-  expected, _ = model.apply(variables, x.astype(jnp.float32), shift, mutable=["batch_stats"])
+  apply = compiled(model, mutable=["batch_stats"])
+  (y, _), (expected, _) = (apply(variables, x, shift) for x in (x, x.astype(jnp.float32)))
   assert y.dtype == jnp.bfloat16
   np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=2**-8)

@@ -66,20 +66,19 @@ def test_all_shapes_places_and_colors_occur(pieces):
   assert (pieces["instances"] > 0).mean(0).min() > 0.05
 
 
-def test_tetrominoes_of_another_size():
+def test_tetrominoes_of_another_size(pieces):
   large = draw(partial(tetrominoes_scene, image_size=70), 2)
-  small = draw(tetrominoes_scene, 2)
-  np.testing.assert_array_equal(large["instances"][:, ::2, ::2], small["instances"])
+  np.testing.assert_array_equal(large["instances"][:, ::2, ::2], pieces["instances"][:2])
 
 
 @pytest.fixture(scope="module")
 def wide():
-  return draw(partial(clevr_scene, image_size=160, wide=True), 12)
+  return draw(partial(clevr_scene, image_size=160, wide=True, samples=1), 12)
 
 
 @pytest.fixture(scope="module")
 def square():
-  return draw(partial(clevr_scene, image_size=96), 12)
+  return draw(partial(clevr_scene, image_size=96, samples=1), 4)
 
 
 def test_clevr_factors_are_within_their_ranges(wide):
@@ -122,9 +121,9 @@ def test_clevr_objects_are_where_their_coordinates_say(wide):
 
 
 def test_clevr_square_is_the_middle_of_the_wide_picture(wide, square):
-  middle = wide["image"][:, 12:108, 32:128].astype(int)
+  middle = wide["image"][:4, 12:108, 32:128].astype(int)
   assert np.mean(np.abs(square["image"] - middle) > 2) < 0.01
-  assert np.mean(square["instances"] != wide["instances"][:, 12:108, 32:128]) < 0.01
+  assert np.mean(square["instances"] != wide["instances"][:4, 12:108, 32:128]) < 0.01
 
 
 def test_clevr_colors_and_materials_show(wide):

@@ -15,8 +15,11 @@ LEVELS = {0, 63, 127, 191, 255}
 masks_of = jax.jit(jax.vmap(lambda index: sprite_mask(**sprite_factors(index), size=64)))
 
 
+one_mask = jax.jit(sprite_mask, static_argnames="size")
+
+
 def mask(shape, scale=1.0, orientation=0.0, x=0.5, y=0.5, size=64):
-  return np.asarray(sprite_mask(shape, scale, orientation, x, y, size))
+  return np.asarray(one_mask(np.int32(shape), *np.float32([scale, orientation, x, y]), size=size))
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +109,11 @@ def test_a_scene_has_one_to_four_sprites_of_all_kinds(scenes):
 
 
 def test_unique_colors_differ_from_each_other_and_the_background():
-  draw = jax.jit(jax.vmap(partial(sprites_scene, image_size=8, max_sprites=24, unique_colors=True)))
+  draw = jax.jit(jax.vmap(partial(sprites_scene, image_size=8, max_sprites=12, unique_colors=True)))
   scenes = jax.device_get(draw(jax.random.split(jax.random.key(0), 20)))
   for image, colors in zip(scenes["image"], scenes["factors"]["color"], strict=True):
     background = tuple(image[0, 0])  # sprites stay away from the corner
-    assert len({background, *map(tuple, colors)}) == 25
+    assert len({background, *map(tuple, colors)}) == 13
     assert set(colors.ravel()) <= LEVELS
 
 

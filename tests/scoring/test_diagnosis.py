@@ -139,6 +139,7 @@ def test_latents(scene):
   assert finding.evidence == {"latent": "2 of 8 alive"} and not finding.is_problem
 
 
+@pytest.mark.slow
 def test_a_whole_run(capsys):
   """Of three steps, whose masks cannot be any good."""
   words = [f"--workdir={RUN / 'run'}", f"--data_dir={RUN / 'prepared'}", "--num_images=4"]
