@@ -131,10 +131,10 @@ TINY_GENESIS = {
 
 
 def tiny_config(model: str, gqn_root: pathlib.Path):
-  """A configuration that trains in seconds."""
-  from configs.experiment import compose
+  """A configuration that trains in seconds; `model` is the library's or of `tiny_model.OWN`."""
+  from tests.support import tiny_model
 
-  config = compose(model, "gqn")
+  config = tiny_model.composed(model, "gqn")
   config.update_from_flattened_dict(TINY_RUN | {"data.data_dir": str(gqn_root)})
   if model == "genesis":
     config.update_from_flattened_dict(TINY_GENESIS)

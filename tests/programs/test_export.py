@@ -17,7 +17,7 @@ from genesis_jax import packing, runs
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, gqn_root):
   workdir = tmp_path_factory.mktemp("export") / "run"
-  config = tiny_config("genesis", gqn_root)  # has batch statistics too
+  config = tiny_config("tiny", gqn_root)  # has batch statistics too
   config.num_steps = 3
   loop.train(config, workdir)
   (workdir / "imported.json").write_text("{}")  # as of a run that began elsewhere

@@ -135,8 +135,8 @@ def test_parts_other_noise_and_no_masks(extracted, run_dir, tmp_path):
 
 
 def test_a_model_without_slots_has_features_and_one_latent(run_dir, tmp_path):
-  feature_runs.write_run(tmp_path / "vae", "vae", run_dir.parent / "data")
-  assert call(run_dir, workdir=tmp_path / "vae", split="val", out=tmp_path / "f") == 0
+  feature_runs.write_run(tmp_path / "tiny", "tiny", run_dir.parent / "data")
+  assert call(run_dir, workdir=tmp_path / "tiny", split="val", out=tmp_path / "f") == 0
   got = everything(tmp_path / "f")
   np.testing.assert_array_equal(got["features"], got["latent_latent_sample"])
   assert not {"masks", "segments"} & set(got) and len(got["features"]) == feature_runs.NUM_VAL

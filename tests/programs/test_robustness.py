@@ -1,16 +1,15 @@
 """Where a model breaks, through the command line: a tiny model that was never trained."""
 
-import functools
 import json
 
 import jax
 import numpy as np
 import pytest
+import tiny_model
 from conftest import TINY_RUN
 from PIL import Image
 
 import genesis_jax
-from configs.experiment import compose
 from experiments import evaluate, robustness
 from experiments.hardware import devices
 from experiments.runs import checkpoints, importing
@@ -23,13 +22,11 @@ NUM_IMAGES = 6
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
-  config = compose("genesis_v2", "multi_dsprites")
+  config = tiny_model.composed("tiny_slots", "multi_dsprites")
   changes = TINY_RUN | {"data.source": "generator", "data.num_test": NUM_IMAGES}
-  config.update_from_flattened_dict(changes | {"model.num_slots": 3, "model.feature_dim": 8})
+  config.update_from_flattened_dict(changes | {"model.num_slots": 3})
   model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
-  create = functools.partial(training.create_train_state, model=model, tx=tx)
-  state = jax.jit(create, compiler_options=training.INIT_OPTIONS)(jax.random.key(0))
-  state = jax.tree.map(np.asarray, state).replace(step=np.int32(3))
+  state = jax.tree.map(np.asarray, training.initial_state(0, model, tx)).replace(step=np.int32(3))
   workdir = tmp_path_factory.mktemp("robustness") / "run"
   origin = checkpoints.origin_of(config, importing.published_source(config))
   with checkpoints.Checkpoints(workdir, origin, config) as writer:

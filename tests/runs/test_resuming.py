@@ -117,8 +117,8 @@ def run(tmp_path_factory, gqn_root):
   """A run of three steps on data of its own: (config, workdir, data)."""
   data = shutil.copytree(gqn_root, tmp_path_factory.mktemp("data") / "gqn")
   workdir = tmp_path_factory.mktemp("run") / "run"
-  config = tiny_config("vae", data)
-  config.num_steps, config.model.latent_dim = 3, 4
+  config = tiny_config("tiny", data)
+  config.num_steps = 3
   loop.train(config, workdir)
   return config, workdir, data
 

@@ -5,9 +5,9 @@ import json
 import jax
 import numpy as np
 import pytest
+import tiny_model
 from conftest import TEST_IMAGES, TINY_RUN, tiny_config
 
-from configs.experiment import compose
 from data_pipelines.reading.orders import Order
 from experiments.console.errors import UserError
 from experiments.hardware import devices
@@ -20,7 +20,7 @@ TRAIN_IMAGES = 2 * TEST_IMAGES  # two files
 
 @pytest.fixture
 def tiny(gqn_root):
-  config = tiny_config("vae", gqn_root)
+  config = tiny_config("tiny", gqn_root)
   config.num_steps, config.log_every, config.checkpoint_every = 10, 4, 4
   return config
 
@@ -111,7 +111,7 @@ def test_resident_run_resumes_exactly(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_generated_images_go_on_where_a_shorter_call_ended(tmp_path):
-  config = compose("vae", "multi_dsprites")
+  config = tiny_model.get_config("multi_dsprites")
   config.update_from_flattened_dict(TINY_RUN | {"data.source": "generator", "data.num_val": 20})
   config.num_steps, config.log_every, config.checkpoint_every, config.steps_per_call = 6, 4, 4, 4
   feed = Feed(config, 2)

@@ -30,14 +30,14 @@ from genesis_jax import objective, runs, training
 
 @pytest.fixture
 def tiny(gqn_root):
-  return tiny_config("vae", gqn_root)
+  return tiny_config("tiny", gqn_root)
 
 
 @pytest.fixture(scope="session")
 def short_run(tmp_path_factory, gqn_root):
   """A folder with checkpoints 3 and 6."""
   workdir = tmp_path_factory.mktemp("short") / "run"
-  config = tiny_config("vae", gqn_root)
+  config = tiny_config("tiny", gqn_root)
   config.num_steps = 6
   config.images_every, config.log_weights, config.log_distributions = 3, True, True
   config.trackers = ("wandb",)
@@ -82,7 +82,7 @@ def test_refuses_another_experiment(copy_of_run):
   config.optimizer.learning_rate = 1e-3
   with pytest.raises(UserError) as error:
     loop.train(config, workdir)
-  assert "model.latent_dim: 64 -> 32" in str(error.value)
+  assert "model.latent_dim: 4 -> 32" in str(error.value)
   assert "optimizer.learning_rate: 0.0001 -> 0.001" in str(error.value)
   assert "\n" not in str(error.value)
 
@@ -173,7 +173,7 @@ def test_model_code_that_changed_shape_is_named(copy_of_run, monkeypatch):
   config, workdir = copy_of_run
   build = genesis_jax.build_model
   monkeypatch.setattr(genesis_jax, "build_model", lambda c: build({**c, "latent_dim": 9}))
-  with pytest.raises(UserError, match=r"does not fit.*: params/.*64.* -> .*9"):
+  with pytest.raises(UserError, match=r"does not fit.*: params/.*4.* -> .*9"):
     loop.train(config, workdir)
 
 
