@@ -141,6 +141,15 @@ def tiny_config(model: str, gqn_root: pathlib.Path):
   return config
 
 
+def do_steps(config, workdir, **resuming) -> None:
+  """`loop.train` without what ends it: scores, pictures and a report."""
+  from experiments.hardware import devices
+  from experiments.training import loop
+
+  with loop.opened(config, workdir, **resuming) as (run, state):
+    loop.run_steps(run, devices.replicate(state))
+
+
 @pytest.fixture(scope="session")
 def tiny_flags(gqn_root) -> list[str]:
   """A tiny GENESIS on the command line."""

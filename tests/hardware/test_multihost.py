@@ -22,7 +22,7 @@ from flax import traverse_util
 import data_pipelines
 from data_pipelines.sources import shard_rows
 from experiments import main
-from experiments.hardware import hosts
+from experiments.hardware import devices, hosts
 from experiments.training import loop
 from genesis_jax import runs
 from tests.support import compiler
@@ -150,9 +150,9 @@ def test_checkpoint_of_two_hosts_resumes_on_one(two_and_one, gqn_root, tmp_path)
   workdir = shutil.copytree(two, tmp_path / "run")
   config = tiny_config("tiny", gqn_root)
   config.update_from_flattened_dict(SETTINGS | {"num_steps": num_steps + 2})
-  with loop.opened(config, workdir) as (run, _):
+  with loop.opened(config, workdir) as (run, state):  # on other devices
     assert run.first == num_steps
-  loop.train(config, workdir)  # on other devices
+    loop.run_steps(run, devices.replicate(state))
   assert [row["step"] for row in rows(workdir)][-1] == num_steps + 2
 
 

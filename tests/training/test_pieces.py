@@ -5,26 +5,19 @@ import numpy as np
 import optax
 import pytest
 import tiny_model
-from conftest import TINY_RUN
+from conftest import TINY_RUN, do_steps
 
 import genesis_jax
 from configs import of_run
 from configs.experiment import compose
 from experiments import export
 from experiments.console.errors import UserError
-from experiments.hardware import devices
 from experiments.runs import changes, folder, opening, records
 from experiments.training import loop, pilot, stop, transfer
 from genesis_jax import packing, runs, training
 
 PART_BYTES = 300_000  # so that the whole state has several parts
 LEVERS = {"warmup_steps": 2, "schedule": "cosine", "clip_norm": 10.0, "ema_decay": 0.9}
-
-
-def do_steps(config, workdir):
-  """A training without what ends it."""
-  with loop.opened(config, workdir) as (run, state):
-    loop.run_steps(run, devices.replicate(state))
 
 
 @pytest.fixture(scope="module")

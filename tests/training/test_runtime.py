@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 import pytest
 import wandb_files
-from conftest import TEST_IMAGES, tiny_config
+from conftest import TEST_IMAGES, do_steps, tiny_config
 
 import genesis_jax
 from experiments.console import program, startup
@@ -111,7 +111,7 @@ def test_falls_back_from_an_unreadable_checkpoint(copy_of_run, capsys):
   damage(workdir, 6)
   with pytest.warns(UserWarning, match="checkpoint 6 .* cannot be read"):
     genesis_jax.load(workdir)
-  loop.train(config, workdir)
+  do_steps(config, workdir)
   assert "WARNING: checkpoint 6 cannot be read" in capsys.readouterr().out
   assert runs.checkpoint_steps(workdir) == [3, 6]
   assert (workdir / runs.FOLDER / "6.unreadable").is_dir()
@@ -194,7 +194,7 @@ def test_second_program_is_refused(tiny, tmp_path):
 @pytest.mark.slow
 def test_checkpoints_to_keep_are_made_when_no_other_is_due(tiny, tmp_path):
   tiny.update(num_steps=7, checkpoint_every=3, keep_every=2, keep_checkpoints=1)
-  loop.train(tiny, tmp_path)
+  do_steps(tiny, tmp_path)
   assert runs.checkpoint_steps(tmp_path) == [2, 4, 6, 7]
 
 
