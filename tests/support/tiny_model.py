@@ -1,8 +1,8 @@
 """Models of the tests' own, for what is not about models: the loop, checkpoints, hosts, programs.
 
-One gated convolution with batch norm encodes, and dense layers decode: they are traced, compiled
-and trained in a fraction of the time that the library's smallest take. As a configuration, for a
-process of its own: `--config=tests/support/tiny_model.py:gqn`.
+One gated convolution encodes, and dense layers decode: they are traced, compiled and trained in a
+fraction of the time that the library's smallest take. As a configuration, for a process of its own:
+`--config=tests/support/tiny_model.py:gqn`.
 """
 
 import jax
@@ -24,11 +24,13 @@ class Tiny(Model):
 
   image_size: int = 32
   latent_dim: int = 4
+  norm: str = "none"
   pixel_std: float = 0.7
 
   def setup(self):
     side = self.image_size
-    self.encoder = GatedConv(FEATURES, side, norm="bn", axis_name=self.axis_name, dtype=self.dtype)
+    common = dict(norm=self.norm, axis_name=self.axis_name, dtype=self.dtype)
+    self.encoder = GatedConv(FEATURES, side, **common)
     self.posterior = GaussianHead(self.latent_dim)
     self.decoder = Dense(side * side * 3)
 
@@ -71,7 +73,7 @@ class TinySlots(Model):
 
   def setup(self):
     side = self.image_size
-    self.encoder = GatedConv(FEATURES, side, norm="bn", axis_name=self.axis_name, dtype=self.dtype)
+    self.encoder = GatedConv(FEATURES, side, dtype=self.dtype)
     self.heads = {
       "mask": GaussianHead(self.mask_latent_dim),
       "component": GaussianHead(self.component_latent_dim),
