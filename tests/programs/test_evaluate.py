@@ -264,7 +264,7 @@ def vae_run(tmp_path_factory, gqn_root):
 
 def test_without_masks_there_are_no_scores_of_them(vae_run, capsys):
   assert evaluate.main(flags(vae_run)) == 0, capsys.readouterr().err
-  assert "Tiny has no masks: segmentation scores are absent" in capsys.readouterr().out
+  assert "TinyModel has no masks: segmentation scores are absent" in capsys.readouterr().out
   result, columns = read(vae_run, 0)
   assert not any("ari" in name or "iou" in name for name in result["scores"] | columns)
   assert result["scores"]["kl_latent"]["mean"] == pytest.approx(columns["kl"].mean())

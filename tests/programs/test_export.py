@@ -17,8 +17,8 @@ from genesis_jax import packing, runs
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, gqn_root):
   workdir = tmp_path_factory.mktemp("export") / "run"
-  config = tiny_config("tiny", gqn_root)
-  config.num_steps, config.model.norm = 3, "bn"  # which has statistics of batches
+  config = tiny_config("tiny_slots", gqn_root)  # has batch statistics too
+  config.num_steps = 3
   do_steps(config, workdir)
   (workdir / "imported.json").write_text("{}")  # as of a run that began elsewhere
   return config, workdir

@@ -429,7 +429,7 @@ def test_mistakes_are_one_line(run_dir, weight_files, untrained, tmp_path, capsy
     assert re.search(f"^error: .*{words}", error) and error.count("\n") == 1, error
   flag = [*options_for(run_dir, weight_files), "--original_prior_mean"]
   assert compute_fid.main(flag) == 1
-  assert "is an option of GENESIS, not of Tiny" in capsys.readouterr().err
+  assert "is an option of GENESIS, not of TinyModel" in capsys.readouterr().err
 
 
 def test_a_model_without_a_prior_is_one_line():

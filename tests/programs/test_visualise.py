@@ -436,13 +436,13 @@ def test_a_model_without_slots(gqn_root, tmp_path, capsys):
   assert visualise.main([f"--workdir={run}", "--num=2"]) == 0
   out = capsys.readouterr().out
   need_slots = [name for name, kind in catalogue.FIGURES.items() if kind.needs_slots]
-  assert re.findall(r"skipped    (\w+): Tiny has no slots", out) == need_slots
+  assert re.findall(r"skipped    (\w+): TinyModel has no slots", out) == need_slots
   assert "one frame, since there is no checkpoint but that of step 0" in out
   files = {path.name for path in (run / "visualisations").glob("*.[pg][ni][gf]")}
   assert files == {"reconstructions.png", "samples.png", "traversals_latent.png", "film.gif"}
   for words, options in {
-    "--what=removal: Tiny has no slots": ["--what=samples,removal"],
-    "--match_slots: Tiny has no slots": ["--match_slots"],
+    "--what=removal: TinyModel has no slots": ["--what=samples,removal"],
+    "--match_slots: TinyModel has no slots": ["--match_slots"],
   }.items():
     assert visualise.main([f"--workdir={run}", *options]) == 1
     assert words in capsys.readouterr().err

@@ -87,13 +87,14 @@ def test_steps_see_the_resident_images(tiny):
 
 @pytest.mark.slow
 def test_several_steps_a_call_are_the_same_run(tiny, tmp_path):
+  tiny.num_steps = 8
   do_steps(tiny, tmp_path / "one")
   tiny.steps_per_call, tiny.data.resident = 4, False
   do_steps(tiny, tmp_path / "four")
   one, four = logged(tmp_path / "one"), logged(tmp_path / "four")
-  assert list(one) == list(four) == [4, 8, 10]
+  assert list(one) == list(four) == [4, 8]
   np.testing.assert_allclose(list(four.values()), list(one.values()), rtol=1e-5)
-  assert runs.checkpoint_steps(tmp_path / "four") == [8, 10]
+  assert runs.checkpoint_steps(tmp_path / "four") == [4, 8]
 
 
 @pytest.mark.slow
@@ -118,8 +119,9 @@ def test_generated_images_go_on_where_a_shorter_call_ended(tmp_path):
   numbers = [batches["number"].ravel() for batches in feed]
   assert [len(n) for n in numbers] == [16, 16]
   np.testing.assert_array_equal(np.concatenate(numbers), np.arange(16, 48))
+  config.num_steps = 4
   do_steps(config, tmp_path)
-  assert runs.checkpoint_steps(tmp_path) == [4, 6]
+  assert runs.checkpoint_steps(tmp_path) == [4]
 
 
 def test_divergence_within_a_call_names_its_step(tiny, tmp_path):

@@ -4,8 +4,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-import tiny_model
-from conftest import TINY_RUN, do_steps
+from conftest import do_steps, tiny_config
 
 import genesis_jax
 from configs import of_run
@@ -16,19 +15,16 @@ from experiments.runs import changes, folder, opening, records
 from experiments.training import loop, pilot, stop, transfer
 from genesis_jax import packing, runs, training
 
-PART_BYTES = 300_000  # so that the whole state has several parts
+PART_BYTES = 500_000  # so that the whole state has several parts
 LEVERS = {"warmup_steps": 2, "schedule": "cosine", "clip_norm": 10.0, "ema_decay": 0.9}
 
 
 @pytest.fixture(scope="module")
-def pieces(tmp_path_factory):
+def pieces(tmp_path_factory, gqn_root):
   """The same run with all levers: whole, and in two pieces, the second one elsewhere."""
   folders = tmp_path_factory.mktemp("pieces")
-  config = tiny_model.get_config("multi_dsprites")
-  config.update_from_flattened_dict(
-    TINY_RUN | {"data.source": "generator", "data.num_val": 8, "num_validation_images": 8}
-  )
-  config.num_steps, config.validate_every = 4, 2
+  config = tiny_config("tiny", gqn_root)
+  config.update(num_steps=4, validate_every=2, num_validation_images=8)
   config.optimizer.update(LEVERS)
   do_steps(config, folders / "whole")
   age, listen = [0.0], stop.Stop.listen

@@ -23,7 +23,7 @@ from experiments.figures import sheets
 from experiments.figures.panels import BACKGROUND, PALETTE, coloured_instances, grid
 from experiments.hardware import devices
 from experiments.runs import changes, folder, logbook, records
-from experiments.training import loop, progress, validation
+from experiments.training import announcements, loop, progress, validation
 from experiments.training.stop import Stop
 from genesis_jax import objective, runs, training
 
@@ -82,7 +82,7 @@ def test_refuses_another_experiment(copy_of_run):
   config.optimizer.learning_rate = 1e-3
   with pytest.raises(UserError) as error:
     loop.train(config, workdir)
-  assert "model.latent_dim: 4 -> 32" in str(error.value)
+  assert "model.latent_dim: 12 -> 32" in str(error.value)
   assert "optimizer.learning_rate: 0.0001 -> 0.001" in str(error.value)
   assert "\n" not in str(error.value)
 
@@ -129,11 +129,13 @@ def test_no_readable_checkpoint_is_one_line(copy_of_run):
     genesis_jax.load(workdir)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"step": 6}'])
-def test_damaged_final_numbers_are_made_again(copy_of_run, content):
+def test_damaged_final_numbers_are_made_again(copy_of_run):
   config, workdir = copy_of_run
   whole = json.loads((workdir / "metrics.json").read_text())
-  (workdir / "metrics.json").write_text(content)
+  assert announcements._are_of(6, workdir / "metrics.json")
+  for content in ("", "[]", '{"step": 6}'):
+    (workdir / "metrics.json").write_text(content)
+    assert not announcements._are_of(6, workdir / "metrics.json")
   loop.train(config, workdir)
   assert json.loads((workdir / "metrics.json").read_text())["val"] == whole["val"]
 
@@ -173,7 +175,7 @@ def test_model_code_that_changed_shape_is_named(copy_of_run, monkeypatch):
   config, workdir = copy_of_run
   build = genesis_jax.build_model
   monkeypatch.setattr(genesis_jax, "build_model", lambda c: build({**c, "latent_dim": 9}))
-  with pytest.raises(UserError, match=r"does not fit.*: params/.*4.* -> .*9"):
+  with pytest.raises(UserError, match=r"does not fit.*: params/.*12.* -> .*9"):
     loop.train(config, workdir)
 
 
