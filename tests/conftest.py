@@ -132,14 +132,23 @@ TINY_GENESIS = {
 
 
 def tiny_config(model: str, gqn_root: pathlib.Path):
-  """A configuration that trains in seconds."""
-  from configs.experiment import compose
+  """A configuration that trains in seconds; `model` is the library's or of `tiny_model.OWN`."""
+  from tests.support import tiny_model
 
-  config = compose(model, "gqn")
+  config = tiny_model.composed(model, "gqn")
   config.update_from_flattened_dict(TINY_RUN | {"data.data_dir": str(gqn_root)})
   if model == "genesis":
     config.update_from_flattened_dict(TINY_GENESIS)
   return config
+
+
+def do_steps(config, workdir, **resuming) -> None:
+  """`loop.train` without what ends it: scores, pictures and a report."""
+  from experiments.hardware import devices
+  from experiments.training import loop
+
+  with loop.opened(config, workdir, **resuming) as (run, state):
+    loop.run_steps(run, devices.replicate(state))
 
 
 @pytest.fixture(scope="session")

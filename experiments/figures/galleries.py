@@ -116,11 +116,10 @@ def slots(view: View) -> list[Figure]:
   parts = {
     "mask x appearance": _shares(view.log_masks, out.components),
     "appearance": to_uint8(out.components),
-    "attention mask": grey(np.exp(out.log_masks)),
-    "scope": grey(np.exp(out.log_scopes)),
   }
-  if out.log_masks_recon is not None:
-    parts["decoded mask"] = grey(np.exp(out.log_masks_recon))
+  masks = {"attention mask": out.log_masks, "scope": out.log_scopes,
+           "decoded mask": out.log_masks_recon}  # fmt: skip
+  parts |= {name: grey(np.exp(x)) for name, x in masks.items() if x is not None}
   count = max(len(panels), len(parts))
   lefts = [*panels.items()] + [("", None)] * (count - len(panels))
   rights = [*parts.items()] + [("", None)] * (count - len(parts))

@@ -236,20 +236,20 @@ def test_a_sweep_in_a_store(sweep, tmp_path, monkeypatch):
 def test_all_models_are_scored_on_and_shown_the_same_images(tmp_path, capsys):
   data, wide = tmp_path / "data", tmp_path / "wide"
   feature_runs.write_tetrominoes(data)
-  for name in ("genesis", "vae"):
+  for name in ("tiny_slots", "tiny"):
     feature_runs.write_run(tmp_path / name, name, data)
-  shutil.copytree(tmp_path / "vae", wide)
+  shutil.copytree(tmp_path / "tiny", wide)
   labels = json.loads((wide / "run.json").read_text())
   labels["config"]["model"]["image_size"] = 64
   (wide / "run.json").write_text(json.dumps(labels))
   out = tmp_path / "c.html"
-  words = [str(tmp_path / name) for name in ("genesis", "vae")] + [str(wide)]
+  words = [str(tmp_path / name) for name in ("tiny_slots", "tiny")] + [str(wide)]
   options = ["--measure", "--num_images=8", "--num_pictures=2", f"--out={out}"]
   assert compare.main([*words, *options]) == 0
   scores = (tmp_path / "c" / "scores.md").read_text()
   assert "8 of 39 test images, drawn at random (seed 0)" in scores and "ARI-FG" in scores
   rows = (tmp_path / "c" / "differences.md").read_text().splitlines()[-2:]
-  assert rows[0].startswith("| vae |") and "[" in rows[0] and "[" not in rows[1]
+  assert rows[0].startswith("| tiny |") and "[" in rows[0] and "[" not in rows[1]
   page = out.read_text()
   assert "wide was not scored: its images are 64x64, not 32x32." in page
   assert (tmp_path / "c" / "pictures.pdf").read_bytes().startswith(b"%PDF")

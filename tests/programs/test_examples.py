@@ -22,7 +22,7 @@ def place(tmp_path_factory):
   """A folder with an untrained run where users have the demo's."""
   root = tmp_path_factory.mktemp("examples")
   feature_runs.write_tetrominoes(root / "data")
-  feature_runs.write_run(root / "runs" / "demo", "genesis", root / "data")
+  feature_runs.write_run(root / "runs" / "demo", "tiny_slots", root / "data")
   return root
 
 
@@ -55,7 +55,7 @@ def test_python_does_what_it_says():
   assert names["samples"].shape == images.shape and np.isfinite(names["samples"]).all()
   decode = {"method": "decode"}
   unchanged = names["model"].apply(names["variables"], names["latents"], **decode).images
-  np.testing.assert_allclose(unchanged, out.recon, atol=1e-4)  # GENESIS: of the same masks
+  np.testing.assert_allclose(unchanged, out.recon, atol=1e-4)
   changed = np.abs(names["edited"] - unchanged).max((1, 2, 3))
   assert changed[0] > 1e-4 and (changed[1:] < 1e-6).all()  # the first image alone was edited
   assert names["features"].shape[0] == 8
@@ -100,7 +100,8 @@ def test_notebook_shows_the_pretrained_model_and_runs_on_others(monkeypatch, cap
   for cell in cells:
     exec(cell.source, names)
   assert len(drawn) == 5 and min(drawn) > 5  # pictures, and none is blank
-  assert "genesis with 3 slots, on tetrominoes" in capsys.readouterr().out
+  words = f"TinySlots with {names['model'].num_slots} slots, on tetrominoes"
+  assert words in capsys.readouterr().out
   removed, masks = names["removed"], np.exp(names["out"].log_masks)
   components = np.asarray(names["out"].components)
   left = 1 - masks[0, 0]  # without slot 0, the others share all pixels

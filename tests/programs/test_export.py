@@ -5,7 +5,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from conftest import tiny_config
+from conftest import do_steps, tiny_config
 
 import genesis_jax
 from experiments import export
@@ -17,9 +17,9 @@ from genesis_jax import packing, runs
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, gqn_root):
   workdir = tmp_path_factory.mktemp("export") / "run"
-  config = tiny_config("genesis", gqn_root)  # has batch statistics too
+  config = tiny_config("tiny_slots", gqn_root)  # has batch statistics too
   config.num_steps = 3
-  loop.train(config, workdir)
+  do_steps(config, workdir)
   (workdir / "imported.json").write_text("{}")  # as of a run that began elsewhere
   return config, workdir
 

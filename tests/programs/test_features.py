@@ -26,7 +26,7 @@ NUM_TEST = feature_runs.NUM_TEST
 def run_dir(tmp_path_factory):
   root = tmp_path_factory.mktemp("features")
   feature_runs.write_tetrominoes(root / "data")
-  feature_runs.write_run(root / "run", "genesis", root / "data")
+  feature_runs.write_run(root / "run", "tiny_slots", root / "data")
   return root / "run"
 
 
@@ -64,9 +64,8 @@ def test_arrays_are_what_the_model_and_the_data_give(extracted, run_dir):
     for name, latent in out.latents.items()
     for part in ("mean", "std", "sample")
   }
-  z_mask, z_component = (out.latents[name].sample for name in ("mask", "component"))
-  parts = [z_mask[:, :-1].reshape(NUM_TEST, -1), z_component.reshape(NUM_TEST, -1)]
-  expected["features"] = np.concatenate(parts, 1)
+  samples = [out.latents[name].sample.reshape(NUM_TEST, -1) for name in ("component", "mask")]
+  expected["features"] = np.concatenate(samples, 1)
   for name, value in expected.items():
     np.testing.assert_allclose(got.pop(name), value, 1e-3, 1e-4, err_msg=name)
   masks = np.exp(out.log_masks)
@@ -92,7 +91,7 @@ def test_index_says_what_is_there(extracted, run_dir):
   index = json.loads((path / "index.json").read_text())
   arrays = everything(path)
   assert index["num_images"] == NUM_TEST == len(arrays["features"])
-  assert index["run"]["step"] == 0 and index["run"]["model"]["name"] == "genesis"
+  assert index["run"]["step"] == 0 and index["run"]["model"]["name"] == "TinySlots"
   assert index["data"]["name"] == "tetrominoes" and index["data"]["split"] == "test"
   assert index["stand_in"] is False and index["noise_seed"] == 0
   for name, array in arrays.items():
@@ -135,8 +134,8 @@ def test_parts_other_noise_and_no_masks(extracted, run_dir, tmp_path):
 
 
 def test_a_model_without_slots_has_features_and_one_latent(run_dir, tmp_path):
-  feature_runs.write_run(tmp_path / "vae", "vae", run_dir.parent / "data")
-  assert call(run_dir, workdir=tmp_path / "vae", split="val", out=tmp_path / "f") == 0
+  feature_runs.write_run(tmp_path / "tiny", "tiny", run_dir.parent / "data")
+  assert call(run_dir, workdir=tmp_path / "tiny", split="val", out=tmp_path / "f") == 0
   got = everything(tmp_path / "f")
   np.testing.assert_array_equal(got["features"], got["latent_latent_sample"])
   assert not {"masks", "segments"} & set(got) and len(got["features"]) == feature_runs.NUM_VAL
@@ -153,7 +152,7 @@ def test_probes_read_what_was_extracted(extracted, monkeypatch, capsys):
     content["results"], [("accuracy", None), ("r2", 3), ("r2", None)], strict=True
   ):
     assert result["of"] == "objects" and result["metric"] == metric
-    assert result["num_features"] == 8 + 4 and result["matching"]["objects"] == visible
+    assert result["num_features"] == 4 + 3 and result["matching"]["objects"] == visible
     linear = result["scores"]["linear"]
     assert len(linear["values"]) == 2 and len(linear.get("columns", [])) == (columns or 0)
   assert "held-out images" in capsys.readouterr().out

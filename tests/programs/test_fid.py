@@ -17,6 +17,7 @@ from conftest import ON_ONE_DEVICE, TEST_IMAGES, tiny_config
 
 import data_pipelines
 import genesis_jax
+from data_pipelines.stores import files as store_files
 from experiments import compute_fid, inception_weights
 from experiments.console.errors import UserError
 from experiments.runs import importing
@@ -281,6 +282,7 @@ def test_takes_the_file_that_pytorch_has(server):
 
 def test_says_what_to_fetch_without_a_network(server, monkeypatch, capsys):
   monkeypatch.setattr(weights, "URL", "http://127.0.0.1:9/" + weights.FILE_NAME)
+  monkeypatch.setattr(store_files, "FIRST_WAIT_SECONDS", 0.01)
   assert inception_weights.main(["--convert=w.npz"]) == 1
   error = capsys.readouterr().err
   assert error.startswith("error: cannot download the Inception weights") and error.count("\n") == 1
@@ -295,8 +297,8 @@ NUM_IMAGES = 12  # a batch and a half
 
 @pytest.fixture(scope="module")
 def untrained(gqn_root):
-  """The configuration and the state of a tiny VAE."""
-  config = tiny_config("vae", gqn_root)
+  """The configuration and the state of a tiny model."""
+  config = tiny_config("tiny", gqn_root)
   model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
   create = jax.jit(functools.partial(training.create_train_state, model=model, tx=tx))
   return config, jax.tree.map(np.asarray, create(jax.random.key(0)))
@@ -425,7 +427,7 @@ def test_mistakes_are_one_line(run_dir, weight_files, untrained, tmp_path, capsy
     assert re.search(f"^error: .*{words}", error) and error.count("\n") == 1, error
   flag = [*options_for(run_dir, weight_files), "--original_prior_mean"]
   assert compute_fid.main(flag) == 1
-  assert "is an option of GENESIS, not of VAE" in capsys.readouterr().err
+  assert "is an option of GENESIS, not of TinyModel" in capsys.readouterr().err
 
 
 def test_a_model_without_a_prior_is_one_line():

@@ -4,8 +4,6 @@ import itertools
 import json
 import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -244,13 +242,13 @@ def test_mistakes_are_named(scene_folder, object_folder, object_arrays, tmp_path
     list(probes.compare(probes.subset(examples, 12, 0), examples, 0))
 
 
-def test_program_reports_what_the_probes_say(scene_folder, tmp_path):
+def test_program_reports_what_the_probes_say(scene_folder, tmp_path, capsys, monkeypatch):
+  monkeypatch.setenv("JAX_PLATFORMS", os.environ.get("JAX_PLATFORMS", "cpu"))
   other = write(tmp_path / "train", scenes(300, seed=1), split="train")
-  command = [sys.executable, "-m", "experiments.probe", f"--features={other.folder}"]
-  command += [f"--test_features={scene_folder.folder}", "--target=side,line", "--probe=linear"]
-  command += ["--num_train=100", "--num_seeds=2"]
-  done = subprocess.run(command, capture_output=True, text=True)
-  assert done.returncode == 0, done.stderr
+  words = [f"--features={other.folder}"]
+  words += [f"--test_features={scene_folder.folder}", "--target=side,line", "--probe=linear"]
+  assert probe.main([*words, "--num_train=100", "--num_seeds=2"]) == 0
+  said_by_program = capsys.readouterr().out
   content = json.loads((other.folder / "probe_side_line.json").read_text())
   assert content["num_seeds"] == 2 and content["features"]["run"]["step"] == 7
   train, test = (probes.scene_examples(folder, "side") for folder in (other, scene_folder))
@@ -264,9 +262,9 @@ def test_program_reports_what_the_probes_say(scene_folder, tmp_path):
   said = side["scores"]["linear"]
   assert said["values"] == pytest.approx(got) and said["mean"] == pytest.approx(np.mean(got))
   assert said["std"] == pytest.approx(np.std(got, ddof=1)) and "mlp" not in side["scores"]
-  row = next(row for row in done.stdout.splitlines() if row.startswith("side"))
+  row = next(row for row in said_by_program.splitlines() if row.startswith("side"))
   assert re.search(rf"images +100 +400 +accuracy .*\(majority\) +{np.mean(got):.3f} ± ", row)
-  assert "held-out images" not in done.stdout and "STAND-IN" not in done.stdout
+  assert "held-out images" not in said_by_program and "STAND-IN" not in said_by_program
 
 
 def test_mistakes_are_one_line(scene_folder, object_folder, tmp_path, capsys, monkeypatch):

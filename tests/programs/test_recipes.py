@@ -21,8 +21,10 @@ from experiments import curves, evaluate, export, main, report, visualise
 from experiments.figures import catalogue, galleries
 from experiments.figures.panels import to_uint8
 from experiments.figures.sheets import Row, table
+from experiments.hardware import devices
 from experiments.runs import opening
 from experiments.scoring import scores
+from experiments.training import loop
 from genesis_jax import models, runs, training
 
 pytestmark = pytest.mark.slow
@@ -164,8 +166,10 @@ def test_a_file_that_moved_is_told_with_the_cure(trained, tmp_path, monkeypatch)
     with pytest.raises(ValueError, match="name the folder where it lies now in PYTHONPATH"):
       genesis_jax.load(tmp_path / "run")
     # Training goes on with the configuration from where it is now.
-    said = said_by(main, *flags(new, tmp_path / "run", 3))
-    assert "from step 2 of 3" in said and "done: 3 steps" in said
+    _, _, *overrides = flags(new, tmp_path / "run", 3)
+    with loop.opened(load_config(str(new), overrides), tmp_path / "run") as (resumed, state):
+      assert resumed.first == 2
+      resumed.checkpoints.save(devices.replicate(state.replace(step=state.step + 1)))
     assert runs.read_newest(tmp_path / "run")[2]["config"]["model"]["module"] == str(new)
     models._names_of.cache_clear()
     monkeypatch.syspath_prepend(new.parent)

@@ -3,8 +3,6 @@
 import contextlib
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -193,24 +191,22 @@ def run(predictions, truth, *more) -> int:
   return score.main([f"--predictions={predictions}", f"--truth={truth}", *more])
 
 
-def test_program_prints_and_writes_all_protocols(files, tmp_path):
+def test_program_prints_and_writes_all_protocols(files, tmp_path, capsys):
   out = tmp_path / "scores.json"
-  command = [sys.executable, "-m", "experiments.score", "--num_bootstrap=200", f"--out={out}"]
-  command += [f"--predictions={files[0]}", f"--truth={files[1]}"]
-  done = subprocess.run(command, capture_output=True, text=True)
-  assert done.returncode == 0, done.stderr
+  assert run(*files, "--num_bootstrap=200", f"--out={out}") == 0
+  said = capsys.readouterr().out
   result, (true, pred) = json.loads(out.read_text()), ids()
   assert result["num_images"] == NUM_IMAGES and result["num_ignored_pixels"] == (true < 0).sum()
   for protocol in PROTOCOLS:
     expected = protocol.scores(contingency_tables(true, pred).astype(np.float64), 1)
     entry = result["protocols"][protocol.name]
-    assert entry["difference"] in done.stdout and entry["source"] == protocol.source
+    assert entry["difference"] in said and entry["source"] == protocol.source
     for name, values in expected.items():
       got = entry["scores"][name]
-      assert got["mean"] == pytest.approx(np.nanmean(values)) and got["definition"] in done.stdout
+      assert got["mean"] == pytest.approx(np.nanmean(values)) and got["definition"] in said
       assert got["interval_low"] < got["mean"] < got["interval_high"]
       assert got["num_images"] == np.isfinite(values).sum()
-      assert f"{got['mean']:.4g}" in done.stdout
+      assert f"{got['mean']:.4g}" in said
 
 
 def mean_ari(files, *more, out) -> float:

@@ -372,21 +372,19 @@ def test_traversal_begins_at_the_decoded_image(name):
 
 @pytest.fixture(scope="module")
 def run_dir(gqn_root, tmp_path_factory):
-  """An untrained GENESIS with checkpoints of steps 0 and 4, which differ."""
-  return write_run(tmp_path_factory.mktemp("visualise") / "run", "genesis", gqn_root)
+  """An untrained model of slots with checkpoints of steps 0 and 4, which differ."""
+  return write_run(tmp_path_factory.mktemp("visualise") / "run", "tiny_slots", gqn_root)
 
 
 def write_run(folder: Path, model: str, gqn_root, broken: bool = False) -> Path:
   config = tiny_config(model, gqn_root)
-  if model == "vae":
-    config.model.latent_dim = 4
   network, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
   create = functools.partial(training.create_train_state, model=network, tx=tx)
   state = jax.tree.map(np.array, numpy_weights.drawn(create, jax.random.key(0)))
   if broken:
     jax.tree.leaves(state.params)[-1].flat[0] = np.nan
   importing.write_run(folder, config, state, {})
-  if model == "genesis":
+  if model == "tiny_slots":
     origin = checkpoints.origin_of(config, importing.published_source(config))
     later = state.replace(step=state.step + 4, params=jax.tree.map(lambda x: 2 * x, state.params))
     with checkpoints.Checkpoints(folder, origin, config) as writer:
@@ -434,24 +432,24 @@ def test_index_keeps_what_is_not_made_again(run_dir, tmp_path, capsys):
 
 def test_a_model_without_slots(gqn_root, tmp_path, capsys):
   """What it cannot have is left out and named; a film of one checkpoint is said to be one."""
-  run = write_run(tmp_path / "vae", "vae", gqn_root)
+  run = write_run(tmp_path / "tiny", "tiny", gqn_root)
   assert visualise.main([f"--workdir={run}", "--num=2"]) == 0
   out = capsys.readouterr().out
   need_slots = [name for name, kind in catalogue.FIGURES.items() if kind.needs_slots]
-  assert re.findall(r"skipped    (\w+): VAE has no slots", out) == need_slots
+  assert re.findall(r"skipped    (\w+): TinyModel has no slots", out) == need_slots
   assert "one frame, since there is no checkpoint but that of step 0" in out
   files = {path.name for path in (run / "visualisations").glob("*.[pg][ni][gf]")}
   assert files == {"reconstructions.png", "samples.png", "traversals_latent.png", "film.gif"}
   for words, options in {
-    "--what=removal: VAE has no slots": ["--what=samples,removal"],
-    "--match_slots: VAE has no slots": ["--match_slots"],
+    "--what=removal: TinyModel has no slots": ["--what=samples,removal"],
+    "--match_slots: TinyModel has no slots": ["--match_slots"],
   }.items():
     assert visualise.main([f"--workdir={run}", *options]) == 1
     assert words in capsys.readouterr().err
 
 
 def test_mistakes_are_one_line(run_dir, gqn_root, tmp_path, capsys):
-  broken = write_run(tmp_path / "nans", "vae", gqn_root, broken=True)
+  broken = write_run(tmp_path / "nans", "tiny", gqn_root, broken=True)
   (tmp_path / "out").mkdir()
   (tmp_path / "out" / "index.json").write_text("[")
   (tmp_path / "features").mkdir()

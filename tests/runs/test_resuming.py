@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import tiny_config
+from conftest import do_steps, tiny_config
 
 import data_pipelines
 import genesis_jax
@@ -36,7 +36,7 @@ def old_run(tmp_path):
 @pytest.mark.slow
 def test_an_old_run_goes_on(old_run):
   config, workdir = old_run
-  loop.train(config, workdir)
+  do_steps(config, workdir)
   record = records.read(workdir)
   assert [row["step"] for row in record.rows] == [1, 2, 3, 4]
   assert record.labels["resumed_from_step"] == 3 and record.labels["changes"] == []
@@ -117,9 +117,9 @@ def run(tmp_path_factory, gqn_root):
   """A run of three steps on data of its own: (config, workdir, data)."""
   data = shutil.copytree(gqn_root, tmp_path_factory.mktemp("data") / "gqn")
   workdir = tmp_path_factory.mktemp("run") / "run"
-  config = tiny_config("vae", data)
-  config.num_steps, config.model.latent_dim = 3, 4
-  loop.train(config, workdir)
+  config = tiny_config("tiny", data)
+  config.num_steps = 3
+  do_steps(config, workdir)
   return config, workdir, data
 
 
@@ -185,7 +185,7 @@ def test_a_diverged_run_goes_on_with_another_learning_rate_when_told(copy):
   config.optimizer.learning_rate = 5e-5
   with pytest.raises(UserError, match="0.0001 -> 5e-05; or resume anyway, with --change=opt"):
     loop.train(config, workdir)
-  loop.train(config, workdir, told=["optimizer.learning_rate"])
+  do_steps(config, workdir, told=["optimizer.learning_rate"])
   state, origin = runs.read_checkpoint(workdir, 4)
   assert state["diverged_at"] == -1 and origin["config"]["optimizer"]["learning_rate"] == 5e-5
   (change,) = folder.read_json(workdir / "run.json")["changes"]

@@ -67,10 +67,10 @@ def write_tetrominoes(root: pathlib.Path) -> None:
 
 
 def write_run(folder: pathlib.Path, model_name: str, data: pathlib.Path) -> None:
-  """A run with a checkpoint of step 0."""
-  from configs.experiment import compose
+  """A run with a checkpoint of step 0; of a model that `tiny_model.composed` knows."""
+  from tests.support import tiny_model
 
-  config = compose(model_name, "tetrominoes")
+  config = tiny_model.composed(model_name, "tetrominoes")
   sizes = {"data.num_test": NUM_TEST, "data.num_val": NUM_VAL, "data.data_dir": str(data)}
   config.update_from_flattened_dict(TINY_RUN | sizes)
   if model_name == "genesis":

@@ -4,10 +4,10 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import tiny_model
 from conftest import TINY_RUN
 
 import genesis_jax
-from configs.experiment import compose
 from experiments.hardware import devices
 from experiments.scoring import measure
 from experiments.scoring.fid import distance, weights
@@ -19,9 +19,9 @@ from genesis_jax import objective, training
 @pytest.fixture
 def run_and_state(tmp_path):
   """An untrained VAE at its end, on generated scenes."""
-  config = compose("vae", "multi_dsprites")
+  config = tiny_model.get_config("multi_dsprites")
   config.update_from_flattened_dict(
-    TINY_RUN | {"model.latent_dim": 4, "data.source": "generator", "data.num_test": 10,
+    TINY_RUN | {"data.source": "generator", "data.num_test": 10,
                 "test_images": 320})  # fmt: skip
   model, tx = genesis_jax.build_model(config.model), objective.optimizer(config)
   state = training.initial_state(0, model, tx)

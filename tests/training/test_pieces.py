@@ -4,36 +4,27 @@ import jax
 import numpy as np
 import optax
 import pytest
-from conftest import TINY_RUN
+from conftest import do_steps, tiny_config
 
 import genesis_jax
 from configs import of_run
 from configs.experiment import compose
 from experiments import export
 from experiments.console.errors import UserError
-from experiments.hardware import devices
 from experiments.runs import changes, folder, opening, records
 from experiments.training import loop, pilot, stop, transfer
 from genesis_jax import packing, runs, training
 
+PART_BYTES = 500_000  # so that the whole state has several parts
 LEVERS = {"warmup_steps": 2, "schedule": "cosine", "clip_norm": 10.0, "ema_decay": 0.9}
 
 
-def do_steps(config, workdir):
-  """A training without what ends it."""
-  with loop.opened(config, workdir) as (run, state):
-    loop.run_steps(run, devices.replicate(state))
-
-
 @pytest.fixture(scope="module")
-def pieces(tmp_path_factory):
+def pieces(tmp_path_factory, gqn_root):
   """The same run with all levers: whole, and in two pieces, the second one elsewhere."""
   folders = tmp_path_factory.mktemp("pieces")
-  config = compose("vae", "multi_dsprites")
-  config.update_from_flattened_dict(
-    TINY_RUN | {"data.source": "generator", "data.num_val": 8, "num_validation_images": 8}
-  )
-  config.num_steps, config.validate_every, config.model.latent_dim = 4, 2, 4
+  config = tiny_config("tiny", gqn_root)
+  config.update(num_steps=4, validate_every=2, num_validation_images=8)
   config.optimizer.update(LEVERS)
   do_steps(config, folders / "whole")
   age, listen = [0.0], stop.Stop.listen
@@ -48,7 +39,9 @@ def pieces(tmp_path_factory):
     config.time_limit = "1m40s"
     do_steps(config, folders / "cut")
   words = [f"--workdir={folders / 'cut'}", f"--out={folders / 'copy'}", "--with_optimizer"]
-  assert export.main(words) == 0
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(packing, "PART_BYTES", PART_BYTES)
+    assert export.main(words) == 0
   with loop.opened(config, folders / "cut") as (run, state):
     assert run.first == 2
     at_stop = runs.checkpoint_steps(folders / "cut"), jax.tree.map(np.asarray, state)
@@ -61,7 +54,7 @@ def test_pieces_are_the_whole(pieces):
   folders, (steps, resumed) = pieces
   assert steps == [2]
   copied = runs.checkpoint_files(folders / "copy", 2)
-  assert len(copied) == 4 and all(path.stat().st_size <= packing.PART_BYTES for path in copied)
+  assert len(copied) == 4 and all(path.stat().st_size <= PART_BYTES for path in copied)
   saved, _ = runs.read_checkpoint(folders / "copy", 2)
   jax.tree.map(np.testing.assert_array_equal, resumed.variables, runs.variables(saved))
   whole, _ = runs.read_checkpoint(folders / "whole", 4)

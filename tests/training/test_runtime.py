@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 import pytest
 import wandb_files
-from conftest import TEST_IMAGES, tiny_config
+from conftest import TEST_IMAGES, do_steps, tiny_config
 
 import genesis_jax
 from experiments.console import program, startup
@@ -23,21 +23,21 @@ from experiments.figures import sheets
 from experiments.figures.panels import BACKGROUND, PALETTE, coloured_instances, grid
 from experiments.hardware import devices
 from experiments.runs import changes, folder, logbook, records
-from experiments.training import loop, progress, validation
+from experiments.training import announcements, loop, progress, validation
 from experiments.training.stop import Stop
 from genesis_jax import objective, runs, training
 
 
 @pytest.fixture
 def tiny(gqn_root):
-  return tiny_config("vae", gqn_root)
+  return tiny_config("tiny", gqn_root)
 
 
 @pytest.fixture(scope="session")
 def short_run(tmp_path_factory, gqn_root):
   """A folder with checkpoints 3 and 6."""
   workdir = tmp_path_factory.mktemp("short") / "run"
-  config = tiny_config("vae", gqn_root)
+  config = tiny_config("tiny", gqn_root)
   config.num_steps = 6
   config.images_every, config.log_weights, config.log_distributions = 3, True, True
   config.trackers = ("wandb",)
@@ -82,7 +82,7 @@ def test_refuses_another_experiment(copy_of_run):
   config.optimizer.learning_rate = 1e-3
   with pytest.raises(UserError) as error:
     loop.train(config, workdir)
-  assert "model.latent_dim: 64 -> 32" in str(error.value)
+  assert "model.latent_dim: 12 -> 32" in str(error.value)
   assert "optimizer.learning_rate: 0.0001 -> 0.001" in str(error.value)
   assert "\n" not in str(error.value)
 
@@ -111,7 +111,7 @@ def test_falls_back_from_an_unreadable_checkpoint(copy_of_run, capsys):
   damage(workdir, 6)
   with pytest.warns(UserWarning, match="checkpoint 6 .* cannot be read"):
     genesis_jax.load(workdir)
-  loop.train(config, workdir)
+  do_steps(config, workdir)
   assert "WARNING: checkpoint 6 cannot be read" in capsys.readouterr().out
   assert runs.checkpoint_steps(workdir) == [3, 6]
   assert (workdir / runs.FOLDER / "6.unreadable").is_dir()
@@ -129,11 +129,13 @@ def test_no_readable_checkpoint_is_one_line(copy_of_run):
     genesis_jax.load(workdir)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"step": 6}'])
-def test_damaged_final_numbers_are_made_again(copy_of_run, content):
+def test_damaged_final_numbers_are_made_again(copy_of_run):
   config, workdir = copy_of_run
   whole = json.loads((workdir / "metrics.json").read_text())
-  (workdir / "metrics.json").write_text(content)
+  assert announcements._are_of(6, workdir / "metrics.json")
+  for content in ("", "[]", '{"step": 6}'):
+    (workdir / "metrics.json").write_text(content)
+    assert not announcements._are_of(6, workdir / "metrics.json")
   loop.train(config, workdir)
   assert json.loads((workdir / "metrics.json").read_text())["val"] == whole["val"]
 
@@ -173,7 +175,7 @@ def test_model_code_that_changed_shape_is_named(copy_of_run, monkeypatch):
   config, workdir = copy_of_run
   build = genesis_jax.build_model
   monkeypatch.setattr(genesis_jax, "build_model", lambda c: build({**c, "latent_dim": 9}))
-  with pytest.raises(UserError, match=r"does not fit.*: params/.*64.* -> .*9"):
+  with pytest.raises(UserError, match=r"does not fit.*: params/.*12.* -> .*9"):
     loop.train(config, workdir)
 
 
@@ -194,7 +196,7 @@ def test_second_program_is_refused(tiny, tmp_path):
 @pytest.mark.slow
 def test_checkpoints_to_keep_are_made_when_no_other_is_due(tiny, tmp_path):
   tiny.update(num_steps=7, checkpoint_every=3, keep_every=2, keep_checkpoints=1)
-  loop.train(tiny, tmp_path)
+  do_steps(tiny, tmp_path)
   assert runs.checkpoint_steps(tmp_path) == [2, 4, 6, 7]
 
 
