@@ -68,10 +68,12 @@ def test_arrays_are_what_the_model_and_the_data_give(extracted, run_dir):
   expected["features"] = np.concatenate(samples, 1)
   for name, value in expected.items():
     np.testing.assert_allclose(got.pop(name), value, 1e-3, 1e-4, err_msg=name)
-  masks = np.exp(out.log_masks)
-  np.testing.assert_allclose(got.pop("masks") / 255, masks, atol=0.51 / 255 + 1e-4)
-  chosen = np.take_along_axis(masks, got.pop("segments").astype(int)[:, None], 1)[:, 0]
-  np.testing.assert_allclose(chosen, masks.max(1), atol=1e-4)
+  for suffix, log_masks in (("", out.log_masks), ("_recon", out.log_masks_recon)):
+    masks = np.exp(log_masks)
+    np.testing.assert_allclose(got.pop(f"masks{suffix}") / 255, masks, atol=0.51 / 255 + 1e-4)
+    segments = got.pop(f"segments{suffix}").astype(int)
+    chosen = np.take_along_axis(masks, segments[:, None], 1)[:, 0]
+    np.testing.assert_allclose(chosen, masks.max(1), atol=1e-4)
   np.testing.assert_array_equal(got.pop("index"), np.arange(NUM_TEST))
   del batch["image"]
   for name in list(got):
@@ -120,7 +122,7 @@ def test_parts_other_noise_and_no_masks(extracted, run_dir, tmp_path):
   options = [f"--workdir={run_dir}", "--num_images=9", "--batch_size=8", "--no_masks"]
   assert extract_features.main([*options, "--seed=1", f"--out={tmp_path / 'f'}"]) == 0
   whole, got = everything(extracted[1]), everything(tmp_path / "f")
-  assert set(whole) - set(got) == {"masks"} and len(got["features"]) == 9
+  assert set(whole) - set(got) == {"masks", "masks_recon"} and len(got["features"]) == 9
   index = got["index"]  # of images drawn from all of the split
   assert len(set(index)) == 9 and index.max() > 9 and (np.diff(index) > 0).all()
   name = "latent_mask_sample"
