@@ -146,6 +146,7 @@ def test_scenes_that_are_missing_are_an_error_with_a_cure(tmp_path):
     read(make_config("apc", tmp_path), "test")
 
 
+@pytest.mark.slow
 def test_rendered_shelves_are_in_the_published_format(tmp_path, monkeypatch):
   from data_pipelines.datasets.apc import stand_in as standins
 

@@ -47,6 +47,7 @@ def distinct(*arrays) -> set[bytes]:
   return {image.tobytes() for array in arrays for image in array}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["multi_dsprites", "gqn"])
 def test_batches_are_as_from_files(dataset):
   config = make_config(dataset=dataset)

@@ -167,6 +167,7 @@ def test_shards_concatenate_to_the_global_batches(whole, split):
   assert all(len(shard[0]) == 8 for shard in shards)
 
 
+@pytest.mark.slow
 def test_limit_takes_the_first_images_in_file_order(whole):
   config = make_config(whole, limit=155)  # ends inside a record of the second file
   images = sum(draw(config, epochs=2), [])
@@ -372,6 +373,7 @@ def test_impossible_arguments(whole, change, message):
     draw(make_config(whole), **change)
 
 
+@pytest.mark.slow
 def test_a_dropped_stream_leaves_no_threads_behind(whole):
   def num_threads():
     return len(os.listdir("/proc/self/task"))

@@ -226,6 +226,7 @@ def test_an_empty_split_is_an_error_with_a_cure(tmp_path):
     data_pipelines.resolve(make_config("image_folder", tmp_path / "nowhere"))
 
 
+@pytest.mark.slow
 def test_an_example_folder_is_rendered_when_none_is_given(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   config = make_config("image_folder", None, standin_scenes=20, image_size=32)

@@ -75,6 +75,7 @@ def case(request, ranges):
   return records_of(ranges), images
 
 
+@pytest.mark.slow
 def test_any_number_of_hosts_gives_the_same_from_any_batch(case, ranges):
   records, images = case
   is_plain = records.ranges == tuple(ranges)

@@ -194,6 +194,7 @@ def test_too_few_images_for_a_split(whole):
     draw(make_config(whole, num_test=10_000))
 
 
+@pytest.mark.slow
 def test_stand_in(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(stand_in, "VIEWS", 2)

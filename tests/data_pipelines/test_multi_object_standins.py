@@ -12,6 +12,8 @@ from configs.settings import settings
 from data_pipelines.datasets.multi_object import stand_in as standins
 from genesis_jax.scenes.clevr import clevr_scene
 
+pytestmark = pytest.mark.slow
+
 # Features and their lengths, from the published readers.
 CODE = 0  # a string of one byte
 SPRITES = {"x": 1, "y": 1, "shape": 1, "visibility": 1, "orientation": 1, "scale": 1, "color": 3}

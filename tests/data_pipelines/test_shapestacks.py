@@ -148,6 +148,7 @@ def test_real_recordings_of_stacks(tmp_path):
     np.testing.assert_array_equal(image, crop.resize((64, 64), Image.BILINEAR))
 
 
+@pytest.mark.slow
 def test_rendered_stacks_are_in_the_published_format(tmp_path, monkeypatch):
   from data_pipelines.datasets.shapestacks import stand_in as standins
 

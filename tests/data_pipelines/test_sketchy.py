@@ -142,6 +142,7 @@ def test_a_tenth_of_the_files_is_held_out(tmp_path, files, val, test):
   assert data_pipelines.num_examples(config, "train") == 14 * (files - len(val) - len(test))
 
 
+@pytest.mark.slow
 def test_few_files_are_split_by_records(tmp_path):
   write(tmp_path / "a.tfrecord", [plain(5)])
   write(tmp_path / "b.tfrecord", [plain(10 * n + 5) for n in range(1, 21)])
@@ -151,6 +152,7 @@ def test_few_files_are_split_by_records(tmp_path):
   assert sorted(set(frames_of(config, "train"))) == [*range(4, 21)]
 
 
+@pytest.mark.slow
 def test_any_batch_is_reached_and_shared_out(episodes):
   config = make_config(episodes)
   options = dict(split="train", batch_size=20, seed=3)
@@ -305,6 +307,7 @@ def test_stand_ins_are_rendered_when_nothing_is_found(tmp_path, monkeypatch, sta
   assert asked == [("default", 42)]  # once
 
 
+@pytest.mark.slow
 def test_frames_show_solids_where_their_ids_are(monkeypatch):
   monkeypatch.setattr(table, "FRAME", (60, 96))
   render = jax.jit(lambda key, camera: table.table_frames(key, camera=camera))

@@ -16,6 +16,8 @@ from data_pipelines import sources
 from data_pipelines.datasets.gqn import stand_in as standins
 from data_pipelines.sources import STAND_IN_FILE, DataError, stand_in_notes
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SIDE, SCENES = 16, 12
 
@@ -127,7 +129,6 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, monkeypatch):
   assert mine.exists()
 
 
-@pytest.mark.slow
 def test_a_program_does_without_the_library_and_ends_while_streams_read_ahead(stand_in):
   """Threads of endless streams that call Python would otherwise keep a program from ending."""
   program = (

@@ -136,6 +136,7 @@ def test_addresses_and_logins_that_are_wrong_name_the_cure(monkeypatch):
   assert "the disk is full" in files.explained(full, "gs://b/x")
 
 
+@pytest.mark.slow
 def test_a_killed_copy_goes_on_and_a_changed_file_begins_again(tmp_path):
   data = np.random.default_rng(1).bytes(4_000_000)
   program = (

@@ -12,6 +12,8 @@ from data_pipelines.datasets import generator
 from genesis_jax import objective, scenes, training
 from genesis_jax.models import MODELS
 
+pytestmark = pytest.mark.slow
+
 PLATFORMS = ("cuda", "tpu")
 
 

@@ -177,6 +177,7 @@ def test_gradients_of_a_larger_batch():
   check_gradients(32, 64, name="vae")
 
 
+@pytest.mark.slow
 def test_gradients_of_a_broadcast_decoder():
   # Over a quarter of the pixels, the rounding of activations themselves averages out less.
   check_gradients(32, 2, cosine=0.99, bias=0.2, **VARIANTS["vae_broadcast"])

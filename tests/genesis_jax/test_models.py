@@ -103,6 +103,7 @@ def built(request):
   return build(request.param)
 
 
+@pytest.mark.slow
 def test_shapes_and_masks(built):
   out = built.eval(built.variables, images_of(), built.noise)
   assert out.recon.shape == (BATCH, SIZE, SIZE, 3)
@@ -125,6 +126,7 @@ def test_shapes_and_masks(built):
   np.testing.assert_allclose(mixed, out.recon, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_parameter_has_a_finite_gradient(built):
   (loss, _), grads = built.grad(built.variables["params"], images_of(), built.noise)
   assert np.isfinite(loss)
@@ -235,6 +237,7 @@ def test_eleven_slots_at_128(name):
     assert log_masks is None or log_masks.shape == (2, 11, 128, 128)
 
 
+@pytest.mark.slow
 def test_original_sampling_leaves_out_the_tanh():
   built = build("genesis")
   params = jax.tree.map(lambda x: x, built.variables["params"])
@@ -364,6 +367,7 @@ for name, options in VARIANTS.items():
 """
 
 
+@pytest.mark.slow
 def test_nothing_becomes_float64_where_a_program_allows_it():
   # In a process of its own: what JAX keeps of traced functions would mix with that of other tests.
   environment = os.environ | {"JAX_ENABLE_X64": "1", "PYTHONPATH": os.pathsep.join(sys.path)}

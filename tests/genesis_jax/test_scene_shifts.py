@@ -74,6 +74,7 @@ def test_more_sprites_than_in_training():
   assert scene["instances"].max() == 8
 
 
+@pytest.mark.slow
 def test_sprites_are_other_by_what_is_asked_for():
   usual = drawn("multi_dsprites", "default")
   small = drawn("multi_dsprites", "default", (("size", 0.5), ("texture", 0.25)))
@@ -140,6 +141,7 @@ def test_cameras_are_raised_and_look_at_the_same_point():
     np.testing.assert_allclose(*reach, rtol=0.15)  # rooms jitter the pitch
 
 
+@pytest.mark.slow
 def test_solids_beyond_training():
   key, counts = jax.random.key(3), (14, 14)
   solids, codes = clevr._objects(key, counts, 0.5, 1.0, 1.0)

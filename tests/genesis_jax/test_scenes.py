@@ -24,6 +24,7 @@ def scenes():
   return [jax.tree.map(lambda x: x[n], together) for n in range(SCENES)]  # noqa: B023
 
 
+@pytest.mark.slow
 def test_shapes_and_types(scenes):
   for scene in scenes:
     assert scene["image"].shape == (VIEWS, SIDE, SIDE, 3) and scene["image"].dtype == np.uint8
@@ -32,6 +33,7 @@ def test_shapes_and_types(scenes):
     assert scene["factors"]["centre"].shape == (rooms.MAX_OBJECTS, 3)
 
 
+@pytest.mark.slow
 def test_a_scene_is_a_function_of_its_key(scenes):
   alone = jax.device_get(jax.jit(partial(room_scene, image_size=SIDE))(KEYS[1]))
   jax.tree.map(

@@ -9,6 +9,8 @@ import pytest
 from genesis_jax.scenes import clevr, clevr_scene, room_scene, rooms, tetrominoes, tetrominoes_scene
 from genesis_jax.scenes.multi_object import ROOMS, SPRITES
 
+pytestmark = pytest.mark.slow
+
 
 def draw(scene, count, seed=0):
   return jax.device_get(jax.jit(jax.vmap(scene))(jax.random.split(jax.random.key(seed), count)))

@@ -9,6 +9,8 @@ import pytest
 from genesis_jax.scenes import shelf, shelf_scene, stacks, stacks_scene, stacks_view
 from genesis_jax.scenes.raycast import SHAPES
 
+pytestmark = pytest.mark.slow
+
 TOWERS, SIDE = 200, 32
 
 

@@ -117,6 +117,7 @@ def test_unique_colors_differ_from_each_other_and_the_background():
     assert set(colors.ravel()) <= LEVELS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", ["black", "gray", "levels", "continuous"])
 def test_backgrounds(background):
   draw = jax.vmap(partial(sprites_scene, image_size=8, background=background, palette="continuous"))

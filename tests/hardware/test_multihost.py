@@ -365,6 +365,7 @@ def test_rows_of_shards_are_where_they_always_are():
   assert [batch[shard_rows(8, i, 4)] for i in range(4)] == [[0, 1], [2, 3], [4], []]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size, shards", [(16, 4), (64, 8)])
 def test_shards_of_an_incomplete_batch_may_have_no_rows(gqn_root, batch_size, shards):
   config = tiny_config("vae", gqn_root).data

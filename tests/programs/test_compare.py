@@ -18,6 +18,8 @@ from experiments.reporting.comparing import bands, groups, measured, swept
 from experiments.runs import records
 from experiments.stores.stored_run import StoredRun
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
@@ -232,7 +234,6 @@ def test_a_sweep_in_a_store(sweep, tmp_path, monkeypatch):
   assert "| latent_16 | 1 | 1000 | **0.6021** |" in (tmp_path / "c" / "scores.md").read_text()
 
 
-@pytest.mark.slow
 def test_all_models_are_scored_on_and_shown_the_same_images(tmp_path, capsys):
   data, wide = tmp_path / "data", tmp_path / "wide"
   feature_runs.write_tetrominoes(data)

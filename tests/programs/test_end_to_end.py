@@ -21,6 +21,8 @@ from experiments.training import loop
 from genesis_jax import runs, training
 from tests.support import compiler, programs
 
+pytestmark = pytest.mark.slow
+
 GENESIS = "configs/genesis_gqn.py"
 TINY = "tests/support/tiny_model.py"
 
@@ -147,7 +149,6 @@ def test_ends_with_scores_of_test_images(whole_run):
   assert words in (workdir / "report.html").read_text()
 
 
-@pytest.mark.slow
 def test_killed_and_stopped_run_ends_as_the_uninterrupted_one(tmp_path, gqn_root):
   whole, workdir = tmp_path / "whole", tmp_path / "run"
   settings = TINY_RUN | {"data.data_dir": gqn_root, "checkpoint_every": 1}
@@ -178,7 +179,6 @@ def test_killed_and_stopped_run_ends_as_the_uninterrupted_one(tmp_path, gqn_root
   assert lines(workdir)[-1]["val/elbo"] == lines(whole)[-1]["val/elbo"]
 
 
-@pytest.mark.slow
 def test_two_devices_train_as_one(whole_run, gqn_root, tmp_path):
   assert jax.device_count() == 2
   with loop.opened(tiny_config("genesis", gqn_root), tmp_path) as (run, state):

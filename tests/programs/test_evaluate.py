@@ -24,6 +24,8 @@ from genesis_jax import metrics, objective, training
 from genesis_jax.noise import draw_noise
 from tests.support import programs
 
+pytestmark = pytest.mark.slow
+
 NUM_IMAGES = 11  # a batch of eight, and three
 SCORES = ("ari", "ari_fg", "msc", "msc_fg", "miou", "miou_true")
 
@@ -189,7 +191,6 @@ def test_all_checkpoints_and_the_spread_over_noise(run_dir, capsys):
   assert errs[2] == pytest.approx(np.mean(errs[:2]))
 
 
-@pytest.mark.slow
 def test_a_new_score_of_segments_is_a_function_and_a_row(run_dir, tmp_path, monkeypatch, capsys):
   row = scores.Score("found", "images with objects", "whether any pixel has a true id > 0",
                      places=(scores.TABLE,),

@@ -84,6 +84,7 @@ def rerun(look: Table, wish: dict) -> dict:
 # Edits.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_scene_is_what_the_model_makes_of_an_image(name):
   look = table(name)

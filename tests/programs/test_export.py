@@ -13,6 +13,8 @@ from experiments.console.errors import UserError
 from experiments.training import loop
 from genesis_jax import packing, runs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, gqn_root):
@@ -31,7 +33,6 @@ def copy(run, tmp_path_factory):
   return out
 
 
-@pytest.mark.slow
 def test_copy_holds_the_weights_and_loads_like_a_run(run, copy):
   _, whole, config = genesis_jax.load(run[1])
   model, variables, copied = genesis_jax.load(copy)

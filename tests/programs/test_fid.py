@@ -27,6 +27,8 @@ from genesis_jax import fid, inception, objective, training
 from genesis_jax.noise import draw_noise
 from tests.support import programs
 
+pytestmark = pytest.mark.slow
+
 
 @functools.cache
 def case() -> golden.Case:
@@ -329,7 +331,6 @@ def first_result(run_dir, weight_files, tmp_path_factory):
   return done.stdout, results(run_dir)[0]
 
 
-@pytest.mark.slow
 def test_program_measures_what_numpy_does(first_result, run_dir, variables):
   """The value from all images and samples at once, without streams, batches and caches."""
   model, weights, config = genesis_jax.load(run_dir)

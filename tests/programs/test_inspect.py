@@ -225,6 +225,7 @@ def test_ceilings_of_both_kinds_of_splits(tmp_path, hurried):
   assert part == "gunzip" and rate > 1000
 
 
+@pytest.mark.slow
 def test_what_is_not_counted_is_told_from_the_beginning(tmp_path, capsys, monkeypatch):
   rng = np.random.default_rng(0)
   image = rng.integers(0, 256, 64 * 64 * 3).astype(np.uint8)

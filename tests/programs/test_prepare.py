@@ -413,6 +413,7 @@ def test_what_does_not_fit_is_named(gqn_set, name, changes, what):
     data_pipelines.resolve(config)
 
 
+@pytest.mark.slow
 def test_order_resume_and_shards_are_as_elsewhere(gqn_set):
   config = gqn_config(gqn_set, limit=70)
 

@@ -11,6 +11,8 @@ import data_pipelines
 import genesis_jax
 from genesis_jax import metrics, runs
 
+pytestmark = pytest.mark.slow
+
 FOLDER = pathlib.Path(__file__).parents[2] / "examples/pretrained"
 # Least ARI-FG and ARI of a few images: a little below what benchmarks/RESULTS.md tells of many.
 SCORES = {"genesis_multi_dsprites": (0.35, 0.75), "monet_multi_dsprites": (0.5, 0.9)}

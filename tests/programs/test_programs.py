@@ -68,12 +68,13 @@ def test_faults_of_the_program_keep_their_traceback():
     main([])
 
 
-def interrupted(command, ready=None, seconds=0.0) -> tuple[int, str, float]:
+def interrupted(command, ready=None, importing=None, seconds=0.0) -> tuple[int, str, float]:
   """(exit status, errors, seconds until the end) after Ctrl-C.
 
   Args:
     command: of the program.
     ready: a word of its output to wait for.
+    importing: the same, of what -X importtime tells.
     seconds: to wait then.
   """
   process = subprocess.Popen(
@@ -81,6 +82,8 @@ def interrupted(command, ready=None, seconds=0.0) -> tuple[int, str, float]:
   )
   if ready is not None:
     assert any(ready in line for line in process.stdout), process.stderr.read()
+  if importing is not None:
+    assert any(importing in line for line in process.stderr)
   time.sleep(seconds)
   start = time.monotonic()
   process.send_signal(signal.SIGINT)
@@ -90,9 +93,10 @@ def interrupted(command, ready=None, seconds=0.0) -> tuple[int, str, float]:
 
 @pytest.mark.parametrize("name", ["experiments.main", "data_pipelines.inspect"])
 def test_ctrl_c_while_a_program_imports(name):
-  command = [sys.executable, "-m", name, "--config=configs/demo.py"]
-  # As late as all programs, on a busy machine, have begun to import.
-  assert interrupted(command, seconds=0.4)[:2] == (130, "interrupted\n")
+  told = [sys.executable, "-X", "importtime", "-m", name, "--config=configs/demo.py"]
+  status, errors, _ = interrupted(told, importing="tensorflow.python")
+  words = [line for line in errors.splitlines() if not line.startswith("import time:")]
+  assert (status, words) == (130, ["interrupted"])
 
 
 def test_programs_leave_keras_out(monkeypatch):

@@ -364,6 +364,7 @@ def browser():
     yield browser
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_opens_on_the_first_pictures_that_there_are(run, browser):
   add_figures(run)
@@ -373,6 +374,7 @@ def test_opens_on_the_first_pictures_that_there_are(run, browser):
   assert browser.run(shown) == "Film"
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("look", [(1280, False), (390, True)])
 def test_in_a_browser(run, browser, look):

@@ -18,6 +18,8 @@ from experiments.scoring import scores
 from experiments.shifts import dials
 from genesis_jax import objective, training
 
+pytestmark = pytest.mark.slow
+
 NUM_IMAGES = 6
 
 
@@ -41,7 +43,6 @@ def flags(run_dir, *words) -> list[str]:
   return [f"--workdir={run_dir}", f"--num_images={NUM_IMAGES}", "--batch_size=8", *words]
 
 
-@pytest.mark.slow
 def test_curves_a_table_and_the_worst_images(run_dir, monkeypatch, capfd):
   monkeypatch.setattr(dials, "SLOTS", (0, 1))
   words = ["--dials=objects,noise,slots", "--data", "multi_dsprites:unique"]

@@ -27,6 +27,8 @@ from experiments.runs import checkpoints, importing
 from genesis_jax import editing, objective, slot_matching, training
 from genesis_jax.outputs import Latent, Samples
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SIZE, COUNT = 32, 3
 SMALL = dict(
@@ -70,7 +72,6 @@ def view(name: str, **settings) -> inference.View:
 # Decoding.
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_decodes_what_was_sampled_and_what_was_inferred(name):
   """Inference decodes on a path of its own; MONet keeps the masks that it was trained with."""

@@ -44,6 +44,7 @@ def test_an_old_run_goes_on(old_run):
   assert origin["files"]["files"] == 4  # from now on the data is known
 
 
+@pytest.mark.slow
 def test_an_old_run_that_changes_is_refused_all_the_same(old_run):
   config, workdir = old_run
   config.seed = 1
@@ -132,6 +133,7 @@ def copy(run, tmp_path):
   return config, shutil.copytree(workdir, tmp_path / "run"), data
 
 
+@pytest.mark.slow
 def test_data_that_changed_is_refused_with_the_difference(copy):
   config, workdir, data = copy
   with loop.opened(config, workdir) as (resumed, _):  # elsewhere, but the same
@@ -172,6 +174,7 @@ def _diverged(workdir, step: int) -> None:
     manager.save(step, args=runs.to_save(state, origin), force=True)
 
 
+@pytest.mark.slow
 def test_a_diverged_run_goes_on_with_another_learning_rate_when_told(copy):
   config, workdir, _ = copy
   _diverged(workdir, 3)

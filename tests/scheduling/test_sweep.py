@@ -32,6 +32,7 @@ def run(runs, *words: str) -> int:
   )
 
 
+@pytest.mark.slow
 def test_every_point_once_and_a_table(runs, capsys):
   assert run(runs, "--seeds=0,2") == 0
   assert trained(runs) == ["2/0", "2/2", "3/0", "3/2"]

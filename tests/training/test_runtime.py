@@ -27,6 +27,8 @@ from experiments.training import announcements, loop, progress, validation
 from experiments.training.stop import Stop
 from genesis_jax import objective, runs, training
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def tiny(gqn_root):
@@ -193,14 +195,12 @@ def test_second_program_is_refused(tiny, tmp_path):
     pass
 
 
-@pytest.mark.slow
 def test_checkpoints_to_keep_are_made_when_no_other_is_due(tiny, tmp_path):
   tiny.update(num_steps=7, checkpoint_every=3, keep_every=2, keep_checkpoints=1)
   do_steps(tiny, tmp_path)
   assert runs.checkpoint_steps(tmp_path) == [2, 4, 6, 7]
 
 
-@pytest.mark.slow
 def test_divergence_names_the_step_and_saves_the_state_before(tiny, tmp_path):
   tiny.optimizer.learning_rate = 1e9
   with pytest.raises(UserError, match=r"step \d+ diverged: elbo .*; the state before it is saved"):

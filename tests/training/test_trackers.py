@@ -25,6 +25,7 @@ def config():
   return made
 
 
+@pytest.mark.slow
 def test_runs_are_tracked_and_go_on(config, tmp_path, monkeypatch):
   monkeypatch.setenv("WANDB_MODE", "offline")
   workdir = tmp_path / "sweep" / "latents_4" / "seed_0"
