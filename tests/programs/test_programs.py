@@ -68,23 +68,23 @@ def test_faults_of_the_program_keep_their_traceback():
     main([])
 
 
-def interrupted(command, ready=None, importing=None, seconds=0.0) -> tuple[int, str, float]:
+def interrupted(command, ready=None, seconds=0.0, importing=None) -> tuple[int, str, float]:
   """(exit status, errors, seconds until the end) after Ctrl-C.
 
   Args:
     command: of the program.
     ready: a word of its output to wait for.
-    importing: the same, of what -X importtime tells.
     seconds: to wait then.
+    importing: a word of what -X importtime tells, to wait for.
   """
   process = subprocess.Popen(
     command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
   )
   if ready is not None:
     assert any(ready in line for line in process.stdout), process.stderr.read()
+  time.sleep(seconds)
   if importing is not None:
     assert any(importing in line for line in process.stderr)
-  time.sleep(seconds)
   start = time.monotonic()
   process.send_signal(signal.SIGINT)
   _, errors = process.communicate(timeout=60)
