@@ -18,6 +18,8 @@ import genesis_jax
 from benchmarks import gradients
 from genesis_jax import convolutions, layers, training
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("genesis", "genesis_v2", "monet", "vae")
 BACKENDS = {"cpu": "cpu", "cuda": "gpu", "tpu": "tpu"}  # platform of a program -> JAX's name
 # Each choice that the models above do not make, several at a time.
@@ -122,7 +124,6 @@ def test_no_step_sums_in_16_bits(name, platform, monkeypatch):
   assert sums_of_16_bits(lowered_step(dict(name=name), platform)) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_no_step_sums_in_16_bits_where_columns_go_in_pairs(name, monkeypatch):
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
@@ -130,7 +131,6 @@ def test_no_step_sums_in_16_bits_where_columns_go_in_pairs(name, monkeypatch):
   assert sums_of_16_bits(lowered_step(dict(name=name), "cuda")) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_no_step_of_a_variant_sums_in_16_bits(name):
   assert sums_of_16_bits(lowered_step(VARIANTS[name], "cpu")) == []
@@ -158,7 +158,6 @@ def check_gradients(side, batch, cosine=0.998, bias=0.1, **options):
   assert found.bias_error < bias, found.bias
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
   "name, side, options",
   [
@@ -171,13 +170,11 @@ def test_gradients_are_those_of_float32(name, side, options):
   check_gradients(side, 2, name=name, **options)
 
 
-@pytest.mark.slow
 def test_gradients_of_a_larger_batch():
   """Over twice the pixels of two images of 128x128."""
   check_gradients(32, 64, name="vae")
 
 
-@pytest.mark.slow
 def test_gradients_of_a_broadcast_decoder():
   # Over a quarter of the pixels, the rounding of activations themselves averages out less.
   check_gradients(32, 2, cosine=0.99, bias=0.2, **VARIANTS["vae_broadcast"])

@@ -34,6 +34,8 @@ from experiments.touch.stage import Stage
 from experiments.touch.table import Table
 from genesis_jax import editing
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SIZE, K = 32, 3
 SMALL = dict(image_size=SIZE, num_slots=K, component_latent_dim=4, component_encoder_channels=8,
@@ -84,7 +86,6 @@ def rerun(look: Table, wish: dict) -> dict:
 # Edits.
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_scene_is_what_the_model_makes_of_an_image(name):
   look = table(name)
@@ -426,7 +427,6 @@ def address():
     thread.join()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(chromium.PROGRAM is None, reason="no Chromium")
 def test_a_visit(address, tmp_path):
   with Visit() as page, Visit() as other:

@@ -25,6 +25,8 @@ from tests.data_pipelines.test_multi_object import example, features
 from tests.data_pipelines.test_multi_object import write as write_objects
 from tests.data_pipelines.test_shapestacks import write_stacks
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def small_and_quick(monkeypatch):
@@ -80,7 +82,6 @@ def test_gqn_comes_from_a_bucket_in_part_or_all(gqn_root, tmp_path, monkeypatch,
     server.stop()
 
 
-@pytest.mark.slow
 def test_the_beginning_of_a_packed_file_is_read_up_to_the_cut(tmp_path, capsys):
   path = write_objects(tmp_path / "served", [example(features(i)) for i in range(24)])
   content = path.read_bytes()
@@ -160,7 +161,6 @@ def test_of_a_zip_file_only_the_needed_members_come(tmp_path):
     assert len(list(scene.glob("*.png"))) == len(list(scene.glob("masks/*.png"))) == 2
 
 
-@pytest.mark.slow
 def test_a_killed_fetch_goes_on_where_it_was(tmp_path, monkeypatch):
   monkeypatch.setattr(remote, "PIECE", 2**21)
   content, name = np.random.default_rng(0).bytes(2**24), "tetrominoes_train.tfrecords"

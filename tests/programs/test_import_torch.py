@@ -22,6 +22,8 @@ from experiments.stores import reading
 from genesis_jax import objective, torch_names, training
 from genesis_jax.torch_files import load_torch
 
+pytestmark = pytest.mark.slow
+
 # What the original's training program writes into flags.json, beside the model's flags.
 FLAGS = dict(
   data_config="datasets/gqn_config.py",
@@ -183,7 +185,6 @@ def test_the_average_of_geco_restarts_where_it_was_not_saved():
   assert state.step == 11 and geco.err_ema == 1234.5 and 0 < geco.beta < 10
 
 
-@pytest.mark.slow
 def test_names_before_genesis_v2_came():
   flags, checkpoint = original("monet")
   expected = train_state(config_from_flags(flags), checkpoint)
@@ -253,7 +254,6 @@ def released(tmp_path_factory):
   return folder
 
 
-@pytest.mark.slow
 def test_the_program_makes_a_run_that_loads_and_resumes(released, tmp_path, capsys):
   workdir = tmp_path / "run"
   checkpoint = released / "model.ckpt-FINAL"
@@ -283,7 +283,6 @@ def test_the_program_makes_a_run_that_loads_and_resumes(released, tmp_path, caps
   assert "not empty" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_from_a_store_to_a_store(released, tmp_path, monkeypatch, capsys):
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
   content = {path.name: path.read_bytes() for path in released.iterdir()}
@@ -317,7 +316,6 @@ def test_from_a_store_to_a_store(released, tmp_path, monkeypatch, capsys):
       load_config("configs/of_run.py:gs://bucket/no", [])
 
 
-@pytest.mark.slow
 def test_two_imports_of_one_name_do_not_harm_each_other(released, tmp_path, monkeypatch, capsys):
   """The second begins and ends while the first writes."""
   command = [f"--checkpoint={released / 'model.ckpt-FINAL'}", f"--workdir={tmp_path / 'run'}"]

@@ -29,6 +29,8 @@ from experiments.runs import records
 from experiments.scoring import published_numbers
 from experiments.training import announcements
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path):
@@ -364,7 +366,6 @@ def browser():
     yield browser
 
 
-@pytest.mark.slow
 @needs_chromium
 def test_opens_on_the_first_pictures_that_there_are(run, browser):
   add_figures(run)
@@ -374,7 +375,6 @@ def test_opens_on_the_first_pictures_that_there_are(run, browser):
   assert browser.run(shown) == "Film"
 
 
-@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("look", [(1280, False), (390, True)])
 def test_in_a_browser(run, browser, look):
