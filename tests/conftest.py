@@ -7,12 +7,12 @@ import pathlib
 import sys
 import tempfile
 
+from data_pipelines.command_line import quieten_tensorflow
 from tests.support import compiler
 
-# Read when JAX and TensorFlow are imported.
+# What JAX and TensorFlow read when they are imported.
 os.environ["XLA_FLAGS"] = compiler.xla_flags(num_devices=2)
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # as programs: nothing imports Keras
+quieten_tensorflow()
 
 import jaxtyping  # noqa: E402
 import numpy as np  # noqa: E402
