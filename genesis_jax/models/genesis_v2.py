@@ -64,7 +64,12 @@ class SlotHead(nn.Module):
 
 
 class GenesisV2(Model):
-  """Masks by clustering pixel colours, one latent a slot for both mask and appearance."""
+  """Masks by clustering pixel colours, one latent a slot for both mask and appearance.
+
+  It cannot see how bright an image is: its first convolution has no bias and group norm follows, so
+  that an image and the same at half the brightness have the same latents. Scenes need something of
+  a known brightness (a sky, lamps) for their colours to be found.
+  """
 
   IMAGE_SIZES = UNET_SIZES
   CHOICES = {"kernel": tuple(sorted(KERNELS))}

@@ -185,6 +185,17 @@ def test_images_do_not_see_each_other(built):
     np.testing.assert_allclose(a[0], b[0], rtol=1e-5, atol=1e-5)
 
 
+def test_genesis_v2_does_not_see_brightness():
+  built = build("genesis_v2")
+  bright, dim = (
+    built.eval(built.variables, images, built.noise) for images in (images_of(), images_of() / 2)
+  )
+  np.testing.assert_allclose(bright.recon, dim.recon, atol=1e-3)
+  np.testing.assert_allclose(
+    bright.latents["component"].mean, dim.latents["component"].mean, atol=1e-3
+  )
+
+
 @pytest.mark.parametrize("name", [*MAIN, pytest.param("genesis_one_stage", marks=pytest.mark.slow)])
 def test_features_are_the_latents(name):
   built = build(name)
