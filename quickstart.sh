@@ -53,15 +53,16 @@ show() {
 
 copy_pretrained() {
   mkdir -p runs/pretrained
-  cp -R examples/pretrained/*_multi_dsprites runs/pretrained
+  cp -R examples/pretrained/*_* runs/pretrained
 }
 
 # Scores, figures and reports of examples/pretrained, in copies in runs/pretrained.
 pretrained() {
   copy_pretrained
   .venv/bin/python -m experiments.evaluate --workdir=runs/pretrained/genesis_multi_dsprites \
+    --workdir=runs/pretrained/genesis_v2_objects_room \
     --workdir=runs/pretrained/monet_multi_dsprites "$@"
-  for run in runs/pretrained/*_multi_dsprites; do
+  for run in runs/pretrained/*_*; do
     .venv/bin/python -m experiments.visualise --workdir="$run"
     .venv/bin/python -m experiments.report --workdir="$run"
   done
@@ -79,6 +80,7 @@ case "$command" in
   pretrained) install; pretrained "$@" ;;
   explore) install; exec .venv/bin/python -m experiments.explore \
     --workdir=examples/pretrained/genesis_multi_dsprites \
+    --workdir=examples/pretrained/genesis_v2_objects_room \
     --workdir=examples/pretrained/monet_multi_dsprites "$@" ;;
   install) install ;;
   *) usage ;;
