@@ -56,12 +56,17 @@ copy_pretrained() {
   cp -R examples/pretrained/*_* runs/pretrained
 }
 
+# The trained models in a folder, as options of a program.
+workdirs() {
+  for run in "$1"/*_*; do
+    echo "--workdir=$run"
+  done
+}
+
 # Scores, figures and reports of examples/pretrained, in copies in runs/pretrained.
 pretrained() {
   copy_pretrained
-  .venv/bin/python -m experiments.evaluate --workdir=runs/pretrained/genesis_multi_dsprites \
-    --workdir=runs/pretrained/genesis_v2_objects_room \
-    --workdir=runs/pretrained/monet_multi_dsprites "$@"
+  .venv/bin/python -m experiments.evaluate $(workdirs runs/pretrained) "$@"
   for run in runs/pretrained/*_*; do
     .venv/bin/python -m experiments.visualise --workdir="$run"
     .venv/bin/python -m experiments.report --workdir="$run"
@@ -78,10 +83,9 @@ case "$command" in
     install
     exec .venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder "$@" ;;
   pretrained) install; pretrained "$@" ;;
-  explore) install; exec .venv/bin/python -m experiments.explore \
-    --workdir=examples/pretrained/genesis_multi_dsprites \
-    --workdir=examples/pretrained/genesis_v2_objects_room \
-    --workdir=examples/pretrained/monet_multi_dsprites "$@" ;;
+  explore)
+    install
+    exec .venv/bin/python -m experiments.explore $(workdirs examples/pretrained) "$@" ;;
   install) install ;;
   *) usage ;;
 esac
