@@ -13,7 +13,7 @@ times the published learning rate:
 It begins to divide the rooms after 2,000 steps, and then in its decoded masks. Attention follows
 where training goes on from there (`init_from`) with the KL of masks and more weight on the KL, and
 smaller pixel stds sharpen the objects then. So was `examples/pretrained/genesis_v2_objects_room`
-trained, in three and a half hours; benchmarks/RESULTS.md has the commands.
+trained, in some 3.3 hours; benchmarks/RESULTS.md has the commands.
 """
 
 from configs.demo import shorten
