@@ -26,6 +26,13 @@ def shorten(config) -> None:
   config.keep_every = 0
 
 
+def render_without_end(config) -> None:
+  """Every image is rendered in the training step; 1,000 each are held back to validate and test."""
+  config.data.source = "generator"
+  config.data.num_val = 1_000
+  config.data.num_test = 1_000
+
+
 def get_config():
   """MONet on 32x32 sprites, 2,400 steps of 16 images, everything logged often."""
   config = compose("monet", "multi_dsprites")

@@ -6,7 +6,7 @@ published number belongs to it. The model is the published one but for the size 
 component decoders of two layers. `examples/pretrained/genesis_multi_dsprites` is such a run.
 """
 
-from configs.demo import shorten
+from configs.demo import render_without_end, shorten
 from configs.experiment import compose
 
 
@@ -14,10 +14,8 @@ def get_config():
   """GENESIS on 32x32 sprites, 20,000 steps of 8 images."""
   config = compose("genesis", "multi_dsprites")
   shorten(config)
+  render_without_end(config)
   config.model.component_decoder_layers = 2
-  config.data.source = "generator"
-  config.data.num_val = 1_000
-  config.data.num_test = 1_000
   config.optimizer.learning_rate = 5e-4
   config.batch_size = 8
   config.num_steps = 20_000

@@ -16,7 +16,7 @@ smaller pixel stds sharpen the objects then. So was `examples/pretrained/genesis
 trained, in some 3.3 hours; benchmarks/RESULTS.md has the commands.
 """
 
-from configs.demo import shorten
+from configs.demo import render_without_end, shorten
 from configs.experiment import compose
 
 
@@ -24,9 +24,7 @@ def get_config():
   """GENESIS-V2 on 32x32 rooms, 30,000 steps of 8 images, fifty to a call."""
   config = compose("genesis_v2", "objects_room")
   shorten(config)
-  config.data.source = "generator"
-  config.data.num_val = 1_000
-  config.data.num_test = 1_000
+  render_without_end(config)
   config.model.feature_dim = 32
   config.model.num_slots = 5
   config.model.pixel_std_first = 0.7

@@ -123,6 +123,7 @@ TINY_RUN = {
   "keep_every": 0,
 }
 TINY_GENESIS = {
+  "batch_size": 4,
   "model.num_slots": 3,
   "model.mask_latent_dim": 8,
   "model.component_latent_dim": 4,

@@ -46,7 +46,7 @@ MAY_CHANGE = (
 )
 # ... except these, when named: a run that diverged may continue with another learning rate.
 MAY_CHANGE_WHEN_TOLD = (
-  "batch_size", "seed", "optimizer.learning_rate", "optimizer.clip_norm", "objective.",
+  "batch_size", "num_steps", "seed", "optimizer.learning_rate", "optimizer.clip_norm", "objective.",
 )  # fmt: skip
 
 

@@ -211,3 +211,19 @@ def test_schedules_hold_the_number_of_steps():
   changed = changes.differences(cosine, origin(schedule="cosine", num_steps=2))
   assert changed == {"num_steps": "1 -> 2"}
   assert not changes.differences(origin(), origin(goal="auto", time_limit="9m"))
+
+
+@pytest.mark.slow
+def test_a_schedule_of_another_length_when_told(tmp_path, gqn_root):
+  config = tiny_config("tiny", gqn_root)
+  config.num_steps, config.optimizer.schedule = 4, "cosine"
+  do_steps(config, tmp_path)
+  config.num_steps = 6
+  with pytest.raises(UserError, match="num_steps: 4 -> 6; or resume anyway, with --change=num_"):
+    do_steps(config, tmp_path)
+  do_steps(config, tmp_path, told=["num_steps"])
+  (before, _), (after, origin) = (runs.read_checkpoint(tmp_path, step) for step in (4, 6))
+  assert origin["config"]["num_steps"] == 6
+  moved = jax.tree.map(lambda a, b: np.any(a != b), before["params"], after["params"])
+  assert all(jax.tree.leaves(moved))  # the old schedule had ended at a rate of 0
+  do_steps(config, tmp_path)  # it is the run's now
