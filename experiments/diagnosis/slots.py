@@ -16,6 +16,7 @@ ONE_WINS = 0.98  # of the pixels: such an image has no cut to compare
 LEAST_SHARE = 0.01  # of an image's pixels, that a slot wins to be used in it
 BACKGROUND = 0.6  # of the background's pixels, that its best slot wins at least
 PART = 0.1  # of them, that makes a slot one of those that share the background
+FOUND = 0.7  # ARI-FG from which on objects have slots of their own
 ALIKE = 0.6  # adjusted Rand index of the cuts of two images
 MORE_ALIKE = 0.3  # than those of the true segments
 ACTIVE = 0.01  # variance over images of a latent's mean: Burda et al., "IWAE", 2016
@@ -87,15 +88,19 @@ def _background(kind: str, winners: np.ndarray, seen: Seen, config) -> Finding |
   best, parts = float(shares.max(1).mean()), float((shares > PART).sum(1).mean())
   if best > BACKGROUND:
     return None
+  ari_fg = float(metrics.adjusted_rand_index(seen.instances, winners, foreground_only=True).mean())
+  fewer = max(int(_dense(seen.instances).max()) + 1, num_slots - round(parts) + 1)
   return Finding(
     "split_background",
-    f"The background is split over {parts:.1f} slots on average ({kind} masks).",
+    f"The background is split over {parts:.1f} slots on average ({kind} masks)"
+    + (", though objects have slots of their own." if ari_fg > FOUND else "."),
     {"masks": kind, "images": int(counted.sum()), "share of the best slot": best,
-     "slots with a tenth of it": parts},
-    (f"--config.model.num_slots={max(2, num_slots - round(parts) + 1)}",
+     "slots with a tenth of it": parts, "ARI-FG": ari_fg},
+    (*([f"--config.model.num_slots={fewer}"] if fewer < num_slots else []),
      "a --config.model.pixel_std_first somewhat below pixel_std: a sharper first slot takes what "
      "is easy",
      "longer training: a background often grows together late"),
+    is_problem=ari_fg <= FOUND,
   )  # fmt: skip
 
 

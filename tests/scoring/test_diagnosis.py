@@ -122,6 +122,22 @@ def test_each_kind_in_masks(scene):
   assert "split_background" not in found(one_hot(halves), latents)
 
 
+def test_a_background_in_pieces_matters_less_where_objects_are_found(scene):
+  instances, latents = scene
+  pieces = np.where(instances > 0, instances, 3 * (np.arange(S) // (S // 2)))
+
+  def split(winners):
+    seen = slots.Seen({"attention": one_hot(winners)}, latents, instances)
+    (finding,) = (f for f in slots.findings(seen, CONFIG) if f.name == "split_background")
+    return finding
+
+  apart, merged = split(pieces), split(np.where(instances == 2, 1, pieces))
+  assert not apart.is_problem and "objects have slots of their own" in apart.words
+  assert merged.is_problem and merged.evidence["ARI-FG"] < apart.evidence["ARI-FG"] == 1
+  # As many slots as an image has segments are never too many.
+  assert apart.suggestions[0] == f"--config.model.num_slots={K - 1}" and instances.max() + 1 < K
+
+
 def test_two_slots_for_everything(scene):
   instances, latents = scene
   masks = one_hot(np.minimum(instances, 1))
