@@ -3,7 +3,8 @@
 Multi-dSprites at 32x32, rendered without end in the training step, so that nothing is read. As
 in `configs/demo.py` pixel stds and a constant beta are chosen for short training, and no
 published number belongs to it. The model is the published one but for the size of the images and
-component decoders of two layers. `examples/pretrained/genesis_multi_dsprites` is such a model, trained for longer.
+component decoders of two layers. `examples/pretrained/genesis_multi_dsprites` is such a model,
+trained for longer.
 """
 
 from configs.demo import render_without_end, shorten
