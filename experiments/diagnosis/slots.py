@@ -89,18 +89,19 @@ def _background(kind: str, winners: np.ndarray, seen: Seen, config) -> Finding |
   if best > BACKGROUND:
     return None
   ari_fg = float(metrics.adjusted_rand_index(seen.instances, winners, foreground_only=True).mean())
+  are_found = ari_fg > FOUND
   fewer = max(int(_dense(seen.instances).max()) + 1, num_slots - round(parts) + 1)
   return Finding(
     "split_background",
     f"The background is split over {parts:.1f} slots on average ({kind} masks)"
-    + (", though objects have slots of their own." if ari_fg > FOUND else "."),
+    + (", though objects have slots of their own." if are_found else "."),
     {"masks": kind, "images": int(counted.sum()), "share of the best slot": best,
      "slots with a tenth of it": parts, "ARI-FG": ari_fg},
     (*([f"--config.model.num_slots={fewer}"] if fewer < num_slots else []),
      "a --config.model.pixel_std_first somewhat below pixel_std: a sharper first slot takes what "
      "is easy",
      "longer training: a background often grows together late"),
-    is_problem=ari_fg <= FOUND,
+    is_problem=not are_found,
   )  # fmt: skip
 
 

@@ -44,7 +44,8 @@ MAY_CHANGE = (
   "data.module",  # so may the code of its reader,
   "model.module",  # and that of a model, whose arrays are compared
 )
-# ... except these, when named: a run that diverged may continue with another learning rate.
+# ... except these, when named: a run that diverged may continue with another learning rate, and one
+# whose learning rate or beta follows a schedule over num_steps may have another number of them.
 MAY_CHANGE_WHEN_TOLD = (
   "batch_size", "num_steps", "seed", "optimizer.learning_rate", "optimizer.clip_norm", "objective.",
 )  # fmt: skip
